@@ -1,0 +1,150 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""Durable writes: the only place that renames something to its final name.
+
+Durable means: every file fsynced, then one flush of the volume (F_FULLFSYNC on macOS,
+syncfs on Linux), then the rename, then an fsync of the parent directory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import sys
+import tempfile
+import typing as t
+
+# xnu bsd/sys/fcntl.h; Python's fcntl module knows the first one only in some builds.
+_DARWIN_F_FULLFSYNC = 51
+_DARWIN_F_PUNCHHOLE = 99
+# linux/falloc.h
+_FALLOC_FL_KEEP_SIZE = 0x01
+_FALLOC_FL_PUNCH_HOLE = 0x02
+_NOT_SUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
+_ZERO_BLOCK = bytes(1 << 20)
+
+
+def fsync_directory(path: str) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_volume(path: str) -> None:
+    """Make the drive behind ``path`` write out what it holds in its own cache.
+
+    Files that matter must have been fsynced before.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if sys.platform == "darwin":
+            try:
+                fcntl.fcntl(descriptor, _DARWIN_F_FULLFSYNC)
+            except OSError as error:
+                if error.errno not in _NOT_SUPPORTED:
+                    raise
+                os.fsync(descriptor)
+        else:
+            _syncfs(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _syncfs(descriptor: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syncfs(ctypes.c_int(descriptor)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def rename_durably(source: str, destination: str) -> None:
+    """Give ``source`` its final name and make that durable; both lie on one volume."""
+    os.rename(source, destination)
+    fsync_directory(os.path.dirname(destination) or ".")
+    if os.path.dirname(source) != os.path.dirname(destination):
+        fsync_directory(os.path.dirname(source) or ".")
+
+
+def write_file_durably(path: str, data: bytes, mode: int = 0o644) -> None:
+    """Write ``data`` under a temporary name beside ``path``, fsync, rename."""
+    directory = os.path.dirname(path) or "."
+    descriptor, temporary = tempfile.mkstemp(prefix=".tmp-", dir=directory)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        rename_durably(temporary, path)
+    except BaseException:
+        try:
+            os.unlink(temporary)
+        except FileNotFoundError:
+            pass
+        raise
+
+
+def free_bytes(path: str) -> int:
+    """Bytes that an ordinary user can still write on the volume of ``path``.
+
+    ``path`` need not exist yet: its nearest existing parent tells the volume.
+    """
+    while not os.path.exists(path):
+        parent = os.path.dirname(path)
+        if parent == path:
+            break
+        path = parent
+    status = os.statvfs(path or ".")
+    return status.f_bavail * status.f_frsize
+
+
+def allocated_bytes(status: os.stat_result) -> int:
+    """Bytes that a file occupies on disk (POSIX counts blocks of 512 bytes)."""
+    return status.st_blocks * 512
+
+
+def _punch_darwin(descriptor: int, offset: int, length: int) -> None:
+    # struct fpunchhole: u32 flags, u32 reserved, off_t offset, off_t length
+    argument = (
+        (0).to_bytes(4, sys.byteorder)
+        + (0).to_bytes(4, sys.byteorder)
+        + offset.to_bytes(8, sys.byteorder)
+        + length.to_bytes(8, sys.byteorder)
+    )
+    fcntl.fcntl(descriptor, _DARWIN_F_PUNCHHOLE, argument)
+
+
+def _punch_linux(descriptor: int, offset: int, length: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    result = libc.fallocate(
+        ctypes.c_int(descriptor),
+        ctypes.c_int(_FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE),
+        ctypes.c_int64(offset),
+        ctypes.c_int64(length),
+    )
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def zero_range(descriptor: int, offset: int, length: int) -> None:
+    """Make a range of an open file read as zeros, as a hole where the file system has them."""
+    punch: t.Callable[[int, int, int], None] = _punch_darwin if sys.platform == "darwin" else _punch_linux
+    try:
+        punch(descriptor, offset, length)
+        return
+    except (OSError, AttributeError) as error:
+        if isinstance(error, OSError) and error.errno not in _NOT_SUPPORTED:
+            raise
+    while length > 0:
+        written = os.pwrite(descriptor, memoryview(_ZERO_BLOCK)[:length], offset)
+        offset += written
+        length -= written

@@ -1,0 +1,81 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""How a file is cut into chunks, which of them are holes, and their names. Pure.
+
+A file is cut at multiples of the chunk size from its start. One with a data area (an expandable disk
+image) is cut as two runs, the header ``[0, data_start)`` and the data area, each from its own start, so
+that a cluster of the guest keeps its digest wherever the header's length puts it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import typing as t
+
+CHUNK_ID_BYTES = 32
+# Stands for a chunk of zeros of any length; no SHA-256 is known that has this value.
+ZERO_CHUNK_ID = bytes(CHUNK_ID_BYTES)
+MIN_CHUNK_SIZE = 64 * 1024
+MAX_CHUNK_SIZE = 4 * 1024 * 1024
+DEFAULT_CHUNK_SIZE = 1024 * 1024
+
+_ZEROS = bytearray(MAX_CHUNK_SIZE)
+
+
+def is_chunk_size(value: int) -> bool:
+    """Whether ``value`` bytes is a chunk size of the format: a power of two, 64 KiB to 4 MiB."""
+    return MIN_CHUNK_SIZE <= value <= MAX_CHUNK_SIZE and value & (value - 1) == 0
+
+
+def chunk_count(size: int, data_start: int, chunk_size: int) -> int:
+    """Number of chunks of a file of ``size`` bytes."""
+    return -(-data_start // chunk_size) + -(-(size - data_start) // chunk_size)
+
+
+def chunk_span(number: int, size: int, data_start: int, chunk_size: int) -> tuple[int, int]:
+    """Offset and length in bytes of chunk ``number`` of a file."""
+    header_chunks = -(-data_start // chunk_size)
+    if number < header_chunks:
+        offset = number * chunk_size
+        return offset, min(chunk_size, data_start - offset)
+    offset = data_start + (number - header_chunks) * chunk_size
+    return offset, min(chunk_size, size - offset)
+
+
+def chunk_spans(size: int, data_start: int, chunk_size: int) -> t.Iterator[tuple[int, int]]:
+    """Offset and length in bytes of every chunk of a file, in order."""
+    for number in range(chunk_count(size, data_start, chunk_size)):
+        yield chunk_span(number, size, data_start, chunk_size)
+
+
+def is_zero(view: memoryview) -> bool:
+    """Whether a chunk holds zeros only.
+
+    A bytearray on the left makes CPython compare with memcmp; two memoryviews would be compared element
+    by element.
+    """
+    if len(view) == MAX_CHUNK_SIZE:
+        return _ZEROS == view
+    # The first bytes of most chunks tell; the slice is made for the rest only.
+    head = min(len(view), 64)
+    if bytes(view[:head]) != bytes(head):
+        return False
+    return _zeros(len(view)) == view
+
+
+def _zeros(length: int) -> bytearray:
+    known = _ZEROS_BY_LENGTH.get(length)
+    if known is not None:
+        return known
+    return bytearray(length)
+
+
+_ZEROS_BY_LENGTH = {1 << shift: bytearray(1 << shift) for shift in range(16, 22)}
+
+
+def chunk_id(view: t.Union[bytes, bytearray, memoryview]) -> bytes:
+    """The name of a chunk: the SHA-256 of its bytes."""
+    return hashlib.sha256(view).digest()
