@@ -48,9 +48,10 @@ def check_unique(paths: t.Iterable[str]) -> None:
     """Raise UnsafePath when two paths would be one file on the default APFS volume."""
     seen: dict[str, str] = {}
     for path in paths:
-        other = seen.setdefault(folded(path), path)
-        if other is not path:
-            raise UnsafePath(f"The paths {other!r} and {path!r} name one file where case does not count.")
+        key = folded(path)
+        if key in seen:
+            raise UnsafePath(f"The paths {seen[key]!r} and {path!r} name one file where case does not count.")
+        seen[key] = path
 
 
 def check_link(path: str, target: str) -> None:
