@@ -1,0 +1,76 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Commands with a log file, a deadline and an end of the whole process group."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+GRACE_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended; its output lies in the log."""
+
+    status: int
+    log: Path
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == 0
+
+    def last_lines(self, count: int) -> str:
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process group to end, then end it."""
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sent)
+            process.wait(GRACE_SECONDS)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+        return
+
+
+def run_logged(
+    command: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str],
+    directory: Path,
+    log: Path,
+    deadline_seconds: float,
+) -> Finished:
+    """Run a command; append what it prints to the log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        output.write(("$ " + " ".join(map(str, command)) + "\n").encode())
+        output.flush()
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            cwd=directory,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            return Finished(process.wait(deadline_seconds), log)
+        except subprocess.TimeoutExpired:
+            output.write(f"\nended after {deadline_seconds:.0f} s without a result\n".encode())
+            return Finished(124, log)
+        finally:
+            if process.poll() is None:
+                end_group(process)

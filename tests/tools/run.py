@@ -1,0 +1,79 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run the tests of the collection: lint, test (all that a change must pass) or full (on every Python there is).
+
+It needs Python 3.11 and git, and installs what else it needs below .build/ of the checkout, nothing elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from machine import OLDEST_TARGET, Machine, SetUpError, find_pythons, written
+from staging import stage
+from steps import House, Step, running_steps, static_steps
+from tally import Tally, strict
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("suite", choices=("lint", "test", "full"))
+    parser.add_argument("--only", metavar="WORD", help="only the steps with this word in their name")
+    return parser.parse_args()
+
+
+def chosen_steps(suite: str, house: House) -> list[Step]:
+    steps = static_steps(house)
+    if suite == "lint":
+        return steps
+    found = house.machine.pythons
+    versions = {OLDEST_TARGET, house.machine.newest} if suite == "test" else {OLDEST_TARGET, *found}
+    return steps + running_steps(house, versions)
+
+
+def run_step(step: Step, machine: Machine) -> Tally:
+    """Run one step and say how it went, how long it took and, where it failed, what it printed last."""
+    print(f"      …  {step.name}", flush=True)
+    begun = time.monotonic()
+    try:
+        tally = strict(step.run())
+    except (SetUpError, OSError) as error:
+        tally = Tally(failed=[f"{step.name}: {error}"])
+    print(f"{time.monotonic() - begun:6.1f} s  {step.name}: {tally.summary()}", flush=True)
+    for reason in tally.skipped:
+        print(f"          skipped: {reason}")
+    for name in tally.failed:
+        print(f"          FAILED: {name}")
+    return tally
+
+
+def main() -> int:
+    options = arguments()
+    pythons = find_pythons()
+    if not pythons:
+        print("No Python from 3.9 on that can make virtual environments was found: install python3-venv.")
+        return 1
+    machine = Machine(CHECKOUT, CHECKOUT / ".build", pythons)
+    print("Pythons found: " + ", ".join(f"{written(version)} ({path})" for version, path in pythons.items()))
+    print(f"Logs of the steps: {machine.build / 'logs'}", flush=True)
+    machine.keep_pip_settings()
+    stage(CHECKOUT, machine.collection)
+    total = Tally()
+    begun = time.monotonic()
+    for step in chosen_steps(options.suite, House(machine)):
+        if not options.only or options.only in step.name:
+            total.add(run_step(step, machine))
+    print(f"{time.monotonic() - begun:6.1f} s  in all")
+    print(total.summary())
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The steps of a test run. Each is one function: it runs a tool or a part of the tests and counts the result."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from machine import OLDEST_SERVER, OLDEST_TARGET, Machine, Version, written
+from process import Finished, run_logged
+from seed_pip import seed_pip
+from tally import Tally, one, read_junit
+
+LINT_SECONDS = 600
+TEST_SECONDS = 1800
+SERVER_REQUIREMENTS = "roles/catalog_server/files/requirements.txt"
+SERVER_PACKAGES = "roles/catalog_server/files"
+# Parts of the unit tests that need ansible-core, which no longer runs on the oldest Python of a managed host
+CONTROLLER_ONLY = ("action", "plugin_utils")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A named part of the run; it returns its counts."""
+
+    name: str
+    run: Callable[[], Tally]
+
+
+@dataclass
+class House:
+    """The machine and the environments that the steps share."""
+
+    machine: Machine
+    seen_logs: set[Path] = field(default_factory=set)
+
+    def requirements(self, *names: str) -> list[Path]:
+        directory = self.machine.collection / "tests/tools/requirements"
+        return [directory / f"{name}.txt" for name in names]
+
+    def tools(self) -> Path:
+        return self.machine.virtual_environment("tools", self.machine.newest, self.requirements("tools", "controller"))
+
+    def server(self) -> Path:
+        server = self.machine.collection / SERVER_REQUIREMENTS
+        return self.machine.virtual_environment(
+            "server", self.machine.newest, [server, *self.requirements("server", "controller")]
+        )
+
+    def call(
+        self,
+        log: str,
+        programs: Path,
+        command: list[str | Path],
+        *,
+        directory: Path | None = None,
+        seconds: float = LINT_SECONDS,
+        **environment: str,
+    ) -> Finished:
+        """Run a command in the copy of the collection; a step's log begins anew with its first command."""
+        path = self.machine.log(log)
+        if path not in self.seen_logs:
+            path.unlink(missing_ok=True)
+            self.seen_logs.add(path)
+        return run_logged(
+            command,
+            environment=self.machine.environment(programs, **environment),
+            directory=directory or self.machine.collection,
+            log=path,
+            deadline_seconds=seconds,
+        )
+
+    def tool(self, name: str, *words: str | Path, **environment: str) -> Tally:
+        """A linter: its exit code is the result."""
+        programs = self.tools()
+        log = "-".join((name, *(str(word) for word in words[:1] if "/" not in str(word) and str(word).isalpha())))
+        return one(log, self.call(log, programs, [programs / name, *words], **environment).succeeded)
+
+    def pytest(self, name: str, programs: Path, words: Iterable[str | Path], **environment: str) -> Tally:
+        """Tests: counted from what pytest wrote, or one failure when it could not write."""
+        report = self.machine.build / "reports" / f"{name}.xml"
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.unlink(missing_ok=True)
+        finished = self.call(
+            name,
+            programs,
+            [programs / "python", "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}", *words],
+            seconds=TEST_SECONDS,
+            **environment,
+        )
+        tally = read_junit(report) if report.is_file() else Tally()
+        if not finished.succeeded and not tally.failed:
+            tally.failed.append(f"{name}: pytest ended with status {finished.status}")
+        return tally
+
+    # Static checks
+
+    def types_of_plugins(self) -> Tally:
+        programs = self.server()
+        tools = self.tools()
+        tally = Tally()
+        parts = {
+            "plugins": ["-p", "ansible_collections.macfleet.parallels.plugins"],
+            "server": ["-p", "catalog_server"],
+            "tools": [str(self.machine.collection / "tests/tools/run.py")],
+        }
+        configuration = self.machine.collection / "mypy.ini"
+        search = [
+            self.machine.build,
+            self.machine.collection / SERVER_PACKAGES,
+            self.machine.collection / "tests/tools",
+        ]
+        for name, words in parts.items():
+            command = [
+                tools / "mypy",
+                "--config-file",
+                configuration,
+                "--cache-dir",
+                self.machine.build / "cache/mypy",
+                "--python-executable",
+                programs / "python",
+                *words,
+            ]
+            finished = self.call(
+                f"mypy-{name}", tools, command, directory=self.machine.build, MYPYPATH=":".join(map(str, search))
+            )
+            tally.add(one(f"mypy {name}", finished.succeeded))
+        return tally
+
+    def documentation(self) -> Tally:
+        return self.tool(
+            "antsibull-docs",
+            "lint-collection-docs",
+            "--plugin-docs",
+            "--skip-rstcheck",
+            "--validate-collection-refs",
+            "all",
+            "--disallow-unknown-collection-refs",
+            "--check-extra-docs-refs",
+            ".",
+        )
+
+    def sanity(self) -> Tally:
+        """All of ansible-test's checks; those of imports and syntax on every Python that was found."""
+        programs = self.tools()
+        seed_pip(self.machine, programs, written(self.machine.newest))
+        reports = self.machine.collection / "tests/output/junit"
+        shutil.rmtree(reports, ignore_errors=True)
+        command = [programs / "ansible-test", "sanity", "--venv", "--junit", "--color", "no"]
+        finished = self.call("sanity", programs, command, seconds=TEST_SECONDS)
+        tally = Tally()
+        for report in sorted(reports.glob("*.xml")):
+            tally.add(read_junit(report))
+        if not finished.succeeded and not tally.failed:
+            tally.failed.append("ansible-test sanity")
+        return tally
+
+    # Tests that run something
+
+    def module_utils_of_ansible(self) -> Path:
+        """What of ansible-core reaches a managed host, for Pythons that ansible-core itself no longer knows."""
+        newest = self.machine.newest
+        source = self.tools().parent / f"lib/python{written(newest)}/site-packages/ansible/module_utils"
+        target = self.machine.build / "target/ansible/module_utils"
+        shutil.rmtree(target.parent, ignore_errors=True)
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        (target.parent / "__init__.py").touch()
+        return target.parent.parent
+
+    def units(self, version: Version) -> Tally:
+        """The unit tests as a managed host of this Python, or as the controller where it is the newest."""
+        name = f"units-{written(version)}"
+        if version not in self.machine.pythons:
+            return Tally(skipped=[f"unit tests on Python {written(version)}: no such Python was found on this machine"])
+        words: list[str | Path] = ["tests/unit"]
+        search = [self.machine.build]
+        if version == self.machine.newest:
+            requirements = self.requirements("units", "controller")
+        else:
+            requirements = self.requirements("units")
+            search.append(self.module_utils_of_ansible())
+            words += [f"--ignore=tests/unit/plugins/{part}" for part in CONTROLLER_ONLY]
+        programs = self.machine.virtual_environment("units", version, requirements)
+        return self.pytest(name, programs, words, PYTHONPATH=":".join(map(str, search)))
+
+    def server_tests(self) -> Tally:
+        if self.machine.newest < OLDEST_SERVER:
+            return Tally(skipped=[f"tests of the server: no Python from {written(OLDEST_SERVER)} on was found"])
+        search = f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"
+        return self.pytest("server", self.server(), ["tests/server"], PYTHONPATH=search)
+
+    def integration(self) -> Tally:
+        search = f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"
+        extra = {}
+        if OLDEST_TARGET in self.machine.pythons:
+            extra["MACFLEET_TEST_TARGET_PYTHON"] = str(self.machine.pythons[OLDEST_TARGET])
+        return self.pytest("integration", self.server(), ["tests/integration"], PYTHONPATH=search, **extra)
+
+    def demo(self) -> Tally:
+        programs = self.tools()
+        finished = self.call(
+            "demo", programs, [self.machine.checkout / "tests/demo/run"], directory=self.machine.checkout, seconds=900
+        )
+        return one("demo", finished.succeeded)
+
+
+def static_steps(house: House) -> list[Step]:
+    return [
+        Step("ruff format", lambda: house.tool("ruff", "format", "--check", ".")),
+        Step("ruff check", lambda: house.tool("ruff", "check", ".")),
+        Step("mypy", house.types_of_plugins),
+        Step("yamllint", lambda: house.tool("yamllint", "--strict", ".")),
+        Step("ansible-lint", lambda: house.tool("ansible-lint", "--profile", "production", "--offline")),
+        Step("documentation", house.documentation),
+        Step("changelog", lambda: house.tool("antsibull-changelog", "lint")),
+        Step("licences", lambda: house.tool("reuse", "lint")),
+    ]
+
+
+def running_steps(house: House, versions: Iterable[Version]) -> list[Step]:
+    def units_on(version: Version) -> Step:
+        return Step(f"unit tests, Python {written(version)}", lambda: house.units(version))
+
+    steps = [Step("ansible-test sanity", house.sanity)]
+    steps += [units_on(version) for version in sorted(set(versions))]
+    steps.append(Step("tests of the server", house.server_tests))
+    if (house.machine.collection / "tests/integration").is_dir():
+        steps.append(Step("integration tests", house.integration))
+    steps.append(Step("demo", house.demo))
+    return steps
