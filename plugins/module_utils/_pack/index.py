@@ -277,7 +277,7 @@ def decode_listing(data: bytes) -> Listing:
                 size,
                 data_start,
                 targets[number],
-                first_chunk,
+                first_chunk if kind == FILE else 0,
                 count,
             )
         )

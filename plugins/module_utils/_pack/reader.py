@@ -1,0 +1,249 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""Carries out a plan: makes the files of a bundle, chunk by verified chunk.
+
+    starts (clone, create, link) ─ holes ─ copies (threads) ─ ranges: fetch, decode, hash, write (threads) ─ fsync
+
+Nothing is written that has not the digest which the listing names; a chunk that does not is an error when
+it was downloaded, and is downloaded when it was copied from a seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.macfleet.parallels.plugins.module_utils import _files
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, codecs, pipeline, plan
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.codecs import Buffer
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import DamagedChunk
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import DIRECTORY, LINK, SegmentRef
+
+FetchRange = t.Callable[[SegmentRef, int, int], Buffer]
+CloneFile = t.Callable[[str, str], t.Any]
+Advance = t.Callable[[int], None]
+
+# Transfers at once: enough to hide the time to the first byte of a request behind the others.
+TRANSFERS = 4
+_COPY_BUFFER_BYTES = max(plan.MAX_COPY_BYTES, chunks.MAX_CHUNK_SIZE)
+# Written bytes after which the disk is made to begin, so that the last fsync is short.
+_FLUSH_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What was done, in bytes: downloaded as encoded, repaired as raw bytes of damaged seeds."""
+
+    downloaded_bytes: int
+    written_bytes: int
+    copied_bytes: int
+    repaired_chunks: int
+
+
+def apply_plan(
+    pull_plan: plan.PullPlan,
+    root: str,
+    *,
+    fetch: FetchRange,
+    clone_file: CloneFile,
+    advance: Advance = lambda count: None,
+    workers: t.Optional[int] = None,
+) -> Applied:
+    """Make the bundle below the existing directory ``root``; every file is fsynced at the end.
+
+    ``fetch`` runs in threads; ``advance`` receives encoded bytes as they arrive, in the caller's thread.
+
+    :raises DamagedChunk: a downloaded chunk does not have its digest
+    """
+    _make_starts(pull_plan, root, clone_file)
+    for hole in pull_plan.zero_ranges:
+        with _open(root, hole.entry.path, os.O_RDWR) as descriptor:
+            _files.zero_range(descriptor, hole.offset, hole.length)
+    damaged = _copy(pull_plan, root, workers or pipeline.core_count())
+    downloaded, written = _download(pull_plan, root, fetch, advance)
+    if damaged:
+        repair = plan.plan_repair(pull_plan, damaged)
+        more_downloaded, more_written = _download(repair, root, fetch, advance)
+        downloaded, written = downloaded + more_downloaded, written + more_written
+    for start in pull_plan.starts:
+        with _open(root, start.entry.path, os.O_RDWR) as descriptor:
+            os.fchmod(descriptor, 0o755 if start.entry.executable else 0o644)
+            os.fsync(descriptor)
+    return Applied(downloaded, written, pull_plan.copied_bytes, len(damaged))
+
+
+@contextlib.contextmanager
+def _open(root: str, path: str, flags: int) -> t.Iterator[int]:
+    descriptor = os.open(os.path.join(root, path), flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _make_starts(pull_plan: plan.PullPlan, root: str, clone_file: CloneFile) -> None:
+    for entry in pull_plan.listing.entries:
+        path = os.path.join(root, entry.path)
+        if entry.kind == DIRECTORY and not os.path.isdir(path):
+            os.mkdir(path, 0o755)
+        elif entry.kind == LINK and not os.path.islink(path):
+            os.symlink(entry.target, path)
+    for start in pull_plan.starts:
+        path = os.path.join(root, start.entry.path)
+        if start.start == plan.CLONE:
+            _remove(path)
+            clone_file(start.source, path)
+            os.chmod(path, 0o644)
+        elif start.start == plan.KEEP:
+            os.chmod(path, 0o644)
+        with _open(root, start.entry.path, os.O_RDWR | os.O_CREAT) as descriptor:
+            os.ftruncate(descriptor, start.entry.size)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _copy(pull_plan: plan.PullPlan, root: str, workers: int) -> list[int]:
+    """Copy from seeds; the references whose chunks were not what the seed's listing promised."""
+    pool = pipeline.BufferPool(_COPY_BUFFER_BYTES)
+    damaged: list[int] = []
+    with contextlib.closing(
+        pipeline.unordered_map(
+            lambda copy: _copy_one(pull_plan, copy, root, pool), pull_plan.copies, workers=workers, window=2 * workers
+        )
+    ) as stage:
+        for references in stage:
+            damaged.extend(references)
+    return damaged
+
+
+def _copy_one(pull_plan: plan.PullPlan, copy: plan.Copy, root: str, pool: pipeline.BufferPool) -> list[int]:
+    buffer = pool.take()
+    damaged = []
+    try:
+        with memoryview(buffer) as whole, whole[: copy.length] as view:
+            source = os.open(copy.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                there = bundle.read_into(source, view, copy.source_offset)
+            finally:
+                os.close(source)
+            if copy.verify or there != copy.length:
+                damaged = _damaged_references(pull_plan, copy, view[:there])
+            with _open(root, copy.entry.path, os.O_RDWR) as descriptor:
+                _write(descriptor, view, copy.offset)
+    finally:
+        pool.give_back(buffer)
+    return damaged
+
+
+def _damaged_references(pull_plan: plan.PullPlan, copy: plan.Copy, view: memoryview) -> list[int]:
+    references = plan.References(pull_plan.listing)
+    damaged = []
+    for reference in range(copy.first, copy.first + copy.count):
+        _entry, offset, length = references.find(reference)
+        chunk = view[offset - copy.offset : offset - copy.offset + length]
+        if chunks.chunk_id(chunk) != pull_plan.listing.chunk_id(reference):
+            damaged.append(reference)
+    return damaged
+
+
+def _write(descriptor: int, view: Buffer, offset: int) -> None:
+    with memoryview(view) as rest:
+        done = 0
+        while done < len(rest):
+            done += os.pwrite(descriptor, rest[done:], offset + done)
+
+
+def _download(pull_plan: plan.PullPlan, root: str, fetch: FetchRange, advance: Advance) -> tuple[int, int]:
+    references = plan.References(pull_plan.listing)
+    downloaded = written = unflushed = 0
+    with contextlib.ExitStack() as stack:
+        stage = stack.enter_context(
+            contextlib.closing(
+                pipeline.unordered_map(
+                    lambda item: _download_one(pull_plan, item, references, root, fetch),
+                    pull_plan.fetches,
+                    workers=TRANSFERS,
+                    window=TRANSFERS + 2,
+                )
+            )
+        )
+        flusher = stack.enter_context(contextlib.closing(_Flusher(root, pull_plan)))
+        for item, count in stage:
+            downloaded += item.length
+            written += count
+            unflushed += count
+            if unflushed >= _FLUSH_BYTES and flusher.begin():
+                unflushed = 0
+            advance(item.length)
+    return downloaded, written
+
+
+class _Flusher:
+    """Lets the disk write while the network still delivers; one flush at a time."""
+
+    def __init__(self, root: str, pull_plan: plan.PullPlan) -> None:
+        self._paths = [start.entry.path for start in pull_plan.starts if start.entry.size >= _FLUSH_BYTES]
+        self._root = root
+        self._runner = pipeline.OneAtATime(self._flush)
+
+    def begin(self) -> bool:
+        return self._runner.begin()
+
+    def _flush(self) -> None:
+        for path in self._paths:
+            with _open(self._root, path, os.O_RDWR) as descriptor:
+                os.fsync(descriptor)
+
+    def close(self) -> None:
+        self._runner.close()
+
+
+def _download_one(
+    pull_plan: plan.PullPlan, item: plan.Fetch, references: plan.References, root: str, fetch: FetchRange
+) -> tuple[plan.Fetch, int]:
+    locator, listing = pull_plan.locator, pull_plan.listing
+    written = 0
+    data = fetch(item.segment, item.offset, item.length)
+    with memoryview(data) as view, contextlib.ExitStack() as stack:
+        open_files: dict[str, int] = {}
+        for row in item.rows:
+            begin = locator.offsets[row] - item.offset
+            identity = listing.chunk_id(pull_plan.rows.first[row])
+            with view[begin : begin + locator.lengths[row]] as encoded:
+                chunk = _decode(locator.codecs[row], encoded, pull_plan.rows.lengths[row], identity, item.segment)
+                for reference in pull_plan.positions[row]:
+                    entry, offset, length = references.find(reference)
+                    if entry.path not in open_files:
+                        open_files[entry.path] = stack.enter_context(_open(root, entry.path, os.O_RDWR))
+                    _write(open_files[entry.path], chunk, offset)
+                    written += length
+                del chunk
+    return item, written
+
+
+def _decode(codec: int, encoded: memoryview, length: int, identity: bytes, segment: SegmentRef) -> Buffer:
+    try:
+        chunk = codecs.decode(codec, encoded, length)
+        found = chunks.chunk_id(chunk)
+    except DamagedChunk as error:
+        raise _damaged(segment, identity) from error
+    if found != identity:
+        raise _damaged(segment, identity)
+    return chunk
+
+
+def _damaged(segment: SegmentRef, identity: bytes) -> DamagedChunk:
+    return DamagedChunk(
+        f"The chunk {identity.hex()} downloaded from the segment {segment.sha256} does not have its digest, "
+        "so the segment is damaged in storage or on the way.",
+        hint="Pull again; if it fails on the same segment, push the version again with force.",
+        details={"segment": segment.sha256, "pack": segment.pack},
+    )

@@ -1,0 +1,143 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""Segments: encoded chunks one after another, and a trailer that lists them. Pure.
+
+    magic | encoded chunks | trailer rows | u32 rows | u32 trailer bytes | magic
+
+A trailer row is digest (32), offset (u32), stored length (u32), raw length (u32), codec (u8). All integers
+are little endian. ``docs/pack-format.md`` specifies it.
+"""
+
+from __future__ import annotations
+
+import struct
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import MalformedIndex
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
+    CODEC_NAMES,
+    CODEC_RAW,
+    MAX_SEGMENT_BYTES,
+)
+
+MAGIC = b"MFSEGM1\n"
+TRAILER_MAGIC = b"MFTRAI1\n"
+TARGET_BYTES = 32 << 20
+_ROW = struct.Struct("<32sIIIB")
+_FOOTER = struct.Struct("<II8s")
+FOOTER_BYTES = _FOOTER.size
+# What a reader asks for first: the whole trailer of a segment of ordinary chunks.
+TRAILER_GUESS_BYTES = 16 << 10
+
+
+@dataclass(frozen=True)
+class TrailerRow:
+    """One chunk of a segment; offset and lengths in bytes."""
+
+    identity: bytes
+    offset: int
+    length: int
+    raw_length: int
+    codec: int
+
+
+class SegmentBuilder:
+    """Takes encoded chunks in order and gives whole segments.
+
+    A segment ends with the chunk that takes its chunks to ``target_bytes``.
+    """
+
+    def __init__(self, target_bytes: int = TARGET_BYTES) -> None:
+        self._target_bytes = target_bytes
+        self._parts: list[bytes] = []
+        self._rows: list[TrailerRow] = []
+        self._length = 0
+        self._open()
+
+    def _open(self) -> None:
+        self._parts = [MAGIC]
+        self._rows = []
+        self._length = len(MAGIC)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no chunk lies in the open segment."""
+        return not self._rows
+
+    def add(self, identity: bytes, codec: int, data: bytes, raw_length: int) -> TrailerRow:
+        """Append one encoded chunk to the open segment; says where it lies."""
+        row = TrailerRow(identity, self._length, len(data), raw_length, codec)
+        self._parts.append(data)
+        self._rows.append(row)
+        self._length += len(data)
+        return row
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the open segment should be finished."""
+        return self._length >= self._target_bytes
+
+    def finish(self) -> bytes:
+        """The bytes of the open segment; the next chunk opens another."""
+        trailer = b"".join(
+            _ROW.pack(row.identity, row.offset, row.length, row.raw_length, row.codec) for row in self._rows
+        )
+        self._parts.append(trailer)
+        self._parts.append(_FOOTER.pack(len(self._rows), len(trailer), TRAILER_MAGIC))
+        segment = b"".join(self._parts)
+        self._open()
+        return segment
+
+
+def trailer_length(tail: bytes) -> int:
+    """Bytes of trailer and footer together, from the last ``FOOTER_BYTES`` bytes or more of a segment.
+
+    :raises MalformedIndex: it is no segment
+    """
+    if len(tail) < FOOTER_BYTES:
+        raise MalformedIndex("A segment is shorter than its footer.")
+    rows, length, magic = _FOOTER.unpack_from(tail, len(tail) - FOOTER_BYTES)
+    if magic != TRAILER_MAGIC or length != rows * _ROW.size or length > MAX_SEGMENT_BYTES:
+        raise MalformedIndex("A segment does not end as one.")
+    return int(length) + FOOTER_BYTES
+
+
+def read_trailer(tail: bytes, segment_bytes: int) -> list[TrailerRow]:
+    """The rows of a trailer, from the last ``trailer_length`` bytes or more of a segment of that size.
+
+    :raises MalformedIndex: it breaks the grammar
+    """
+    length = trailer_length(tail)
+    if length > len(tail) or length + len(MAGIC) > segment_bytes:
+        raise MalformedIndex("The trailer of a segment is longer than the segment.")
+    end = segment_bytes - length
+    rows = []
+    position = len(MAGIC)
+    for fields in _ROW.iter_unpack(tail[len(tail) - length : len(tail) - FOOTER_BYTES]):
+        row = TrailerRow(*fields)
+        if row.offset != position or row.length == 0 or row.offset + row.length > end:
+            raise MalformedIndex("The chunks of a segment do not follow one another.")
+        if row.codec not in CODEC_NAMES or not 0 < row.raw_length <= chunks.MAX_CHUNK_SIZE:
+            raise MalformedIndex("A chunk of a segment has an unknown codec or an impossible length.")
+        if row.length > row.raw_length or (row.codec == CODEC_RAW) != (row.length == row.raw_length):
+            raise MalformedIndex("A chunk of a segment has a stored length that does not fit its codec.")
+        position += row.length
+        rows.append(row)
+    if position != end:
+        raise MalformedIndex("A segment holds bytes that its trailer does not list.")
+    return rows
+
+
+def fetch_trailer(fetch: t.Callable[[int, int], bytes], segment_bytes: int) -> list[TrailerRow]:
+    """The rows of a segment's trailer through ``fetch(offset, length)``: one request, seldom two."""
+    guess = min(segment_bytes, TRAILER_GUESS_BYTES)
+    tail = bytes(fetch(segment_bytes - guess, guess))
+    needed = trailer_length(tail)
+    if guess < needed <= segment_bytes:
+        tail = bytes(fetch(segment_bytes - needed, needed))
+    return read_trailer(tail, segment_bytes)

@@ -1,0 +1,143 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""What the files of a bundle on disk really hold, chunk by chunk.
+
+Used to go on with a partial bundle, to check a cache entry, and to trust a seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, pipeline
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
+    DIRECTORY,
+    FILE,
+    LINK,
+    Entry,
+    Listing,
+)
+
+Advance = t.Callable[[int], None]
+
+# The id of a chunk that is not there or not whole; no SHA-256 is known that has this value.
+MISSING_CHUNK_ID = b"\xff" * chunks.CHUNK_ID_BYTES
+_ORDER_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class _Order:
+    path: str
+    first: int
+    spans: tuple[tuple[int, int], ...]
+
+
+def _orders(entry: Entry, chunk_size: int) -> t.Iterator[_Order]:
+    spans: list[tuple[int, int]] = []
+    first = 0
+    for number, span in enumerate(chunks.chunk_spans(entry.size, entry.data_start, chunk_size)):
+        if spans and span[0] + span[1] - spans[0][0] > _ORDER_BYTES:
+            yield _Order(entry.path, first, tuple(spans))
+            spans, first = [], number
+        spans.append(span)
+    if spans:
+        yield _Order(entry.path, first, tuple(spans))
+
+
+def hash_files(
+    root: str,
+    entries: t.Iterable[Entry],
+    chunk_size: int,
+    *,
+    workers: t.Optional[int] = None,
+    advance: Advance = lambda count: None,
+) -> dict[str, bytes]:
+    """The chunk ids of the files of ``entries`` as they lie below ``root``, by path.
+
+    A file that is not there, or no regular file, is left out; a chunk behind the end of a shorter file has
+    ``MISSING_CHUNK_ID``. Only the geometry of the entries is used, not their digests.
+    """
+    workers = workers or pipeline.core_count()
+    wanted = [entry for entry in entries if entry.kind == FILE and _is_regular(os.path.join(root, entry.path))]
+    found = {entry.path: bytearray() for entry in wanted}
+    pool = pipeline.BufferPool(max(_ORDER_BYTES, chunk_size))
+
+    def handle(order: _Order) -> tuple[_Order, bytes]:
+        return order, _hash_order(root, order, pool)
+
+    orders = (order for entry in wanted for order in _orders(entry, chunk_size))
+    with contextlib.closing(pipeline.ordered_map(handle, orders, workers=workers, window=2 * workers + 2)) as stage:
+        for order, identities in stage:
+            found[order.path] += identities
+            advance(sum(length for _offset, length in order.spans))
+    return {path: bytes(identities) for path, identities in found.items()}
+
+
+def _is_regular(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _hash_order(root: str, order: _Order, pool: pipeline.BufferPool) -> bytes:
+    start = order.spans[0][0]
+    length = order.spans[-1][0] + order.spans[-1][1] - start
+    buffer = pool.take()
+    try:
+        with memoryview(buffer) as whole, whole[:length] as view:
+            descriptor = bundle.open_file(root, order.path)
+            try:
+                there = bundle.read_into(descriptor, view, start)
+            finally:
+                os.close(descriptor)
+            return b"".join(
+                _identify(view[offset - start : offset - start + size])
+                if offset - start + size <= there
+                else MISSING_CHUNK_ID
+                for offset, size in order.spans
+            )
+    finally:
+        pool.give_back(buffer)
+
+
+def _identify(chunk: memoryview) -> bytes:
+    with chunk:
+        return chunks.ZERO_CHUNK_ID if chunks.is_zero(chunk) else chunks.chunk_id(chunk)
+
+
+def damaged_paths(
+    root: str,
+    listing: Listing,
+    *,
+    workers: t.Optional[int] = None,
+    advance: Advance = lambda count: None,
+) -> list[str]:
+    """Paths below ``root`` that are not exactly what the listing says, or that it does not know."""
+    identities = hash_files(root, listing.entries, listing.chunk_size, workers=workers, advance=advance)
+    damaged = []
+    for entry in listing.entries:
+        path = os.path.join(root, entry.path)
+        if entry.kind == FILE:
+            wanted = listing.chunk_ids[entry.first_chunk * 32 : (entry.first_chunk + entry.chunk_count) * 32]
+            is_whole = identities.get(entry.path) == wanted and os.lstat(path).st_size == entry.size
+            if not is_whole or bool(os.lstat(path).st_mode & stat.S_IXUSR) != entry.executable:
+                damaged.append(entry.path)
+        elif entry.kind == DIRECTORY and (os.path.islink(path) or not os.path.isdir(path)):
+            damaged.append(entry.path)
+        elif entry.kind == LINK and not (os.path.islink(path) and os.readlink(path) == entry.target):
+            damaged.append(entry.path)
+    known = {entry.path for entry in listing.entries}
+    for directory, names, files in os.walk(root):
+        for name in (*names, *files):
+            path = os.path.relpath(os.path.join(directory, name), root)
+            if path not in known:
+                damaged.append(path)
+    return sorted(damaged)
