@@ -86,7 +86,7 @@ class Machine:
     def log(self, name: str) -> Path:
         return self.build / "logs" / f"{name}.log"
 
-    def environment(self, *first_in_path: Path, **extra: str) -> dict[str, str]:
+    def environment(self, *first_in_path: Path) -> dict[str, str]:
         """Variables for a command: a home below .build/, real Pythons before all else, nothing else of the caller."""
         kept = {
             name: value for name, value in os.environ.items() if name in KEPT_NAMES or name.startswith(KEPT_PREFIXES)
@@ -107,7 +107,6 @@ class Machine:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "npm_config_cache": str(self.build / "cache/npm"),
-            **extra,
         }
 
     def virtual_environment(self, name: str, version: Version, requirements: list[Path]) -> Path:
@@ -123,10 +122,11 @@ class Machine:
         log = self.log(f"venv-{directory.name}")
         log.unlink(missing_ok=True)
         files = [word for path in requirements for word in ("--requirement", str(path))]
-        for command in (
+        commands: list[list[str | Path]] = [
             [self.pythons[version], "-m", "venv", directory],
             [directory / "bin/python", "-m", "pip", "install", "--quiet", *files],
-        ):
+        ]
+        for command in commands:
             finished = run_logged(
                 command,
                 environment=self.environment(),

@@ -19,6 +19,7 @@ from staging import stage
 from steps import House, Step, running_steps, static_steps
 from tally import Tally, strict
 
+LAST_LINES = 40
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -38,7 +39,7 @@ def chosen_steps(suite: str, house: House) -> list[Step]:
     return steps + running_steps(house, versions)
 
 
-def run_step(step: Step, machine: Machine) -> Tally:
+def run_step(step: Step, house: House) -> Tally:
     """Run one step and say how it went, how long it took and, where it failed, what it printed last."""
     print(f"      …  {step.name}", flush=True)
     begun = time.monotonic()
@@ -51,6 +52,11 @@ def run_step(step: Step, machine: Machine) -> Tally:
         print(f"          skipped: {reason}")
     for name in tally.failed:
         print(f"          FAILED: {name}")
+    while house.failures:
+        finished = house.failures.pop(0)
+        print(f"---------- the end of {finished.log}")
+        print(finished.last_lines(LAST_LINES))
+        print("----------", flush=True)
     return tally
 
 
@@ -67,9 +73,10 @@ def main() -> int:
     stage(CHECKOUT, machine.collection)
     total = Tally()
     begun = time.monotonic()
-    for step in chosen_steps(options.suite, House(machine)):
+    house = House(machine)
+    for step in chosen_steps(options.suite, house):
         if not options.only or options.only in step.name:
-            total.add(run_step(step, machine))
+            total.add(run_step(step, house))
     print(f"{time.monotonic() - begun:6.1f} s  in all")
     print(total.summary())
     return 1 if total.failed else 0

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,8 @@ SERVER_REQUIREMENTS = "roles/catalog_server/files/requirements.txt"
 SERVER_PACKAGES = "roles/catalog_server/files"
 # Parts of the unit tests that need ansible-core, which no longer runs on the oldest Python of a managed host
 CONTROLLER_ONLY = ("action", "plugin_utils")
+SHELL_SCRIPT = re.compile(rb"#!.*\b(sh|bash)\b")
+NOTHING_TO_CHECK = "No tests applicable"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class House:
 
     machine: Machine
     seen_logs: set[Path] = field(default_factory=set)
+    failures: list[Finished] = field(default_factory=list)
 
     def requirements(self, *names: str) -> list[Path]:
         directory = self.machine.collection / "tests/tools/requirements"
@@ -56,32 +60,35 @@ class House:
         self,
         log: str,
         programs: Path,
-        command: list[str | Path],
+        command: Sequence[str | Path],
         *,
         directory: Path | None = None,
         seconds: float = LINT_SECONDS,
-        **environment: str,
+        variables: Mapping[str, str] | None = None,
     ) -> Finished:
         """Run a command in the copy of the collection; a step's log begins anew with its first command."""
         path = self.machine.log(log)
         if path not in self.seen_logs:
             path.unlink(missing_ok=True)
             self.seen_logs.add(path)
-        return run_logged(
+        finished = run_logged(
             command,
-            environment=self.machine.environment(programs, **environment),
+            environment={**self.machine.environment(programs), **(variables or {})},
             directory=directory or self.machine.collection,
             log=path,
             deadline_seconds=seconds,
         )
+        if not finished.succeeded:
+            self.failures.append(finished)
+        return finished
 
-    def tool(self, name: str, *words: str | Path, **environment: str) -> Tally:
+    def tool(self, name: str, *words: str) -> Tally:
         """A linter: its exit code is the result."""
         programs = self.tools()
-        log = "-".join((name, *(str(word) for word in words[:1] if "/" not in str(word) and str(word).isalpha())))
-        return one(log, self.call(log, programs, [programs / name, *words], **environment).succeeded)
+        log = "-".join((name, *(word for word in words[:1] if word.isalpha())))
+        return one(log, self.call(log, programs, [programs / name, *words]).succeeded)
 
-    def pytest(self, name: str, programs: Path, words: Iterable[str | Path], **environment: str) -> Tally:
+    def pytest(self, name: str, programs: Path, words: Iterable[str], variables: Mapping[str, str]) -> Tally:
         """Tests: counted from what pytest wrote, or one failure when it could not write."""
         report = self.machine.build / "reports" / f"{name}.xml"
         report.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +98,7 @@ class House:
             programs,
             [programs / "python", "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}", *words],
             seconds=TEST_SECONDS,
-            **environment,
+            variables=variables,
         )
         tally = read_junit(report) if report.is_file() else Tally()
         if not finished.succeeded and not tally.failed:
@@ -116,7 +123,7 @@ class House:
             self.machine.collection / "tests/tools",
         ]
         for name, words in parts.items():
-            command = [
+            command: list[str | Path] = [
                 tools / "mypy",
                 "--config-file",
                 configuration,
@@ -127,10 +134,25 @@ class House:
                 *words,
             ]
             finished = self.call(
-                f"mypy-{name}", tools, command, directory=self.machine.build, MYPYPATH=":".join(map(str, search))
+                f"mypy-{name}",
+                tools,
+                command,
+                directory=self.machine.build,
+                variables={"MYPYPATH": ":".join(map(str, search))},
             )
             tally.add(one(f"mypy {name}", finished.succeeded))
         return tally
+
+    def shell_scripts(self) -> Tally:
+        """Scripts without a suffix, which ansible-test does not look at."""
+        programs = self.tools()
+        scripts: list[str | Path] = []
+        for path in sorted(self.machine.collection.rglob("*")):
+            if path.suffix == "" and path.is_file() and ".git" not in path.parts:
+                with path.open("rb") as file:
+                    if SHELL_SCRIPT.match(file.readline()):
+                        scripts.append(path)
+        return one("shellcheck", self.call("shellcheck", programs, [programs / "shellcheck", *scripts]).succeeded)
 
     def documentation(self) -> Tally:
         return self.tool(
@@ -151,11 +173,18 @@ class House:
         seed_pip(self.machine, programs, written(self.machine.newest))
         reports = self.machine.collection / "tests/output/junit"
         shutil.rmtree(reports, ignore_errors=True)
-        command = [programs / "ansible-test", "sanity", "--venv", "--junit", "--color", "no"]
-        finished = self.call("sanity", programs, command, seconds=TEST_SECONDS)
+        finished = self.call(
+            "sanity",
+            programs,
+            [programs / "ansible-test", "sanity", "--venv", "--junit", "--color", "no"],
+            seconds=TEST_SECONDS,
+        )
         tally = Tally()
         for report in sorted(reports.glob("*.xml")):
             tally.add(read_junit(report))
+        # It names each Python it knows of, and each check that has nothing to look at.
+        oldest = f"python-{written(OLDEST_TARGET)}"
+        tally.skipped = [reason for reason in tally.skipped if oldest in reason and NOTHING_TO_CHECK not in reason]
         if not finished.succeeded and not tally.failed:
             tally.failed.append("ansible-test sanity")
         return tally
@@ -177,7 +206,7 @@ class House:
         name = f"units-{written(version)}"
         if version not in self.machine.pythons:
             return Tally(skipped=[f"unit tests on Python {written(version)}: no such Python was found on this machine"])
-        words: list[str | Path] = ["tests/unit"]
+        words = ["tests/unit"]
         search = [self.machine.build]
         if version == self.machine.newest:
             requirements = self.requirements("units", "controller")
@@ -186,20 +215,20 @@ class House:
             search.append(self.module_utils_of_ansible())
             words += [f"--ignore=tests/unit/plugins/{part}" for part in CONTROLLER_ONLY]
         programs = self.machine.virtual_environment("units", version, requirements)
-        return self.pytest(name, programs, words, PYTHONPATH=":".join(map(str, search)))
+        return self.pytest(name, programs, words, {"PYTHONPATH": ":".join(map(str, search))})
 
     def server_tests(self) -> Tally:
         if self.machine.newest < OLDEST_SERVER:
             return Tally(skipped=[f"tests of the server: no Python from {written(OLDEST_SERVER)} on was found"])
         search = f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"
-        return self.pytest("server", self.server(), ["tests/server"], PYTHONPATH=search)
+        return self.pytest("server", self.server(), ["tests/server"], {"PYTHONPATH": search})
 
     def integration(self) -> Tally:
         search = f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"
-        extra = {}
+        variables = {"PYTHONPATH": search}
         if OLDEST_TARGET in self.machine.pythons:
-            extra["MACFLEET_TEST_TARGET_PYTHON"] = str(self.machine.pythons[OLDEST_TARGET])
-        return self.pytest("integration", self.server(), ["tests/integration"], PYTHONPATH=search, **extra)
+            variables["MACFLEET_TEST_TARGET_PYTHON"] = str(self.machine.pythons[OLDEST_TARGET])
+        return self.pytest("integration", self.server(), ["tests/integration"], variables)
 
     def demo(self) -> Tally:
         programs = self.tools()
@@ -215,6 +244,7 @@ def static_steps(house: House) -> list[Step]:
         Step("ruff check", lambda: house.tool("ruff", "check", ".")),
         Step("mypy", house.types_of_plugins),
         Step("yamllint", lambda: house.tool("yamllint", "--strict", ".")),
+        Step("shellcheck", house.shell_scripts),
         Step("ansible-lint", lambda: house.tool("ansible-lint", "--profile", "production", "--offline")),
         Step("documentation", house.documentation),
         Step("changelog", lambda: house.tool("antsibull-changelog", "lint")),

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import os
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
+from xml.etree import ElementTree
 
 # What only a Mac can show is no gap of a machine that runs Linux.
 NEEDS_A_MAC = "needs macOS"
@@ -56,7 +56,7 @@ def read_junit(path: Path) -> Tally:
         if case.find("failure") is not None or case.find("error") is not None:
             tally.failed.append(name)
         elif skipped is not None:
-            tally.skipped.append(f"{name}: {skipped.get('message', 'no reason given')}")
+            tally.skipped.append(f"{name}: {skipped.get('message') or skipped.text or 'no reason given'}")
         else:
             tally.passed += 1
     return tally
