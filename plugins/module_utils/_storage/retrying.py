@@ -19,7 +19,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import Buffer, SignedUrl
 
-Key = t.TypeVar("Key", bound=t.Hashable, contravariant=True)
+Key = t.TypeVar("Key")
 
 # A storage that asks for more patience than this is as good as not there.
 LONGEST_DELAY_SECONDS = 120.0
@@ -37,17 +37,10 @@ class Transfer(t.Protocol):
         ...  # pylint: disable=unnecessary-ellipsis
 
 
-class Urls(t.Protocol[Key]):
-    """Gives the URL of an object; with ``renew`` a new one, as the storage refused the last."""
-
-    def __call__(self, key: Key, renew: bool) -> SignedUrl:
-        """The URL of ``key``."""
-        ...  # pylint: disable=unnecessary-ellipsis
-
-
 class RetryingTransfer(t.Generic[Key]):
     """Objects by key, each request tried at most once more than ``delays()`` has members.
 
+    ``urls(key, renew)`` gives the URL of an object, with ``renew`` a new one, as the last was refused.
     ``delays()`` gives the seconds to wait before each further attempt, see ``_retry.delays``; a storage
     that names a longer delay gets it, up to ``LONGEST_DELAY_SECONDS``. A URL that is refused is renewed
     once in each attempt. Errors of ``urls`` are not ours to retry and pass.
@@ -56,7 +49,7 @@ class RetryingTransfer(t.Generic[Key]):
     def __init__(
         self,
         transfer: Transfer,
-        urls: Urls[Key],
+        urls: t.Callable[[Key, bool], SignedUrl],
         delays: t.Callable[[], t.Iterable[float]],
         sleep: t.Callable[[float], None],
     ) -> None:

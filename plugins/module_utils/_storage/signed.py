@@ -43,6 +43,7 @@ _SMALL_BODY_BYTES = 1 << 16
 _PORTS = {"http": 80, "https": 443}
 _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(?:\d{1,18}|\*)\Z")
+_NO_PLAIN_URL = "it is no http or https URL with a host"
 _RETRYABLE_STATUS = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -167,6 +168,9 @@ class SignedTransfer:
                     pass
             connection = self._connect(target.scheme, target.host, target.port)
             return connection, _request_or_close(connection, method, target, headers, body)
+        except (ValueError, http.client.InvalidURL):
+            # The text of it would show the URL.
+            raise StorageRefused(f"Could not {doing}: its URL or a header of it cannot be sent.") from None
         except (OSError, http.client.HTTPException) as error:
             raise _unavailable(doing, error) from error
 
@@ -184,16 +188,15 @@ class SignedTransfer:
 
 
 def _target(url: str) -> _Target:
-    parts = urlsplit(url)
-    if parts.scheme not in _PORTS or not parts.hostname or parts.username is not None:
-        raise StorageRefused("Could not use a signed URL: it is no plain http or https URL.")
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS[parts.scheme]
+    except (KeyError, ValueError):
+        raise StorageRefused(f"Could not use a signed URL: {_NO_PLAIN_URL}.") from None
+    if not parts.hostname or parts.username is not None:
+        raise StorageRefused(f"Could not use a signed URL: {_NO_PLAIN_URL}.")
     path = parts.path or "/"
-    return _Target(
-        parts.scheme,
-        parts.hostname,
-        parts.port or _PORTS[parts.scheme],
-        f"{path}?{parts.query}" if parts.query else path,
-    )
+    return _Target(parts.scheme, parts.hostname, port, f"{path}?{parts.query}" if parts.query else path)
 
 
 def _request_or_close(
