@@ -1,0 +1,257 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""Copies that share their blocks with the original, file by file; a sparse copy where the file system has none.
+
+macOS clones by clonefile(2), Linux by the FICLONE ioctl (XFS, Btrfs). Apple discourages cloning whole directories,
+and VM bundles have few files, so a bundle is walked. It grows under a hidden name beside its final one, and gets that
+by one rename after everything in it was flushed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import typing as t
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._files import (
+    flush_volume,
+    rename_durably,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    CloneFailed,
+    PathTaken,
+    translated,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.trees import fsync_tree
+
+CLONEFILE = "clonefile"
+REFLINK = "reflink"
+COPY = "copy"
+
+# xnu bsd/sys/clonefile.h
+_CLONE_NOFOLLOW = 0x0001
+_CLONE_NOOWNERCOPY = 0x0002
+# linux/fs.h
+_FICLONE = 0x40049409
+# What a file system answers that has no clones, or does not reach the destination's volume; all else is a failure.
+_NO_CLONES_ON_DARWIN = frozenset({errno.ENOTSUP, errno.EXDEV})
+_NO_CLONES_ON_LINUX = frozenset({errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS})
+_BLOCK_BYTES = 1 << 20
+_ZERO_BLOCK = bytes(_BLOCK_BYTES)
+_PROBE_BYTES = 64 << 10
+
+
+class _Unsupported(Exception):
+    """The file system has no clones here."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CloneResult:
+    """What making a bundle took; ``method`` is ``copy`` as soon as one file had to be copied."""
+
+    method: str
+    files: int
+    bytes_copied: int
+
+
+def clone_file(source: str, destination: str, mode: int = 0o644) -> str:
+    """Make ``destination`` a copy of ``source`` with the permissions ``mode``, and say how: clonefile, reflink, copy.
+
+    The destination must not exist. It is not fsynced.
+    """
+    with translated(CloneFailed, f"Cloning {source} to {destination}"):
+        return _clone_file(source, destination, mode)[0]
+
+
+def probe(directory: str) -> bool:
+    """Whether clones work in a directory; writes a small file there and removes it."""
+    with translated(CloneFailed, f"Trying whether {directory} can hold clones"):
+        with tempfile.TemporaryDirectory(prefix=".probe-", dir=directory) as scratch:
+            source = os.path.join(scratch, "source")
+            with open(source, "wb") as stream:
+                stream.write(b"\1" * _PROBE_BYTES)
+            return _clone_file(source, os.path.join(scratch, "clone"), 0o600)[0] != COPY
+
+
+def clone_tree(
+    source: str,
+    destination: str,
+    *,
+    private: bool = True,
+    prepare: t.Optional[t.Callable[[str], None]] = None,
+) -> CloneResult:
+    """Make ``destination`` a writable copy of the bundle ``source``; nothing half-made ever has its name.
+
+    Directories get 0700 and files 0600, or 0755 and 0644 when not ``private``; the executable bit is kept. ``prepare``
+    may change the copy, whose present path it is given, before it gets its name. Whatever an earlier, interrupted
+    attempt at the same destination left is removed; the caller holds a lock on the destination.
+    """
+    attempted = f"Making {destination} from {source}"
+    temporary = temporary_path(destination)
+    with translated(CloneFailed, attempted):
+        if os.path.lexists(destination):
+            raise PathTaken(f"{attempted} failed: {destination} exists.", "Move it away or choose another name.")
+        discard_interrupted(destination)
+        try:
+            result = _summary(list(_clone_into(source, temporary, private)))
+            if prepare is not None:
+                prepare(temporary)
+            fsync_tree(temporary)
+            flush_volume(temporary)
+            rename_durably(temporary, destination)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    return result
+
+
+def temporary_path(destination: str) -> str:
+    """Where a bundle grows before it gets its name: hidden, and without the extension of a bundle."""
+    directory, name = os.path.split(destination)
+    return os.path.join(directory, f".{name}.incomplete")
+
+
+def discard_interrupted(destination: str) -> None:
+    """Remove what an interrupted :func:`clone_tree` left beside its destination."""
+    temporary = temporary_path(destination)
+    if os.path.lexists(temporary):
+        shutil.rmtree(temporary)
+
+
+def _clone_into(source: str, destination: str, private: bool) -> t.Iterator[t.Tuple[str, int]]:
+    """Fill a new directory; yields method and bytes written of each file."""
+    os.mkdir(destination, 0o700)
+    for entry in _sorted_entries(source):
+        target = os.path.join(destination, entry.name)
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if stat.S_ISLNK(mode):
+            os.symlink(os.readlink(entry.path), target)
+        elif stat.S_ISDIR(mode):
+            yield from _clone_into(entry.path, target, private)
+        elif stat.S_ISREG(mode):
+            yield _clone_file(entry.path, target, _file_mode(mode, private))
+        else:
+            raise CloneFailed(f"Cloning {entry.path} failed: it is no file, directory or link.")
+    if not private:
+        os.chmod(destination, 0o755)
+
+
+def _summary(clones: t.Sequence[t.Tuple[str, int]]) -> CloneResult:
+    methods = {method for method, _copied in clones}
+    method = methods.pop() if len(methods) == 1 else COPY
+    return CloneResult(method, len(clones), sum(copied for _method, copied in clones))
+
+
+def _sorted_entries(directory: str) -> t.List[os.DirEntry[str]]:
+    with os.scandir(directory) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _file_mode(source_mode: int, private: bool) -> int:
+    mode = 0o600 if private else 0o644
+    if source_mode & 0o111:
+        mode |= 0o100 if private else 0o111
+    return mode
+
+
+def _clone_file(source: str, destination: str, mode: int) -> t.Tuple[str, int]:
+    """The method, and how many bytes were written instead of shared."""
+    try:
+        if sys.platform == "darwin":
+            _clonefile(source, destination)
+            os.chmod(destination, mode)
+            return CLONEFILE, 0
+        _reflink(source, destination, mode)
+        return REFLINK, 0
+    except _Unsupported:
+        return COPY, _copy_sparse(source, destination, mode)
+
+
+def _clonefile(source: str, destination: str) -> None:
+    try:
+        function = ctypes.CDLL(None, use_errno=True).clonefile
+    except AttributeError:
+        raise _Unsupported from None
+    flags = ctypes.c_uint32(_CLONE_NOFOLLOW | _CLONE_NOOWNERCOPY)
+    if function(os.fsencode(source), os.fsencode(destination), flags) != 0:
+        number = ctypes.get_errno()
+        if number in _NO_CLONES_ON_DARWIN:
+            raise _Unsupported
+        raise OSError(number, os.strerror(number), destination)
+
+
+def _reflink(source: str, destination: str, mode: int) -> None:
+    source_descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        with _NewFile(destination, mode) as descriptor:
+            try:
+                fcntl.ioctl(descriptor, _FICLONE, source_descriptor)
+            except OSError as error:
+                if error.errno in _NO_CLONES_ON_LINUX:
+                    raise _Unsupported from error
+                raise
+    finally:
+        os.close(source_descriptor)
+
+
+def _copy_sparse(source: str, destination: str, mode: int) -> int:
+    """Copy what is not zero; holes are found by looking at the bytes, since APFS has reported data as holes."""
+    copied = 0
+    buffer = bytearray(_BLOCK_BYTES)
+    with open(source, "rb", buffering=0, opener=_open_no_follow) as stream, _NewFile(destination, mode) as descriptor:
+        offset = 0
+        while True:
+            count = stream.readinto(buffer)
+            if not count:
+                break
+            block = memoryview(buffer)[:count]
+            # Only bytes and bytearray compare by memcmp.
+            if (buffer if count == _BLOCK_BYTES else buffer[:count]) != _ZERO_BLOCK[:count]:
+                _write_all(descriptor, block, offset)
+                copied += count
+            offset += count
+        os.ftruncate(descriptor, offset)
+    return copied
+
+
+def _open_no_follow(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
+def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data = data[written:]
+        offset += written
+
+
+class _NewFile:
+    """A file that did not exist before, and does not afterwards if the block fails."""
+
+    def __init__(self, path: str, mode: int) -> None:
+        self._path = path
+        self._mode = mode
+        self._descriptor = -1
+
+    def __enter__(self) -> int:
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        return self._descriptor
+
+    def __exit__(self, kind: t.Optional[t.Type[BaseException]], *_rest: t.Any) -> None:
+        try:
+            if kind is None:
+                os.fchmod(self._descriptor, self._mode)
+        finally:
+            os.close(self._descriptor)
+            if kind is not None:
+                os.unlink(self._path)

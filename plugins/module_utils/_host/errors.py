@@ -1,0 +1,148 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""Errors of what happens on a host.
+
+HostError
+ ├── DiskFull             disk_full             the volume has no room left
+ ├── CacheError           cache_error           something in the cache could not be read or written
+ │    ├── CacheUnsafe     cache_unsafe          another user could change what the cache holds
+ │    └── CacheLocked     cache_locked          another process holds the lock, named in the message
+ ├── CloneFailed          clone_failed          a file or bundle could be neither cloned nor copied
+ │    └── PathTaken       path_taken            the destination exists already
+ ├── PrlctlError          prlctl_failed         prlctl refused, or its output makes no sense
+ │    ├── PrlctlMissing   prlctl_missing        there is no prlctl on this host
+ │    └── PrlctlTimeout   prlctl_timeout        prlctl did not answer within its deadline
+ ├── VmNotFound           vm_not_found          Parallels Desktop does not know the VM
+ ├── VmNameTaken          vm_name_taken         a VM of that name exists that was not made by this collection
+ ├── VmNameInvalid        vm_name_invalid       no VM and no bundle can have that name
+ ├── RequirementsUnmet    requirements_unmet    the Mac offers less than the manifest asks for
+ ├── ReceiptInvalid       receipt_invalid       a file among the receipts is none
+ └── FactsUnsafe          facts_unsafe          publishing facts would follow a link or meet another user's file
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import typing as t
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class HostError(CatalogError):
+    """Whatever goes wrong on this Mac."""
+
+    code = "host_error"
+
+
+class DiskFull(HostError):
+    """The volume, or the user's quota on it, has no room left."""
+
+    code = "disk_full"
+
+
+class CacheError(HostError):
+    """Something in the cache could not be read or written."""
+
+    code = "cache_error"
+
+
+class CacheUnsafe(CacheError):
+    """Another user could change what the cache holds."""
+
+    code = "cache_unsafe"
+
+
+class CacheLocked(CacheError):
+    """Another process holds a lock for longer than we were willing to wait."""
+
+    code = "cache_locked"
+
+
+class CloneFailed(HostError):
+    """A file or bundle could be neither cloned nor copied."""
+
+    code = "clone_failed"
+
+
+class PathTaken(CloneFailed):
+    """The destination exists already, and is never overwritten."""
+
+    code = "path_taken"
+
+
+class PrlctlError(HostError):
+    """The command refused, or what it printed makes no sense."""
+
+    code = "prlctl_failed"
+
+
+class PrlctlMissing(PrlctlError):
+    """There is no such command on this host."""
+
+    code = "prlctl_missing"
+
+
+class PrlctlTimeout(PrlctlError):
+    """The command did not end within its deadline."""
+
+    code = "prlctl_timeout"
+
+
+class VmNotFound(HostError):
+    """Parallels Desktop does not know the VM."""
+
+    code = "vm_not_found"
+
+
+class VmNameTaken(HostError):
+    """A VM of that name exists that was not made by this collection."""
+
+    code = "vm_name_taken"
+
+
+class VmNameInvalid(HostError):
+    """No VM and no bundle can have that name."""
+
+    code = "vm_name_invalid"
+
+
+class RequirementsUnmet(HostError):
+    """The Mac offers less than the manifest asks for."""
+
+    code = "requirements_unmet"
+
+
+class ReceiptInvalid(HostError):
+    """A file among the receipts is none."""
+
+    code = "receipt_invalid"
+
+
+class FactsUnsafe(HostError):
+    """Publishing facts would follow a link or meet another user's file."""
+
+    code = "facts_unsafe"
+
+
+@contextlib.contextmanager
+def translated(error_class: t.Type[HostError], attempted: str) -> t.Iterator[None]:
+    """Turn an OSError of the block into ours; ``attempted`` says what was tried on what."""
+    try:
+        yield
+    except OSError as error:
+        raise from_os_error(error_class, attempted, error) from error
+
+
+def from_os_error(error_class: t.Type[HostError], attempted: str, error: OSError) -> HostError:
+    """A full disk is a :class:`DiskFull` whatever was attempted; anything else is ``error_class``."""
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return DiskFull(f"{attempted} failed: {reason}.", "Free some space on that volume and run the task again.")
+    where = f" ({error.filename})" if error.filename else ""
+    return error_class(f"{attempted} failed: {reason}{where}.")

@@ -1,0 +1,125 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Real file systems, real processes: a cache in a directory of its own, volumes with and without clones."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import subprocess
+import typing as t
+
+import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CachedAddress, CacheRecord
+
+DIGEST = "ab" * 32
+ADDRESS = CachedAddress("https://catalog.example.com", "macos-15", "1.4.0", "arm64")
+_TOOLS = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make files of other users")
+not_root = pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
+
+
+def make_record(digest: str = DIGEST, **changes: t.Any) -> CacheRecord:
+    values: t.Dict[str, t.Any] = {
+        "digest": digest,
+        "bundle_name": "macOS 15.macvm",
+        "type": "macvm",
+        "addresses": (ADDRESS,),
+        "logical_bytes": 3 << 20,
+        "stored_bytes": 1 << 20,
+        "first_used_at": "2026-11-23T08:00:00Z",
+        "last_used_at": "2026-11-23T08:00:00Z",
+    }
+    values.update(changes)
+    return CacheRecord(**values)
+
+
+def fill(bundle: pathlib.Path) -> None:
+    """A small bundle: plain files, one that is mostly hole, an executable, a directory, a link."""
+    (bundle / "disk.hdd").mkdir(parents=True)
+    (bundle / "config.pvs").write_text("<ParallelsVirtualMachine/>")
+    with open(bundle / "disk.hdd/disk.hds", "wb") as stream:
+        stream.truncate(3 << 20)
+        stream.seek(1 << 20)
+        stream.write(os.urandom(4096))
+    (bundle / "script").write_bytes(b"#!/bin/sh\n")
+    (bundle / "script").chmod(0o755)
+    (bundle / "empty").touch()
+    (bundle / "link").symlink_to("config.pvs")
+
+
+def contents(root: pathlib.Path) -> t.Dict[str, t.Union[bytes, str, None]]:
+    """Everything below a directory: bytes of files, targets of links, None for directories."""
+    found: t.Dict[str, t.Union[bytes, str, None]] = {}
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        if path.is_symlink():
+            found[name] = os.readlink(path)
+        else:
+            found[name] = None if path.is_dir() else path.read_bytes()
+    return found
+
+
+@pytest.fixture
+def cache(tmp_path: pathlib.Path) -> Cache:
+    return Cache.open(str(tmp_path / "cache"), create=True)
+
+
+@pytest.fixture(scope="session", params=["xfs", "btrfs"])
+def _volume_with_clones(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> t.Iterator[pathlib.Path]:
+    yield from _mounted(request.param, tmp_path_factory.mktemp(request.param), 512)
+
+
+@pytest.fixture(scope="session")
+def _volume_without_clones(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[pathlib.Path]:
+    yield from _mounted("ext4", tmp_path_factory.mktemp("ext4"), 8)
+
+
+@pytest.fixture
+def reflink_volume(_volume_with_clones: pathlib.Path) -> t.Iterator[pathlib.Path]:
+    """An empty directory of a volume that has clones."""
+    yield from _emptied(_volume_with_clones)
+
+
+@pytest.fixture
+def small_volume(_volume_without_clones: pathlib.Path) -> t.Iterator[pathlib.Path]:
+    """An empty directory of a volume without clones, which a few MiB fill."""
+    yield from _emptied(_volume_without_clones)
+
+
+def _emptied(volume: pathlib.Path) -> t.Iterator[pathlib.Path]:
+    directory = volume / "test"
+    directory.mkdir()
+    yield directory
+    shutil.rmtree(directory)
+
+
+def _mounted(kind: str, scratch: pathlib.Path, size_mib: int) -> t.Iterator[pathlib.Path]:
+    make = shutil.which(f"mkfs.{kind}", path=_TOOLS)
+    if os.geteuid() != 0 or make is None:
+        pytest.skip(f"needs root and mkfs.{kind}")
+    image = scratch / "image"
+    with open(image, "wb") as stream:
+        stream.truncate(size_mib << 20)
+    options = {"xfs": ["-q", "-m", "reflink=1"], "btrfs": ["-q"], "ext4": ["-q", "-m", "0"]}[kind]
+    subprocess.run([make, *options, str(image)], check=True, timeout=60)
+    mount_point = scratch / "mount"
+    mount_point.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-o", "loop", str(image), str(mount_point)], check=False, timeout=60, capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"this machine cannot mount {kind}: {mounted.stderr.strip()}")
+    try:
+        yield mount_point
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            subprocess.run(["umount", str(mount_point)], check=True, timeout=60)

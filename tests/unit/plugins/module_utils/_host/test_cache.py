@@ -1,0 +1,283 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache, stamps, trusted
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    CacheError,
+    CacheLocked,
+    DiskFull,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import Stamp, decode_record
+
+from .conftest import ADDRESS, DIGEST, contents, fill, make_record
+
+OTHER = "cd" * 32
+LATER = "2026-11-24T08:00:00Z"
+
+
+def publish(cache: Cache, digest: str = DIGEST, **changes: t.Any) -> pathlib.Path:
+    partial = cache.partial(digest)
+    fill(pathlib.Path(partial.bundle_path))
+    pathlib.Path(partial.listing_path).write_bytes(b"listing")
+    cache.publish(digest, make_record(digest, **changes))
+    return pathlib.Path(cache.path, "bundles", digest)
+
+
+def test_opening_without_creating_makes_nothing(tmp_path: pathlib.Path) -> None:
+    cache = Cache.open(str(tmp_path / "a/b/cache"), create=False)
+    assert not cache.exists
+    assert cache.entries() == cache.partials() == cache.damaged() == []
+    assert cache.find(DIGEST) is None
+    assert cache.find_partial(DIGEST) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_cache_is_private_under_any_umask(tmp_path: pathlib.Path) -> None:
+    before = os.umask(0)
+    try:
+        cache = Cache.open(str(tmp_path / "a/cache"), create=True)
+    finally:
+        os.umask(before)
+    assert cache.exists
+    for directory in [tmp_path / "a", tmp_path / "a/cache", *(tmp_path / "a/cache").iterdir()]:
+        assert directory.stat().st_mode & 0o777 == 0o700, directory
+
+
+def test_published_entry_is_found_read_only_and_trusted(cache: Cache) -> None:
+    path = publish(cache)
+    entry = cache.find(DIGEST)
+    assert entry is not None
+    assert [found.digest for found in cache.entries()] == [DIGEST]
+    assert set(entry.record.files) == {"config.pvs", "disk.hdd/disk.hds", "empty", "script"}
+    assert trusted(entry) == set(entry.record.files)
+    assert entry.record.allocated_bytes < 1 << 20
+    modes = {name: (path / "bundle" / name).stat().st_mode & 0o777 for name in ("config.pvs", "script", "disk.hdd")}
+    assert modes == {"config.pvs": 0o444, "script": 0o555, "disk.hdd": 0o755}
+    assert cache.find_partial(DIGEST) is None
+    assert os.listdir(os.path.join(cache.path, "partial")) == []
+
+
+@pytest.mark.parametrize("change", ["write", "replace", "chmod", "remove"])
+def test_file_that_was_touched_is_not_trusted(cache: Cache, change: str) -> None:
+    path = publish(cache) / "bundle/config.pvs"
+    status = path.stat()
+    if change == "write":
+        path.chmod(0o644)
+        path.write_bytes(b"x" * status.st_size)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    elif change == "replace":
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data)
+    elif change == "chmod":
+        path.chmod(0o600)
+    else:
+        path.unlink()
+    entry = cache.find(DIGEST)
+    assert entry is not None
+    assert trusted(entry) == {"disk.hdd/disk.hds", "empty", "script"}
+
+
+def test_entry_stays_trusted_when_vms_are_cloned_from_it(reflink_volume: pathlib.Path) -> None:
+    cache = Cache.open(str(reflink_volume / "trusted-cache"), create=True)
+    publish(cache)
+    entry = cache.find(DIGEST)
+    assert entry is not None
+    result = clone.clone_tree(entry.bundle_path, str(reflink_volume / "trusted.pvm"))
+    assert result.method == clone.REFLINK
+    assert trusted(entry) == set(entry.record.files)
+
+
+def test_verification_stamps_what_was_hashed(cache: Cache) -> None:
+    path = publish(cache) / "bundle/config.pvs"
+    path.chmod(0o400)
+    entry = cache.find(DIGEST)
+    assert entry is not None
+    seen = stamps(entry)
+    (path.parent / "script").chmod(0o500)  # somebody interferes while the hashing goes on
+    verified = cache.set_verified(DIGEST, LATER, seen)
+    assert verified.record.verified_at == LATER
+    assert trusted(verified) == {"config.pvs", "disk.hdd/disk.hds", "empty"}
+    assert cache.find(DIGEST) == verified
+
+
+def test_use_is_counted_and_orders_the_entries(cache: Cache) -> None:
+    publish(cache)
+    publish(cache, OTHER)
+    second = dataclasses.replace(ADDRESS, version="1.5.0")
+    entry = cache.touch(DIGEST, LATER, second)
+    assert (entry.record.last_used_at, entry.record.use_count) == (LATER, 1)
+    assert entry.record.first_used_at != LATER
+    assert entry.record.addresses == (ADDRESS, second)
+    assert cache.touch(DIGEST, LATER, second).record.addresses == (ADDRESS, second)
+    assert [found.digest for found in cache.entries()] == [DIGEST, OTHER]
+
+
+def test_manifest_state_is_remembered_for_its_address(cache: Cache) -> None:
+    publish(cache, addresses=(ADDRESS, dataclasses.replace(ADDRESS, catalog_url="https://other.example.com")))
+    entry = cache.mark_manifest_state(DIGEST, dataclasses.replace(ADDRESS, state="tainted"))
+    assert {address.catalog_url: address.state for address in entry.record.addresses} == {
+        "https://catalog.example.com": "tainted",
+        "https://other.example.com": "active",
+    }
+
+
+def test_changing_a_missing_entry_is_an_error(cache: Cache) -> None:
+    with pytest.raises(CacheError, match="no such entry"):
+        cache.touch(DIGEST, LATER)
+
+
+def test_partial_is_kept_and_made_writable(cache: Cache) -> None:
+    bundle = pathlib.Path(cache.partial(DIGEST).bundle_path)
+    (bundle / "sub").mkdir()
+    (bundle / "sub/file").write_bytes(b"half")
+    (bundle / "sub/file").chmod(0o444)
+    (bundle / "link").symlink_to("missing")
+    assert cache.find(DIGEST) is None
+    again = cache.partial(DIGEST)
+    assert cache.find_partial(DIGEST) == again
+    assert (bundle / "sub/file").read_bytes() == b"half"
+    assert (bundle / "sub/file").stat().st_mode & 0o200
+
+
+def test_partials_are_listed_with_size_and_age(cache: Cache) -> None:
+    for number, digest in enumerate([OTHER, DIGEST]):
+        partial = cache.partial(digest)
+        pathlib.Path(partial.bundle_path, "file").write_bytes(os.urandom(65536))
+        os.sync()
+        for path in [partial.path, partial.bundle_path, os.path.join(partial.bundle_path, "file")]:
+            os.utime(path, (0, 1000 + number))
+    states = cache.partials()
+    assert [(state.partial.digest, state.modified_at) for state in states] == [(OTHER, 1000), (DIGEST, 1001)]
+    assert states[0].allocated_bytes >= 65536
+    cache.discard_partial(OTHER)
+    assert [state.partial.digest for state in cache.partials()] == [DIGEST]
+
+
+def test_removed_entry_is_gone_with_its_bytes(cache: Cache) -> None:
+    publish(cache)
+    cache.remove(DIGEST)
+    cache.remove(DIGEST)
+    assert cache.entries() == []
+    assert os.listdir(os.path.join(cache.path, "trash")) == []
+
+
+def test_trash_of_an_interrupted_removal_goes_with_the_next(cache: Cache) -> None:
+    path = publish(cache)
+    path.rename(pathlib.Path(cache.path, "trash/left-over"))
+    assert cache.entries() == []
+    cache.remove(OTHER)
+    assert os.listdir(os.path.join(cache.path, "trash")) == []
+
+
+@pytest.mark.parametrize(
+    "record", [b"", b"{}", b"\xff", b"[" * 100_000, b'{"format": 2}', None], ids=lambda value: repr(value)[:10]
+)
+def test_entry_without_a_readable_record_is_material_for_the_next_pull(cache: Cache, record: t.Optional[bytes]) -> None:
+    path = publish(cache)
+    before = contents(path / "bundle")
+    (path / "record.json").unlink()
+    if record is not None:
+        (path / "record.json").write_bytes(record)
+    assert cache.find(DIGEST) is None
+    assert cache.entries() == []
+    assert cache.damaged() == [DIGEST]
+    found = cache.find_partial(DIGEST)
+    assert found is not None
+    assert found.path == str(path)
+    partial = cache.partial(DIGEST)
+    assert contents(pathlib.Path(partial.bundle_path)) == before
+    cache.publish(DIGEST, make_record())
+    assert cache.damaged() == []
+    assert cache.find(DIGEST) is not None
+
+
+def test_record_of_another_entry_does_not_count(cache: Cache) -> None:
+    path = publish(cache)
+    path.rename(path.parent / OTHER)
+    assert cache.find(OTHER) is None
+    assert cache.damaged() == [OTHER]
+
+
+def test_demoted_entry_can_be_repaired_and_published_again(cache: Cache) -> None:
+    publish(cache)
+    partial = cache.demote(DIGEST)
+    assert cache.find(DIGEST) is None
+    pathlib.Path(partial.bundle_path, "config.pvs").write_text("<Repaired/>")
+    entry = cache.publish(DIGEST, make_record())
+    assert trusted(entry) == set(entry.record.files)
+
+
+def test_publishing_replaces_a_damaged_entry(cache: Cache) -> None:
+    (publish(cache) / "record.json").unlink()
+    os.makedirs(os.path.join(cache.path, "partial", DIGEST, "bundle"))
+    entry = cache.publish(DIGEST, make_record())
+    assert entry.record.files == {}
+    assert os.listdir(os.path.join(cache.path, "trash")) == []
+
+
+def test_publishing_needs_the_record_of_that_digest(cache: Cache) -> None:
+    cache.partial(DIGEST)
+    with pytest.raises(CacheError, match="record is that of"):
+        cache.publish(DIGEST, make_record(OTHER))
+
+
+def test_publishing_without_a_partial_is_one_clear_error(cache: Cache) -> None:
+    with pytest.raises(CacheError, match="Publishing .* failed"):
+        cache.publish(DIGEST, make_record())
+
+
+@pytest.mark.parametrize("digest", ["", "..", "AB" * 32, "ab" * 31, DIGEST + "\n", f"../{DIGEST}"])
+def test_what_is_no_digest_names_no_directory(cache: Cache, digest: str) -> None:
+    for call in (cache.partial, cache.remove, cache.find, cache.lock_path, cache.discard_partial, cache.demote):
+        with pytest.raises(CacheError, match="is not a digest"):
+            call(digest)
+
+
+def test_strange_names_among_the_entries_are_passed_over(cache: Cache) -> None:
+    bundles = pathlib.Path(cache.path, "bundles")
+    (bundles / ".DS_Store").touch()
+    (bundles / OTHER).symlink_to(cache.path)
+    assert cache.entries() == []
+    assert cache.damaged() == []
+
+
+def test_lock_of_an_entry_excludes_others(cache: Cache) -> None:
+    with cache.lock(DIGEST, "one", 0):
+        with pytest.raises(CacheLocked, match="held by one"), cache.lock(DIGEST, "another", 0):
+            pass
+        with cache.lock(OTHER, "another", 0):
+            pass
+
+
+def test_vm_names_have_locks_of_their_own(cache: Cache) -> None:
+    assert cache.vm_lock_path("runner") != cache.vm_lock_path("Runner")
+    assert cache.vm_lock_path("caf\u00e9") == cache.vm_lock_path("cafe\u0301")
+    assert os.path.dirname(cache.vm_lock_path("../../x")) == os.path.join(cache.path, "locks")
+
+
+def test_full_disk_is_said_so(small_volume: pathlib.Path) -> None:
+    cache = Cache.open(str(small_volume / "full-cache"), create=True)
+    partial = cache.partial(DIGEST)
+    with open(small_volume / "filler", "wb", buffering=0) as stream, pytest.raises(OSError, match="No space"):
+        while True:
+            stream.write(b"\1" * 4096)
+    with pytest.raises(DiskFull, match="Publishing"):
+        cache.publish(DIGEST, make_record(bundle_name="x" * (1 << 20)))
+    assert cache.find(DIGEST) is None
+    assert cache.find_partial(DIGEST) == partial
+
+
+def test_record_survives_its_json() -> None:
+    record = make_record(verified_at=LATER, use_count=3, allocated_bytes=5, files={"a/b": Stamp(1, 2, 3, 4)})
+    assert decode_record(record.encode()) == record
