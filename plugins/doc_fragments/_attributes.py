@@ -39,7 +39,7 @@ attributes:
 options: {}
 attributes:
   action_group:
-    description: Use C(group/macfleet.parallels.catalog) in C(module_defaults) to set options for all modules of the group.
+    description: Use C(group/macfleet.parallels.catalog) in C(module_defaults) to set options for all members.
     support: full
     membership:
       - macfleet.parallels.catalog

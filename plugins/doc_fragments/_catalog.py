@@ -83,7 +83,7 @@ notes:
 options:
   handover:
     description:
-      - What the controller found out for the managed host. It is filled in by the action plugin; a play does not set it.
+      - A file with the key (PEM) of O(client_cert), also at the same place on controller and managed hosts.
     type: dict
     suboptions:
       url:
@@ -108,7 +108,8 @@ options:
         type: str
       phase:
         description:
-          - With V(auto) the module says that a transfer is pending instead of moving many bytes. With V(run) it moves them.
+          - With V(auto) the module says that a transfer is pending instead of moving many bytes.
+          - With V(run) it moves them.
         type: str
         choices:
           - auto

@@ -1,0 +1,256 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""What can be asked of the metadata server about images: grants, manifests, indexes, uploads."""
+
+from __future__ import annotations
+
+import typing as t
+from urllib.parse import quote
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import bearer
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadReply
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import (
+    Manifest,
+    MintedGrant,
+    ServerInfo,
+    SignedUrlRecord,
+    Token,
+    Upload,
+    UploadRequest,
+    manifests_from_json,
+)
+
+# Beyond any index of a bundle that a Mac can hold: a million chunks make about a tenth of it.
+MAX_INDEX_BYTES = 512 << 20
+URLS_OF_A_PULL = 500
+URLS_OF_AN_UPLOAD = 64
+PAGE_LENGTH = 200
+# The server looks at every object of the upload before it answers.
+COMMIT_TIMEOUT_SECONDS = 900.0
+
+Segment = t.Tuple[str, str]
+
+
+def _address(catalog_id: str, version: str | None, architecture: str | None) -> dict[str, str]:
+    fields = {"catalog_id": catalog_id, "version": version, "architecture": architecture}
+    return {name: value for name, value in fields.items() if value}
+
+
+def _named(catalog_id: str, version: str | None, architecture: str | None) -> str:
+    text = f"catalog id {catalog_id!r}"
+    if version:
+        text += f", version {version!r}"
+    return f"{text}, for {architecture}" if architecture else text
+
+
+class CatalogClient:
+    """One server, asked by one caller."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def server_info(self) -> ServerInfo:
+        """What the server is and can do; needs no credentials."""
+        return ServerInfo.from_json(self._http.json("GET", "server", "ask what it can do", authorization={}))
+
+    # Grants
+
+    def mint_pull_grant(self, catalog_id: str, version: str | None, architecture: str | None = None) -> MintedGrant:
+        """A grant to pull what ``version`` means (a version, tag or range); nothing means ``latest``."""
+        body = {"verb": "pull", **_address(catalog_id, version, architecture)}
+        doing = f"get a grant to pull {_named(catalog_id, version, architecture)}"
+        return MintedGrant.from_json(self._http.json("POST", "grants", doing, body=body, idempotent=True))
+
+    def mint_push_grant(
+        self,
+        catalog_id: str,
+        version: str,
+        architecture: str | None = None,
+        bases: t.Sequence[str] | None = None,
+    ) -> MintedGrant:
+        """A grant to push a version; ``bases`` are versions, without them the server chooses."""
+        body: dict[str, t.Any] = {"verb": "push", **_address(catalog_id, version, architecture)}
+        if bases is not None:
+            body["bases"] = list(bases)
+        doing = f"get a grant to push {_named(catalog_id, version, architecture)}"
+        return MintedGrant.from_json(self._http.json("POST", "grants", doing, body=body, idempotent=True))
+
+    def renew_grant(self, token: str) -> Token:
+        """The next grant for ``token``, which is one; rights are looked at anew."""
+        reply = self._http.json(
+            "POST", "grants/renew", "renew the grant", body={}, authorization=bearer(token), idempotent=True
+        )
+        return Token.from_json(reply, "grant")
+
+    # Manifests
+
+    def manifests(self, filters: t.Mapping[str, str | bool | None] | None = None) -> t.Iterator[Manifest]:
+        """All manifests that the caller may see and that the filters let pass, page by page."""
+        query = {"limit": str(PAGE_LENGTH)}
+        for name, value in (filters or {}).items():
+            if isinstance(value, bool):
+                query[name] = "true" if value else "false"
+            elif value:
+                query[name] = value
+        seen: set[str] = set()
+        while True:
+            reply = self._http.json("GET", "manifests", "list manifests", query=query)
+            page = reply if isinstance(reply, dict) else {}
+            yield from manifests_from_json(page.get("manifests"))
+            cursor = page.get("next")
+            if cursor is None:
+                return
+            if not isinstance(cursor, str) or cursor in seen:
+                raise BadReply("Could not list manifests: the server sends the same page again and again.")
+            seen.add(cursor)
+            query["cursor"] = cursor
+
+    def resolve(
+        self, catalog_id: str, version: str | None = None, architecture: str | None = None
+    ) -> tuple[Manifest, ...]:
+        """The manifests that a version, tag or range means, at most one for each architecture."""
+        query = _address(catalog_id, version, architecture)
+        doing = f"find {_named(catalog_id, version, architecture)}"
+        reply = self._http.json("GET", "manifests/resolve", doing, query=query)
+        return manifests_from_json(reply.get("manifests") if isinstance(reply, dict) else None)
+
+    def manifest(self, manifest_id: str) -> Manifest:
+        """One manifest."""
+        return Manifest.from_json(self._http.json("GET", _of(manifest_id), f"read the manifest {manifest_id}"))
+
+    def edit_manifest(self, manifest_id: str, changes: t.Mapping[str, t.Any]) -> Manifest:
+        """Set fields of a manifest; returns it as it is afterwards."""
+        doing = f"change {_listed(changes)} of the manifest {manifest_id}"
+        return Manifest.from_json(self._http.json("PATCH", _of(manifest_id), doing, body=dict(changes)))
+
+    def taint(self, manifest_id: str, reason: str | None = None) -> Manifest:
+        """Let nobody pull it for now."""
+        return self._mark(manifest_id, "taint", reason)
+
+    def untaint(self, manifest_id: str) -> Manifest:
+        """Take back a taint."""
+        return self._mark(manifest_id, "untaint", None)
+
+    def revoke(self, manifest_id: str, reason: str | None = None) -> Manifest:
+        """Let nobody pull it any more."""
+        return self._mark(manifest_id, "revoke", reason)
+
+    def _mark(self, manifest_id: str, verb: str, reason: str | None) -> Manifest:
+        body = {"reason": reason} if reason else {}
+        path = f"{_of(manifest_id)}/{verb}"
+        reply = self._http.json("POST", path, f"{verb} the manifest {manifest_id}", body=body, idempotent=True)
+        return Manifest.from_json(reply)
+
+    def delete_manifest(self, manifest_id: str) -> None:
+        """Delete a manifest and what only it uses."""
+        self._http.json("DELETE", _of(manifest_id), f"delete the manifest {manifest_id}")
+
+    # What a transfer needs
+
+    def listing(self, manifest_id: str) -> bytes:
+        """The listing file of a manifest."""
+        doing = f"read the listing of the manifest {manifest_id}"
+        return self._http.read_bytes(f"{_of(manifest_id)}/listing", doing, max_bytes=MAX_INDEX_BYTES)
+
+    def locator(self, manifest_id: str) -> bytes:
+        """The locator file of a manifest."""
+        doing = f"read the locator of the manifest {manifest_id}"
+        return self._http.read_bytes(f"{_of(manifest_id)}/locator", doing, max_bytes=MAX_INDEX_BYTES)
+
+    def segment_urls(self, manifest_id: str, segments: t.Iterable[Segment]) -> dict[Segment, SignedUrlRecord]:
+        """URLs that read segments of a manifest, each named by pack and SHA-256."""
+        found: dict[Segment, SignedUrlRecord] = {}
+        for page in _pages(segments, URLS_OF_A_PULL):
+            reply = self._http.json(
+                "POST",
+                f"{_of(manifest_id)}/urls",
+                f"get URLs of {len(page)} segments of the manifest {manifest_id}",
+                body={"segments": [{"pack": pack, "sha256": sha256} for pack, sha256 in page]},
+                idempotent=True,
+            )
+            urls = {(item.get("pack"), item.get("sha256")): item for item in _items(reply, "urls")}
+            found.update({segment: _url_of(urls, segment) for segment in page})
+        return found
+
+    def begin_upload(self, request: UploadRequest) -> Upload:
+        """Begin a push, or go on with the one that was begun before for the same address."""
+        doing = f"begin the push of {_named(request.catalog_id, request.version, request.architecture)}"
+        return Upload.from_json(self._http.json("POST", "uploads", doing, body=request.to_json(), idempotent=True))
+
+    def upload(self, upload_id: str) -> Upload:
+        """An open upload as it is now."""
+        return Upload.from_json(self._http.json("GET", _upload(upload_id), f"read the upload {upload_id}"))
+
+    def upload_urls(self, upload_id: str, segments: t.Iterable[tuple[str, int]]) -> dict[str, SignedUrlRecord]:
+        """URLs that store segments, each given by SHA-256 and size."""
+        found: dict[str, SignedUrlRecord] = {}
+        for page in _pages(segments, URLS_OF_AN_UPLOAD):
+            reply = self._http.json(
+                "POST",
+                f"{_upload(upload_id)}/urls",
+                f"get URLs for {len(page)} segments of the upload {upload_id}",
+                body={"segments": [{"sha256": sha256, "size": size} for sha256, size in page]},
+                idempotent=True,
+            )
+            urls = {item.get("sha256"): item for item in _items(reply, "urls")}
+            found.update({sha256: _url_of(urls, sha256) for sha256, _size in page})
+        return found
+
+    def commit_upload(self, upload_id: str, index: bytes) -> Manifest:
+        """Make what was pushed visible, all at once. Asked once: the next push finds out what a lost answer said."""
+        reply = self._http.json(
+            "POST",
+            f"{_upload(upload_id)}/commit",
+            f"commit the upload {upload_id}",
+            data=index,
+            timeout_seconds=COMMIT_TIMEOUT_SECONDS,
+        )
+        return Manifest.from_json(reply)
+
+    def abort_upload(self, upload_id: str) -> None:
+        """Give up a push and have its objects removed."""
+        self._http.json("DELETE", _upload(upload_id), f"abort the upload {upload_id}")
+
+
+Item = t.TypeVar("Item")
+Key = t.TypeVar("Key")
+
+
+def _of(manifest_id: str) -> str:
+    return f"manifests/{quote(manifest_id, safe='')}"
+
+
+def _upload(upload_id: str) -> str:
+    return f"uploads/{quote(upload_id, safe='')}"
+
+
+def _listed(names: t.Iterable[str]) -> str:
+    return ", ".join(sorted(name.replace("_", " ") for name in names))
+
+
+def _pages(items: t.Iterable[Item], length: int) -> t.Iterator[list[Item]]:
+    page: list[Item] = []
+    for item in items:
+        page.append(item)
+        if len(page) == length:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def _items(reply: t.Any, name: str) -> list[dict[str, t.Any]]:
+    items = reply.get(name) if isinstance(reply, dict) else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise BadReply(f"The server sent a reply whose field {name!r} is missing or not what it should be.")
+    return items
+
+
+def _url_of(urls: t.Mapping[t.Any, t.Any], key: Key) -> SignedUrlRecord:
+    if key not in urls:
+        raise BadReply("The server did not send all the URLs that it was asked for.")
+    return SignedUrlRecord.from_json(urls[key])

@@ -1,0 +1,328 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""Requests to the metadata server: JSON, errors by status and word, bounded retries.
+
+How bytes get there and back is handed in as ``send``, which raises ``Unreachable`` (or ``TlsFailure``) with nothing
+but the reason as its message, and ``BadReply`` for a body that is longer than was asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import typing as t
+import urllib.parse
+from dataclasses import dataclass, field
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import (
+    ApiError,
+    BadReply,
+    BadRequest,
+    Blocked,
+    Conflict,
+    Forbidden,
+    Missing,
+    Throttled,
+    TlsFailure,
+    Unauthenticated,
+    Unavailable,
+    Unreachable,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._redact import redact, redact_url
+from ansible_collections.macfleet.parallels.plugins.module_utils._retry import delays as retry_delays
+
+MAX_JSON_BYTES = 32 << 20
+ATTEMPTS = 4
+# A server that asks for more patience than this gets its error reported.
+LONGEST_DELAY_SECONDS = 30.0
+_LONGEST_MESSAGE = 1000
+_IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "PATCH"})
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``send`` sends."""
+
+    method: str
+    url: str
+    headers: t.Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
+    timeout_seconds: float
+    max_body_bytes: int
+
+
+@dataclass(frozen=True)
+class Response:
+    """What came back; the names of the headers are in lower case."""
+
+    status: int
+    headers: t.Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+Send = t.Callable[[Request], Response]
+Headers = t.Mapping[str, str]
+
+_ERRORS: dict[int, type[ApiError]] = {
+    400: BadRequest,
+    401: Unauthenticated,
+    403: Forbidden,
+    404: Missing,
+    409: Conflict,
+    410: Conflict,
+    413: BadRequest,
+    422: BadRequest,
+    429: Throttled,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
+}
+
+_HINTS = {
+    "unauthenticated": "Set catalog_token, catalog_api_key, or catalog_username and catalog_password.",
+    "invalid_credentials": "Check the user name and the password, or the API key.",
+    "token_expired": "Get a new catalog_token, or use catalog_api_key.",
+    "grant_expired": "Run the task again; it gets a new grant and goes on where it stopped.",
+    "grant_revoked": "Ask the administrator of the catalog why.",
+    "grant_scope": "A grant opens one image for one transfer; run the task again to get one for this image.",
+    "forbidden": "Ask the administrator of the catalog for the right to do this.",
+    "unknown_manifest": "Check the spelling, and the roles and claims of the user.",
+    "tainted": "Choose another version, or have it untainted.",
+    "revoked": "Choose another version.",
+    "version_exists": "Push it as another version, or set force.",
+    "upload_closed": "Run the push again.",
+    "upload_expired": "Run the push again; it begins anew.",
+    "base_unusable": "Run the push again; it chooses another base.",
+    "locked_out": "Wait a while before the next attempt.",
+    "internal_error": "See the log of the server.",
+    "unavailable": "See whether the server is being restarted, and its log.",
+    "tls_failure": "Check ca_path, validate_certs, and client_cert.",
+    "unreachable": "Check catalog_url, the network, and that the server runs.",
+    "bad_reply": "Check that catalog_url is the catalog's own, and not that of a proxy or of another service.",
+}
+
+
+class Http:
+    """One server. ``authorization()`` gives the headers that say who asks, anew for each request."""
+
+    def __init__(
+        self,
+        base_url: str,
+        send: Send,
+        *,
+        authorization: t.Callable[[], Headers] = dict,
+        timeout_seconds: float = 30.0,
+        delays: t.Callable[[], t.Iterable[float]] = lambda: retry_delays(ATTEMPTS, longest_seconds=10.0),
+        sleep: t.Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._base_url = api_url(base_url)
+        self._send = send
+        self._authorization = authorization
+        self._timeout_seconds = timeout_seconds
+        self._delays = delays
+        self._sleep = sleep
+
+    def json(
+        self,
+        method: str,
+        path: str,
+        doing: str,
+        *,
+        body: t.Any = None,
+        data: bytes | None = None,
+        query: t.Mapping[str, str] | None = None,
+        authorization: Headers | None = None,
+        idempotent: bool | None = None,
+        timeout_seconds: float | None = None,
+    ) -> t.Any:
+        """Ask for JSON; None for a reply without a body. ``doing`` completes the sentence *Could not …*.
+
+        ``body`` is sent as JSON, ``data`` as it is. ``idempotent`` says that asking twice is the same as asking once,
+        which only then may happen.
+        """
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            data = json.dumps(body).encode("ascii")
+            headers["Content-Type"] = "application/json"
+        elif data is not None:
+            headers["Content-Type"] = "application/octet-stream"
+        response = self._ask(
+            method, path, doing, headers, data, query, authorization, idempotent, timeout_seconds, MAX_JSON_BYTES
+        )
+        if response.status == 204:
+            return None
+        return self._decoded(response, doing)
+
+    def read_bytes(self, path: str, doing: str, *, max_bytes: int) -> bytes:
+        """Read opaque bytes, and check them against the digest that comes with them."""
+        headers = {"Accept": "application/octet-stream, application/json"}
+        response = self._ask("GET", path, doing, headers, None, None, None, None, None, max_bytes)
+        digest = response.headers.get("x-content-sha256", "").strip().lower()
+        if hashlib.sha256(response.body).hexdigest() != digest:
+            raise self._error(BadReply, doing, "the bytes that came are not those that their digest announces")
+        return response.body
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        doing: str,
+        headers: dict[str, str],
+        data: bytes | None,
+        query: t.Mapping[str, str] | None,
+        authorization: Headers | None,
+        idempotent: bool | None,
+        timeout_seconds: float | None,
+        max_bytes: int,
+    ) -> Response:
+        url = f"{self._base_url}/{path}"
+        if query:
+            url += "?" + urllib.parse.urlencode(query)
+        credentials = dict(self._authorization() if authorization is None else authorization)
+        request = Request(
+            method=method,
+            url=url,
+            headers={**headers, **credentials},
+            body=data,
+            timeout_seconds=timeout_seconds or self._timeout_seconds,
+            max_body_bytes=max_bytes,
+        )
+        if idempotent is None:
+            idempotent = method in _IDEMPOTENT_METHODS
+        waits = iter(self._delays() if idempotent else ())
+        secrets = [word for value in credentials.values() for word in value.split()]
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return self._once(request, doing, secrets, attempts)
+            except (Unreachable, Throttled) as error:
+                wait = next(waits, None)
+                asked = _asked_delay(error)
+                if wait is None or not _worth_retrying(error) or asked > LONGEST_DELAY_SECONDS:
+                    raise
+                self._sleep(max(wait, asked))
+
+    def _once(self, request: Request, doing: str, secrets: list[str], attempts: int) -> Response:
+        try:
+            response = self._send(request)
+        except (Unreachable, BadReply) as error:
+            raise self._error(type(error), doing, redact(error.message, secrets), attempts=attempts) from error
+        if 200 <= response.status < 300:
+            return response
+        raise self._refused(response, doing, secrets, attempts)
+
+    def _refused(self, response: Response, doing: str, secrets: list[str], attempts: int) -> ApiError:
+        """The error that a reply means."""
+        status = response.status
+        details: dict[str, t.Any] = {"status": status}
+        for name, header in (("request_id", "x-request-id"), ("retry_after", "retry-after")):
+            if response.headers.get(header):
+                details[name] = response.headers[header][:100]
+        if 300 <= status < 400:
+            where = redact_url(response.headers.get("location", ""))
+            return self._error(
+                BadReply, doing, f"the server answered {status} and points to {where!r}", details=details
+            )
+        try:
+            body = self._decoded(response, doing)
+        except BadReply as error:
+            if status in (502, 503, 504):
+                return self._error(
+                    Unavailable, doing, f"the server answered {status}", details=details, attempts=attempts
+                )
+            error.details.update(details)
+            return error
+        body = body if isinstance(body, dict) else {}
+        word = body.get("error") if isinstance(body.get("error"), str) else None
+        kind = _ERRORS.get(status, Unavailable if status >= 500 else ApiError)
+        if word in ("tainted", "revoked"):
+            kind = Blocked
+        elif word is None and status >= 500 and kind is Unavailable:
+            word = "unavailable" if status in (502, 503, 504) else "internal_error"
+        reason = redact(_one_line(body.get("message")), secrets) or f"the server answered {status}"
+        return self._error(kind, doing, reason, details=details, code=word, attempts=attempts)
+
+    def _decoded(self, response: Response, doing: str) -> t.Any:
+        content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type != "application/json":
+            what = f"{content_type[:60]!r}" if content_type else "no content type"
+            raise self._error(BadReply, doing, f"the server answered {response.status} with {what} instead of JSON")
+        try:
+            return json.loads(response.body.decode("utf-8"))
+        except (ValueError, RecursionError):
+            raise self._error(
+                BadReply, doing, f"the server answered {response.status} with JSON that cannot be read"
+            ) from None
+
+    def _error(
+        self,
+        kind: type[ApiError],
+        doing: str,
+        reason: str,
+        *,
+        details: t.Mapping[str, t.Any] | None = None,
+        code: str | None = None,
+        attempts: int = 1,
+    ) -> ApiError:
+        reason = reason.strip().rstrip(".")
+        tried = f" ({attempts} attempts)" if attempts > 1 else ""
+        word = code or kind.code
+        return kind(
+            f"Could not {doing} at {redact_url(self._base_url)}: {reason}{tried}.",
+            _HINTS.get(word),
+            {"attempts": attempts, **(details or {})},
+            code=word,
+        )
+
+
+def api_url(catalog_url: str) -> str:
+    """Where the API is of a server whose address a user wrote, with or without the API's own path."""
+    try:
+        parts = urllib.parse.urlsplit(catalog_url.strip())
+        port_is_fine = parts.port != 0
+    except ValueError:
+        port_is_fine = False
+    if not port_is_fine or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadRequest(
+            f"{redact_url(catalog_url)!r} is no address of a metadata server.",
+            "Set catalog_url to something like https://catalog.example.com.",
+        )
+    if parts.username is not None or parts.query or parts.fragment:
+        raise BadRequest(
+            f"The address {redact_url(catalog_url)!r} contains a user, a query or a fragment.",
+            "Set catalog_url to the plain address, and the credentials in their own options.",
+        )
+    path = parts.path.rstrip("/")
+    for ending in ("/api/v1", "/api"):
+        if path.endswith(ending):
+            path = path[: -len(ending)]
+            break
+    return f"{parts.scheme}://{parts.netloc}{path}/api/v1"
+
+
+def _one_line(value: t.Any) -> str:
+    """A server's message, without what could mislead a reader of a log."""
+    if not isinstance(value, str):
+        return ""
+    return " ".join("".join(character if character.isprintable() else " " for character in value).split())[
+        :_LONGEST_MESSAGE
+    ]
+
+
+def _worth_retrying(error: ApiError) -> bool:
+    if isinstance(error, TlsFailure):
+        return False
+    return error.details.get("status") in (None, 429, 502, 503, 504)
+
+
+def _asked_delay(error: ApiError) -> float:
+    value = str(error.details.get("retry_after", "")).strip()
+    # The other form, a date, would need the clocks of both sides to agree.
+    if value.isascii() and value.isdigit() and len(value) < 7:
+        return float(value)
+    return LONGEST_DELAY_SECONDS + 1 if isinstance(error, Throttled) else 0.0
