@@ -83,7 +83,7 @@ notes:
 options:
   handover:
     description:
-      - A file with the key (PEM) of O(client_cert), also at the same place on controller and managed hosts.
+      - What the controller found out for the managed host. It is filled in by the action plugin, not by a play.
     type: dict
     suboptions:
       url:
