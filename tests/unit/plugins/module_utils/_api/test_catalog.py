@@ -1,0 +1,165 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadReply, Missing, Unreachable
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import UploadRequest
+from ansible_collections.macfleet.parallels.tests.unit.support.recording import (
+    BASE_URL,
+    Recording,
+    manifest,
+    refusal,
+)
+
+ID = "a1" * 32
+SHA = "5e" * 32
+
+
+@pytest.fixture
+def server() -> t.Iterator[Recording]:
+    recording = Recording()
+    yield recording
+    recording.finished()
+
+
+@pytest.fixture
+def catalog(server: Recording) -> CatalogClient:
+    return CatalogClient(
+        Http(
+            BASE_URL, server.send, authorization=lambda: {"X-Api-Key": "a2V5"}, delays=lambda: (), sleep=lambda s: None
+        )
+    )
+
+
+def test_server_info_needs_no_credentials(server: Recording, catalog: CatalogClient) -> None:
+    info = {"name": "x", "version": "1.0.0", "catalog_uuid": "u", "api": 1, "features": ["grants"], "limits": {"a": 1}}
+    server.expect("GET", "server", reply=info, headers={"X-Api-Key": None})
+    assert catalog.server_info().features == ("grants",)
+
+
+def test_grants(server: Recording, catalog: CatalogClient) -> None:
+    body = {"verb": "pull", "catalog_id": "macos-15", "version": ">=1.4,<2"}
+    reply = {"grant": "g", "expires_at": 100, "manifests": [manifest()], "bases": []}
+    server.expect("POST", "grants", body=body, reply=reply, headers={"X-Api-Key": "a2V5"})
+    grant = catalog.mint_pull_grant("macos-15", ">=1.4,<2")
+    assert (grant.token, grant.manifests[0].id) == ("g", ID)
+
+    body = {"verb": "push", "catalog_id": "macos-15", "version": "1.5", "architecture": "arm64", "bases": ["1.4"]}
+    reply = {"grant": "g", "expires_at": 100, "manifests": [], "bases": [manifest()]}
+    server.expect("POST", "grants", body=body, reply=reply)
+    assert catalog.mint_push_grant("macos-15", "1.5", "arm64", ["1.4"]).bases[0].version == "1.4"
+
+    headers = {"Authorization": "Bearer g", "X-Api-Key": None}
+    server.expect("POST", "grants/renew", body={}, headers=headers, reply={"grant": "h", "expires_at": 200})
+    assert catalog.renew_grant("g").token == "h"
+
+
+def test_an_unknown_image_is_named(server: Recording, catalog: CatalogClient) -> None:
+    server.expect(
+        "POST",
+        "grants",
+        body={"verb": "pull", "catalog_id": "nix", "architecture": "arm64"},
+        **refusal("unknown_manifest", 404),
+    )
+    with pytest.raises(Missing, match="Could not get a grant to pull catalog id 'nix', for arm64 at .*: No."):
+        catalog.mint_pull_grant("nix", None, "arm64")
+
+
+def test_manifests_come_page_by_page(server: Recording, catalog: CatalogClient) -> None:
+    filters = {"catalog_id": "macos-15", "tainted": "false", "limit": "200"}
+    other = manifest(id="b2" * 32)
+    server.expect("GET", "manifests", query=filters, reply={"manifests": [manifest()], "next": "c1"})
+    server.expect("GET", "manifests", query={**filters, "cursor": "c1"}, reply={"manifests": [other], "next": None})
+    found = catalog.manifests({"catalog_id": "macos-15", "tainted": False, "tag": None})
+    assert [record.id for record in found] == [ID, "b2" * 32]
+
+
+def test_pages_that_go_in_circles_end(server: Recording, catalog: CatalogClient) -> None:
+    page = {"manifests": [], "next": "c1"}
+    server.expect("GET", "manifests", query={"limit": "200"}, reply=page)
+    server.expect("GET", "manifests", query={"limit": "200", "cursor": "c1"}, reply=page)
+    with pytest.raises(BadReply, match="again and again"):
+        list(catalog.manifests())
+
+
+def test_resolve(server: Recording, catalog: CatalogClient) -> None:
+    query = {"catalog_id": "macos-15", "version": "latest"}
+    server.expect("GET", "manifests/resolve", query=query, reply={"manifests": [manifest()]})
+    assert [record.id for record in catalog.resolve("macos-15", "latest")] == [ID]
+
+
+def test_edits(server: Recording, catalog: CatalogClient) -> None:
+    server.expect("GET", f"manifests/{ID}", reply=manifest())
+    server.expect("PATCH", f"manifests/{ID}", body={"tags": ["a"]}, reply=manifest(tags=["a"]))
+    server.expect("POST", f"manifests/{ID}/taint", body={"reason": "broken"}, reply=manifest(tainted=True))
+    server.expect("POST", f"manifests/{ID}/untaint", body={}, reply=manifest())
+    server.expect("POST", f"manifests/{ID}/revoke", body={}, reply=manifest(revoked=True))
+    server.expect("DELETE", f"manifests/{ID}", status=204)
+    assert catalog.manifest(ID).tags == ("latest",)
+    assert catalog.edit_manifest(ID, {"tags": ["a"]}).tags == ("a",)
+    assert catalog.taint(ID, "broken").tainted
+    assert not catalog.untaint(ID).tainted
+    assert catalog.revoke(ID).revoked
+    catalog.delete_manifest(ID)
+
+
+def test_indexes(server: Recording, catalog: CatalogClient) -> None:
+    server.expect_bytes(f"manifests/{ID}/listing", b"listing")
+    server.expect_bytes(f"manifests/{ID}/locator", b"locator")
+    assert (catalog.listing(ID), catalog.locator(ID)) == (b"listing", b"locator")
+
+
+def test_urls_of_segments_come_in_pages(server: Recording, catalog: CatalogClient) -> None:
+    segments = [("p" * 32, f"{number:064x}") for number in range(501)]
+    for page in (segments[:500], segments[500:]):
+        wanted = [{"pack": pack, "sha256": sha256} for pack, sha256 in page]
+        urls = [{**segment, "url": f"https://s/{segment['sha256']}", "expires_at": 5} for segment in wanted]
+        server.expect("POST", f"manifests/{ID}/urls", body={"segments": wanted}, reply={"urls": urls[::-1]})
+    found = catalog.segment_urls(ID, segments)
+    assert list(found) == segments
+    assert found[segments[7]].url.endswith(segments[7][1])
+
+
+def test_a_url_that_was_not_sent(server: Recording, catalog: CatalogClient) -> None:
+    server.expect("POST", f"manifests/{ID}/urls", body={"segments": [{"pack": "p", "sha256": SHA}]}, reply={"urls": []})
+    with pytest.raises(BadReply, match="did not send all"):
+        catalog.segment_urls(ID, [("p", SHA)])
+    assert catalog.segment_urls(ID, []) == {}
+
+
+def test_an_upload(server: Recording, catalog: CatalogClient) -> None:
+    request = UploadRequest("macos-15", "1.5", "arm64", "macvm", "x.macvm", 1 << 20, bases=(ID,))
+    segment = {"sha256": SHA, "size": 7, "url": "https://s/x"}
+    upload = {"id": "u1", "expires_at": "2026-11-25T10:00:00Z", "storage": "local", "chunk_size": 1 << 20}
+    upload.update(bases=[manifest()], segments=[segment])
+    server.expect("POST", "uploads", body=request.to_json(), reply=upload)
+    begun = catalog.begin_upload(request)
+    assert (begun.id, begun.segments[0].sha256, begun.bases[0].id) == ("u1", SHA, ID)
+
+    server.expect("GET", "uploads/u1", reply=upload)
+    assert catalog.upload("u1") == begun
+
+    url = {"sha256": SHA, "url": "https://s/y", "headers": {"x-a": "b"}, "expires_at": 5}
+    server.expect("POST", "uploads/u1/urls", body={"segments": [{"sha256": SHA, "size": 7}]}, reply={"urls": [url]})
+    assert catalog.upload_urls("u1", [(SHA, 7)])[SHA].headers == {"x-a": "b"}
+
+    server.expect("POST", "uploads/u1/commit", body=b"index", reply=manifest())
+    assert catalog.commit_upload("u1", b"index").id == ID
+    assert server.requests[-1].timeout_seconds == 900.0
+
+    server.expect("DELETE", "uploads/u1", status=204)
+    catalog.abort_upload("u1")
+
+
+def test_a_commit_is_never_sent_twice() -> None:
+    server = Recording().expect("POST", "uploads/u1/commit", body=b"index", error=Unreachable("broken pipe"))
+    catalog = CatalogClient(Http(BASE_URL, server.send, delays=lambda: [0.0, 0.0], sleep=lambda seconds: None))
+    with pytest.raises(Unreachable):
+        catalog.commit_upload("u1", b"index")

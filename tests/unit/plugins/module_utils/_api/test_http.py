@@ -1,0 +1,246 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api import errors
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http, api_url
+from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, refusal
+
+TOKEN = "s3cr3t-t0k3n"
+
+
+@pytest.fixture
+def server() -> t.Iterator[Recording]:
+    recording = Recording()
+    yield recording
+    recording.finished()
+
+
+def client(server: Recording, waits: t.Sequence[float] = (), slept: list[float] | None = None) -> Http:
+    return Http(
+        BASE_URL,
+        server.send,
+        authorization=lambda: {"Authorization": f"Bearer {TOKEN}"},
+        delays=lambda: waits,
+        sleep=(slept if slept is not None else []).append,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://host", "https://host/api/v1"),
+        (" https://host:8443/ ", "https://host:8443/api/v1"),
+        ("http://host/api", "http://host/api/v1"),
+        ("http://host/catalog/api/v1/", "http://host/catalog/api/v1"),
+        ("http://[::1]:80/x", "http://[::1]:80/x/api/v1"),
+    ],
+)
+def test_the_api_is_found_below_the_address(text: str, expected: str) -> None:
+    assert api_url(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "host", "ftp://host", "https://", "https://host:x", "file:///etc/passwd"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(errors.BadRequest, match="no address of a metadata server") as failure:
+        api_url(text)
+    assert "catalog_url" in str(failure.value)
+
+
+@pytest.mark.parametrize("text", ["https://root:pass@host", "https://host/?access_token=pass", "https://host/#pass"])
+def test_credentials_in_the_address_are_refused_and_not_shown(text: str) -> None:
+    with pytest.raises(errors.BadRequest) as failure:
+        api_url(text)
+    assert "pass" not in str(failure.value)
+
+
+def test_a_request_says_who_asks_and_sends_json(server: Recording) -> None:
+    server.expect(
+        "POST",
+        "things",
+        body={"name": "ü"},
+        reply={"done": True},
+        query={"a": "b c"},
+        headers={"Authorization": f"Bearer {TOKEN}", "Accept": "application/json", "X-Api-Key": None},
+    )
+    assert client(server).json("POST", "things", "make a thing", body={"name": "ü"}, query={"a": "b c"}) == {
+        "done": True
+    }
+
+
+def test_a_reply_without_a_body(server: Recording) -> None:
+    server.expect("DELETE", "things/1", status=204)
+    assert client(server).json("DELETE", "things/1", "delete a thing") is None
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "kind"),
+    [
+        (400, "bad_request", errors.BadRequest),
+        (400, "invalid_index", errors.BadRequest),
+        (401, "invalid_credentials", errors.Unauthenticated),
+        (401, "token_expired", errors.Unauthenticated),
+        (401, "grant_expired", errors.Unauthenticated),
+        (403, "forbidden", errors.Forbidden),
+        (403, "grant_scope", errors.Forbidden),
+        (404, "unknown_manifest", errors.Missing),
+        (404, "unknown_segment", errors.Missing),
+        (409, "tainted", errors.Blocked),
+        (409, "revoked", errors.Blocked),
+        (400, "tainted", errors.Blocked),
+        (409, "version_exists", errors.Conflict),
+        (410, "upload_expired", errors.Conflict),
+        (413, "payload_too_large", errors.BadRequest),
+        (429, "locked_out", errors.Throttled),
+        (500, "internal_error", errors.Unavailable),
+        (503, "unavailable", errors.Unavailable),
+        (418, "teapot", errors.ApiError),
+    ],
+)
+def test_a_refusal_keeps_the_word_of_the_server(server: Recording, status: int, word: str, kind: type) -> None:
+    server.expect("GET", "things", **refusal(word, status, "This is why."))
+    with pytest.raises(errors.ApiError) as failure:
+        client(server).json("GET", "things", "read things")
+    assert type(failure.value) is kind
+    assert failure.value.code == word
+    assert failure.value.message == f"Could not read things at {BASE_URL}/api/v1: This is why."
+    assert failure.value.details == {"attempts": 1, "status": status, "request_id": "r-1"}
+
+
+def test_a_refusal_without_a_word_gets_one_by_its_status(server: Recording) -> None:
+    server.expect("GET", "things", status=404, reply={"message": "gone"})
+    server.expect("GET", "things", status=500, reply=None)
+    with pytest.raises(errors.Missing) as failure:
+        client(server).json("GET", "things", "read things")
+    assert failure.value.code == "not_found"
+    with pytest.raises(errors.Unavailable, match="answered 500") as broken:
+        client(server).json("GET", "things", "read things")
+    assert broken.value.code == "internal_error"
+
+
+def test_the_message_of_a_server_is_one_short_line_without_our_secrets(server: Recording) -> None:
+    server.expect("GET", "things", **refusal("forbidden", 403, f"no\n\x1b[31m\t{TOKEN} " + "x" * 5000))
+    with pytest.raises(errors.Forbidden) as failure:
+        client(server).json("GET", "things", "read things")
+    assert TOKEN not in str(failure.value)
+    assert str(failure.value).isprintable()
+    assert len(str(failure.value)) < 1300
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"raw": b"<html>", "content_type": "text/html; charset=utf-8"}, "200 with 'text/html' instead of JSON"),
+        ({"raw": b"{}", "content_type": ""}, "200 with no content type instead of JSON"),
+        ({"raw": b"{"}, "JSON that cannot be read"),
+        ({"raw": b"\xff"}, "JSON that cannot be read"),
+        ({"raw": b"[" * 200_000}, "JSON that cannot be read"),
+        ({"raw": b"no", "content_type": "text/plain", "status": 404}, "404 with 'text/plain' instead of JSON"),
+        (
+            {"status": 302, "raw": b"", "reply_headers": {"location": "https://login/?next=x"}},
+            r"302 and points to 'https://login/\?next=\*\*\*'",
+        ),
+    ],
+)
+def test_what_is_no_catalog_is_called_so(server: Recording, answer: dict[str, t.Any], reason: str) -> None:
+    server.expect("GET", "things", **answer)
+    with pytest.raises(errors.BadReply, match=reason) as failure:
+        client(server).json("GET", "things", "read things")
+    assert failure.value.code == "bad_reply"
+    assert "catalog_url" in str(failure.value)
+
+
+def test_a_gateway_without_a_server_behind_it_is_unavailable(server: Recording) -> None:
+    server.expect("GET", "things", status=502, raw=b"<html>", content_type="text/html")
+    with pytest.raises(errors.Unavailable, match="the server answered 502") as failure:
+        client(server).json("GET", "things", "read things")
+    assert failure.value.code == "unavailable"
+
+
+# Retries
+
+
+def test_what_may_be_asked_twice_is_tried_again(server: Recording) -> None:
+    slept: list[float] = []
+    server.expect("GET", "things", error=errors.Unreachable("connection refused"))
+    server.expect("GET", "things", status=503, reply={"message": "later", "error": "unavailable"})
+    server.expect("GET", "things", reply=[1])
+    assert client(server, waits=[1.0, 2.0], slept=slept).json("GET", "things", "read things") == [1]
+    assert slept == [1.0, 2.0]
+
+
+def test_attempts_are_bounded_and_counted(server: Recording) -> None:
+    for _attempt in range(3):
+        server.expect("GET", "things", error=errors.Unreachable("connection refused"))
+    with pytest.raises(errors.Unreachable) as failure:
+        client(server, waits=[1.0, 2.0]).json("GET", "things", "read things")
+    assert failure.value.message == f"Could not read things at {BASE_URL}/api/v1: connection refused (3 attempts)."
+    assert failure.value.code == "unreachable"
+
+
+@pytest.mark.parametrize("method", ["POST"])
+def test_what_may_not_be_asked_twice_is_not(server: Recording, method: str) -> None:
+    server.expect(method, "things", error=errors.Unreachable("broken pipe"))
+    with pytest.raises(errors.Unreachable):
+        client(server, waits=[1.0]).json(method, "things", "make a thing")
+
+
+def test_a_post_that_is_idempotent_is_tried_again(server: Recording) -> None:
+    server.expect("POST", "things", body={}, error=errors.Unreachable("broken pipe"))
+    server.expect("POST", "things", body={}, reply=1)
+    assert client(server, waits=[0.0]).json("POST", "things", "make a thing", body={}, idempotent=True) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"error": errors.TlsFailure("its certificate is not valid")},
+        {"status": 500, "reply": {}},
+        {"status": 409, "reply": {}},
+        {"status": 429, "reply": {}},
+        {"status": 429, "reply": {}, "reply_headers": {"retry-after": "3600"}},
+    ],
+)
+def test_what_will_not_be_better_soon_is_not_tried_again(server: Recording, answer: dict[str, t.Any]) -> None:
+    server.expect("GET", "things", **answer)
+    with pytest.raises(errors.ApiError):
+        client(server, waits=[1.0]).json("GET", "things", "read things")
+
+
+def test_a_server_that_names_a_delay_gets_it(server: Recording) -> None:
+    slept: list[float] = []
+    server.expect("GET", "things", status=429, reply={}, reply_headers={"retry-after": "7"})
+    server.expect("GET", "things", reply=1)
+    assert client(server, waits=[1.0], slept=slept).json("GET", "things", "read things") == 1
+    assert slept == [7.0]
+
+
+# Bytes
+
+
+def test_bytes_are_checked_against_their_digest(server: Recording) -> None:
+    server.expect_bytes("things/1", b"abc")
+    server.expect_bytes("things/1", b"abd", digest="ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+    assert client(server).read_bytes("things/1", "read a thing", max_bytes=10) == b"abc"
+    with pytest.raises(errors.BadReply, match="digest"):
+        client(server).read_bytes("things/1", "read a thing", max_bytes=10)
+    assert server.requests[0].max_body_bytes == 10
+
+
+def test_bytes_that_are_too_many(server: Recording) -> None:
+    server.expect("GET", "things/1", error=errors.BadReply("the answer has more than 10 bytes"))
+    with pytest.raises(errors.BadReply, match="Could not read a thing .* more than 10 bytes"):
+        client(server).read_bytes("things/1", "read a thing", max_bytes=10)
+
+
+def test_no_secret_in_what_can_be_printed(server: Recording) -> None:
+    server.expect("GET", "things", error=errors.Unreachable(f"proxy says {TOKEN}"))
+    with pytest.raises(errors.Unreachable) as failure:
+        client(server).json("GET", "things", "read things")
+    assert TOKEN not in str(failure.value)
+    assert TOKEN not in repr(server.requests[0])
