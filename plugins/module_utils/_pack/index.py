@@ -55,6 +55,8 @@ _KINDS = (DIRECTORY, FILE, LINK)
 _EXECUTABLE = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _PACK_ID = re.compile(r"[0-9a-f]{32}\Z")
+_FEATURE = re.compile(r"[a-z0-9-]{1,64}\Z")
+_FEATURES_SHOWN = 5
 _COLUMN_LEVEL = 6
 
 
@@ -403,8 +405,10 @@ def decode_locator(data: bytes, listing: Listing) -> Locator:
         raise MalformedIndex("The locator names a pack that is no upload id.")
     if packs != sorted(set(packs)):
         raise MalformedIndex("The packs of the locator are not in order.")
+    if not isinstance(header["digest"], str) or not _SHA256.match(header["digest"]):
+        raise MalformedIndex("The locator does not say to which listing it belongs.")
     if header["digest"] != listing.digest:
-        raise MalformedIndex(f"The locator belongs to {header['digest']!r}, not to the listing {listing.digest}.")
+        raise MalformedIndex(f"The locator belongs to {header['digest']}, not to the listing {listing.digest}.")
     columns = _Columns(_inflate(compressed, segment_total * (32 + 8 + 4) + row_total * (4 + 4 + 4 + 1), "locator"))
     names = columns.raw(segment_total * 32)
     sizes = columns.numbers("Q", segment_total)
@@ -529,6 +533,7 @@ def _split_file(magic: bytes, data: bytes, what: str) -> tuple[dict[str, t.Any],
     header_bytes = data[12 : 12 + length]
     try:
         header = json.loads(header_bytes.decode("ascii"))
+        canonical = _canonical_json(header)
     except ValueError as error:
         raise MalformedIndex(f"The header of the {what} is not JSON.") from error
     except RecursionError as error:
@@ -536,23 +541,28 @@ def _split_file(magic: bytes, data: bytes, what: str) -> tuple[dict[str, t.Any],
     if not isinstance(header, dict):
         raise MalformedIndex(f"The header of the {what} is not an object.")
     _check_format(header, what)
-    if _canonical_json(header) != header_bytes:
+    if canonical != header_bytes:
         raise MalformedIndex(f"The header of the {what} is not in canonical form.")
     return header, header_bytes, data[12 + length :]
 
 
 def _check_format(header: t.Mapping[str, t.Any], what: str) -> None:
-    if header.get("format") != FORMAT:
+    version = header.get("format")
+    # JSON has 1.0 and true as well, which Python takes for 1.
+    if type(version) is not int:
+        raise MalformedIndex(f"The {what} does not say which format it has.")
+    if version != FORMAT:
         raise UnsupportedFormat(
-            f"The {what} has the format {header.get('format')!r}, this version reads {FORMAT}.",
+            f"The {what} has the format {str(version)[:40]}, this version reads {FORMAT}.",
             hint="Update the collection on the controller.",
         )
     features = header.get("features")
-    if not isinstance(features, list):
+    if not isinstance(features, list) or not all(isinstance(name, str) and _FEATURE.match(name) for name in features):
         raise MalformedIndex(f"The {what} does not say which features it needs.")
     if features:
+        names = ", ".join(features[:_FEATURES_SHOWN])
         raise UnsupportedFormat(
-            f"The {what} needs the features {', '.join(map(str, features))}, which this version does not know.",
+            f"The {what} needs features that this version does not know: {names}.",
             hint="Update the collection on the controller.",
         )
 
