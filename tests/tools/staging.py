@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-KEPT = (".git", "tests/output")
+KEPT = (".git",)
 
 
 def listed_files(checkout: Path) -> list[str]:

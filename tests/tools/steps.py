@@ -148,7 +148,7 @@ class House:
         programs = self.tools()
         scripts: list[str | Path] = []
         for path in sorted(self.machine.collection.rglob("*")):
-            if path.suffix == "" and path.is_file() and ".git" not in path.parts:
+            if path.suffix == "" and path.is_file() and not {".git", "output"} & set(path.parts):
                 with path.open("rb") as file:
                     if SHELL_SCRIPT.match(file.readline()):
                         scripts.append(path)

@@ -1,0 +1,99 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Facts of the caches of this host, for gather_facts: one document made of the facts.json of every owner.
+
+The owners write those files, so they are data and nothing more: regular files, reached through no link, of bounded
+size, valid JSON. One that is anything else appears as ``{"readable": false}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+
+LARGEST_BYTES = 1024 * 1024
+FILE_NAME = "facts.json"
+
+
+class Unreadable(Exception):
+    """The file is not what a cache publishes."""
+
+
+def refuse_constant(name: str) -> None:
+    raise Unreadable(f"{name} is no JSON")
+
+
+def read_bounded(owner_directory: int) -> bytes:
+    """The bytes of the file; neither a link nor a pipe is followed, and no more than the limit is read."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(FILE_NAME, flags, dir_fd=owner_directory)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise Unreadable("not a regular file")
+        content = file.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        raise Unreadable("larger than the limit")
+    return content
+
+
+def parse(content: bytes) -> dict[str, object]:
+    try:
+        document = json.loads(content.decode("utf-8"), parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("no JSON") from error
+    if not isinstance(document, dict):
+        raise Unreadable("no object")
+    return document
+
+
+def read_owner(root: int, owner: str) -> dict[str, object]:
+    directory = os.open(owner, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+    try:
+        return parse(read_bounded(directory))
+    finally:
+        os.close(directory)
+
+
+def merged(documents: dict[str, dict[str, object] | None]) -> dict[str, object]:
+    """One document: the caches and VMs of all owners, and for each owner whether its file could be read."""
+    caches: dict[str, object] = {}
+    vms: list[object] = []
+    owners: dict[str, object] = {}
+    for owner, document in sorted(documents.items()):
+        owners[owner] = {"readable": document is not None}
+        found_caches = (document or {}).get("caches")
+        found_vms = (document or {}).get("vms")
+        if isinstance(found_caches, dict):
+            caches.update(found_caches)
+        if isinstance(found_vms, list):
+            vms.extend(found_vms)
+    return {"caches": caches, "owners": owners, "vms": vms}
+
+
+def collect(path: str) -> dict[str, object]:
+    """Read what every owner has published below this directory; an owner without a file has published nothing yet."""
+    documents: dict[str, dict[str, object] | None] = {}
+    try:
+        root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return merged({})
+    try:
+        for owner in os.listdir(root):
+            try:
+                documents[owner] = read_owner(root, owner)
+            except FileNotFoundError:
+                continue
+            except (OSError, Unreadable):
+                documents[owner] = None
+    finally:
+        os.close(root)
+    return merged(documents)
+
+
+def main(path: str) -> None:
+    json.dump(collect(path), sys.stdout, sort_keys=True)
+    sys.stdout.write("\n")
