@@ -76,6 +76,8 @@ def clone_file(source: str, destination: str, mode: int = 0o644) -> str:
 def probe(directory: str) -> bool:
     """Whether clones work in a directory; writes a small file there and removes it."""
     with translated(CloneFailed, f"Trying whether {directory} can hold clones"):
+        if not os.access(directory, os.W_OK) and os.path.isdir(directory):
+            return False
         with tempfile.TemporaryDirectory(prefix=".probe-", dir=directory) as scratch:
             source = os.path.join(scratch, "source")
             with open(source, "wb") as stream:
@@ -101,7 +103,7 @@ def clone_tree(
     with translated(CloneFailed, attempted):
         if os.path.lexists(destination):
             raise PathTaken(f"{attempted} failed: {destination} exists.", "Move it away or choose another name.")
-        discard_interrupted(destination)
+        remove_tree(temporary)
         try:
             result = _summary(list(_clone_into(source, temporary, private)))
             if prepare is not None:
@@ -123,9 +125,14 @@ def temporary_path(destination: str) -> str:
 
 def discard_interrupted(destination: str) -> None:
     """Remove what an interrupted :func:`clone_tree` left beside its destination."""
-    temporary = temporary_path(destination)
-    if os.path.lexists(temporary):
-        shutil.rmtree(temporary)
+    remove_tree(temporary_path(destination))
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory with all that is in it. One that is not there is no error."""
+    with translated(CloneFailed, f"Removing {path}"):
+        if os.path.lexists(path):
+            shutil.rmtree(path)
 
 
 def _clone_into(source: str, destination: str, private: bool) -> t.Iterator[t.Tuple[str, int]]:

@@ -13,6 +13,7 @@ import os
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError
+from ansible_collections.macfleet.parallels.plugins.module_utils._redact import redact_url
 
 ACTIVE = "active"
 TAINTED = "tainted"
@@ -44,6 +45,10 @@ class CachedAddress:
     version: str
     architecture: str
     state: str = ACTIVE
+
+    def __post_init__(self) -> None:
+        # It becomes a fact that everybody on the host can read.
+        object.__setattr__(self, "catalog_url", redact_url(self.catalog_url))
 
     def same_manifest(self, other: CachedAddress) -> bool:
         return dataclasses.replace(self, state="") == dataclasses.replace(other, state="")

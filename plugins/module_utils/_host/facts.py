@@ -1,0 +1,202 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""The facts of a host: what its caches hold and which VMs were made from them.
+
+    {"caches": {<path>: {…}}, "vms": [{…}], "owners": {<user>: {"readable": bool}}}
+
+Each owner publishes the part about the own caches as ``<facts directory>/<owner>/facts.json``, for everybody to read;
+the role catalog_host makes that directory, and its reader for ``gather_facts`` shows the same document. What others
+publish is data and nothing more: a regular file, reached through no link, of bounded size, valid JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import stat
+import typing as t
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._files import write_file_durably
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import locks
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import FactsUnsafe, translated
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipt
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CacheRecord
+
+FILE_NAME = "facts.json"
+_LOCK_NAME = ".facts.lock"
+_LARGEST_BYTES = 1 << 20
+_LOCK_SECONDS = 30.0
+
+Document = t.Dict[str, t.Any]
+
+
+def cache_document(cache: Cache, owner: str, now: str) -> Document:
+    """What is to be known of one cache."""
+    entries = [_entry(entry.record) for entry in cache.entries()]
+    partials = cache.partials()
+    return {
+        "owner": owner,
+        "updated_at": now,
+        "free_bytes": cache.free_bytes(),
+        "totals": {
+            "entries": len(entries),
+            "logical_bytes": sum(entry["logical_bytes"] for entry in entries),
+            "stored_bytes": sum(entry["stored_bytes"] for entry in entries),
+            "allocated_bytes": sum(entry["allocated_bytes"] for entry in entries),
+            "partials": len(partials),
+            "partial_bytes": sum(state.allocated_bytes for state in partials),
+        },
+        "damaged": cache.damaged(),
+        "entries": entries,
+    }
+
+
+def vm_documents(receipts: t.Iterable[Receipt], machines: t.Optional[t.Iterable[VirtualMachine]]) -> t.List[Document]:
+    """Every VM with a receipt; its state is ``missing`` where prlctl does not list it, ``unknown`` without prlctl."""
+    known = {machine.uuid: machine for machine in machines or ()}
+    documents = []
+    for receipt in receipts:
+        machine = known.get(receipt.vm_uuid)
+        documents.append(
+            {
+                "uuid": receipt.vm_uuid,
+                "name": machine.name if machine else receipt.vm_name,
+                "state": machine.state if machine else "unknown" if machines is None else "missing",
+                "home": machine.home if machine and machine.home else receipt.home,
+                "cache_path": receipt.cache_path,
+                "receipt": {
+                    "catalog_url": receipt.catalog_url,
+                    "catalog_id": receipt.catalog_id,
+                    "version": receipt.version,
+                    "architecture": receipt.architecture,
+                    "digest": receipt.digest,
+                    "created_at": receipt.created_at,
+                    "created_by": receipt.created_by,
+                    "state": receipt.state,
+                },
+            }
+        )
+    return documents
+
+
+def read_published(facts_directory: str) -> Document:
+    """The document of this host, as far as its owners have published it."""
+    document: Document = {"caches": {}, "vms": [], "owners": {}}
+    try:
+        owners = sorted(os.listdir(facts_directory))
+    except OSError:
+        return document
+    for owner in owners:
+        directory = os.path.join(facts_directory, owner)
+        try:
+            published = _read(directory)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, RecursionError):
+            document["owners"][owner] = {"readable": False}
+            continue
+        document["owners"][owner] = {"readable": True}
+        document["caches"].update(published["caches"])
+        document["vms"].extend(published["vms"])
+    return document
+
+
+def with_cache(document: Document, cache_path: str, cache: Document, vms: t.Iterable[Document]) -> Document:
+    """A document with this news of one cache and its VMs; what it says of others stays as it was. Pure."""
+    others = [vm for vm in document["vms"] if not isinstance(vm, dict) or vm.get("cache_path") != cache_path]
+    return {**document, "caches": {**document["caches"], cache_path: cache}, "vms": [*others, *vms]}
+
+
+def publish(
+    facts_directory: str, owner: str, cache_path: str, cache: Document, vms: t.Iterable[Document]
+) -> t.Optional[str]:
+    """Publish the news of one cache among those of its owner, for everybody to read; the path of the file.
+
+    None when the host is not prepared: the owner's directory has to be there already.
+
+    :raises FactsUnsafe: the directory or the file is a link, or somebody else's
+    """
+    directory = os.path.join(facts_directory, owner)
+    path = os.path.join(directory, FILE_NAME)
+    if not os.path.lexists(directory):
+        return None
+    with translated(FactsUnsafe, f"Publishing facts as {path}"):
+        _require_ours(directory, stat.S_ISDIR, "directory")
+        with locks.hold(os.path.join(directory, _LOCK_NAME), "publishing facts", _LOCK_SECONDS):
+            _require_ours(path, stat.S_ISREG, "file")
+            before: Document = {"caches": {}, "vms": []}
+            with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
+                before = _read(directory)
+            document = with_cache(before, cache_path, cache, vms)
+            write_file_durably(path, json.dumps(document, sort_keys=True, indent=1).encode(), 0o644)
+    return path
+
+
+def _entry(record: CacheRecord) -> Document:
+    return {
+        "digest": record.digest,
+        "bundle_name": record.bundle_name,
+        "type": record.type,
+        "addresses": [dataclasses.asdict(address) for address in record.addresses],
+        "logical_bytes": record.logical_bytes,
+        "stored_bytes": record.stored_bytes,
+        "allocated_bytes": record.allocated_bytes,
+        "first_used_at": record.first_used_at,
+        "last_used_at": record.last_used_at,
+        "use_count": record.use_count,
+        "verified_at": record.verified_at,
+    }
+
+
+def _read(directory: str) -> Document:
+    """What one owner has published.
+
+    :raises ValueError: it is not what a cache publishes
+    """
+    root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(FILE_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=root)
+    finally:
+        os.close(root)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise ValueError("it is no regular file")
+        data = stream.read(_LARGEST_BYTES + 1)
+    if len(data) > _LARGEST_BYTES:
+        raise ValueError("it is too large")
+    document = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+    if not isinstance(document, dict):
+        raise ValueError("it is no object")
+    caches, vms = document.get("caches", {}), document.get("vms", [])
+    if not isinstance(caches, dict) or not isinstance(vms, list):
+        raise ValueError("it is not what a cache publishes")
+    return {"caches": caches, "vms": vms}
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _require_ours(path: str, is_kind: t.Callable[[int], bool], kind: str) -> None:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(status.st_mode):
+        reason = "it is a symbolic link"
+    elif not is_kind(status.st_mode):
+        reason = f"it is no {kind}"
+    elif status.st_uid != os.geteuid():
+        reason = f"it belongs to user id {status.st_uid}, not to {os.geteuid()} who runs this task"
+    elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        reason = f"its permissions {stat.S_IMODE(status.st_mode):04o} let other users write"
+    else:
+        return
+    raise FactsUnsafe(f"Publishing facts in {path} was refused: {reason}.", "Remove it, and run the role catalog_host.")

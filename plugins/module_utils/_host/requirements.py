@@ -1,0 +1,78 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""What a Mac must offer for an image, and what this one does."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import os
+import sys
+import typing as t
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._files import free_bytes
+
+_MIB = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class HostResources:
+    """What a host offers; ``disk_free_mb`` is that of the volume on which the VM shall lie."""
+
+    cpu: int
+    memory_mb: int
+    disk_free_mb: int
+    architecture: str
+
+
+def read_resources(directory: str) -> HostResources:
+    """Those of this host; ``directory``, or its nearest existing parent, tells the volume."""
+    return HostResources(
+        os.cpu_count() or 1,
+        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MIB,
+        free_bytes(directory) // _MIB,
+        hardware_architecture(),
+    )
+
+
+def hardware_architecture() -> str:
+    """The architecture of the hardware, as the system writes it: ``arm64``, ``x86_64``, on Linux also ``aarch64``.
+
+    A Python under Rosetta is told x86_64 by uname(1); the CPU's own feature is not translated.
+    """
+    if sys.platform == "darwin":
+        return "arm64" if _darwin_feature(b"hw.optional.arm64") else "x86_64"
+    return os.uname().machine
+
+
+def _darwin_feature(name: bytes) -> bool:
+    value = ctypes.c_int(0)
+    size = ctypes.c_size_t(ctypes.sizeof(value))
+    libc = ctypes.CDLL(None, use_errno=True)
+    # An Intel Mac does not know the name at all.
+    return libc.sysctlbyname(name, ctypes.byref(value), ctypes.byref(size), None, ctypes.c_size_t(0)) == 0 and bool(
+        value.value
+    )
+
+
+def unmet(minimum: t.Mapping[str, t.Any], architecture: t.Optional[str], resources: HostResources) -> t.List[str]:
+    """A sentence for each thing that the host lacks.
+
+    ``minimum`` has the keys ``cpu``, ``memory_mb`` and ``disk_mb``, any of which may be missing or 0.
+    ``architecture`` is that of the image, None when it does not matter; both are written alike.
+    """
+    sentences = []
+    if architecture is not None and architecture != resources.architecture:
+        sentences.append(f"The image is for {architecture}, the hardware of this host is {resources.architecture}.")
+    for key, offered, what in (
+        ("cpu", resources.cpu, "processor cores"),
+        ("memory_mb", resources.memory_mb, "MiB of memory"),
+        ("disk_mb", resources.disk_free_mb, "MiB of free disk space"),
+    ):
+        wanted = int(minimum.get(key) or 0)
+        if wanted > offered:
+            sentences.append(f"The image needs {wanted} {what}, this host has {offered}.")
+    return sentences
