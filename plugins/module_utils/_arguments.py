@@ -3,19 +3,61 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""The bridge between AnsibleModule and the rest: groups of options, and errors as ``fail_json``.
+"""The bridge between AnsibleModule and the rest: groups of options in, errors as ``fail_json`` out.
 
-Each group has its documentation in the fragment of the same name.
+Each group of options has its documentation in the fragment that its function names. What the rooms need of a module
+(connections, a client of the server, progress) is made here from its options; commands are run by ``_commands.py``.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import traceback
 import typing as t
+from dataclasses import dataclass, field
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import GrantHolder
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest, manifests_from_json
+from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._progress import Progress, Snapshot, silent
+from ansible_collections.macfleet.parallels.plugins.module_utils._transport import Transport, TransportSettings
+
+try:
+    from ansible.module_utils.secrets import register_secret  # type: ignore[import-not-found,unused-ignore]
+except ImportError:  # before ansible-core 2.22
+
+    def register_secret(value: str, /) -> str:
+        """Nothing masks registered secrets yet."""
+        return value
+
 
 Spec = t.Dict[str, t.Dict[str, t.Any]]
+Params = t.Mapping[str, t.Any]
 
 # What never leaves the controller.
 CREDENTIALS = ("catalog_username", "catalog_password", "catalog_api_key", "catalog_token")
+# Whoever watches a transfer writes this file beside the progress to end it.
+CANCEL_SUFFIX = ".cancel"
+_PROGRESS_BYTES = 512
+
+
+class NoHandover(CatalogError):
+    """The module runs without its action plugin."""
+
+    code = "no_handover"
+
+
+class Cancelled(CatalogError):
+    """Whoever watched the transfer gave it up."""
+
+    code = "cancelled"
+
+
+# Groups of options
 
 
 def connection_spec() -> Spec:
@@ -58,3 +100,142 @@ def cache_spec() -> Spec:
         "lock_timeout": {"type": "int", "default": 3600},
         "prlctl_path": {"type": "path"},
     }
+
+
+# The boundary
+
+
+def make_module(spec: Spec, **rules: t.Any) -> AnsibleModule:
+    """An AnsibleModule with check mode; ``rules`` are ``required_if`` and the like."""
+    return AnsibleModule(argument_spec=spec, supports_check_mode=True, **rules)
+
+
+def run(module: AnsibleModule, function: t.Callable[[], t.Mapping[str, t.Any]]) -> t.NoReturn:
+    """Return what ``function`` returns, and turn its errors into failures with an ``error_code``."""
+    try:
+        result = function()
+    except CatalogError as error:
+        module.fail_json(exception=traceback.format_exc(), **failure(error))
+    module.exit_json(**result)
+
+
+def failure(error: CatalogError) -> dict[str, t.Any]:
+    """An error as the result of a module or action."""
+    return {"msg": str(error), "error_code": error.code, "hint": error.hint, "details": error.details}
+
+
+def require(library: str, found: bool, reason: str) -> None:
+    """Raise an error that says how to get a Python package which is only needed for some uses."""
+    if not found:
+        error = CatalogError(missing_required_lib(library, reason=reason))
+        error.code = "missing_library"
+        raise error
+
+
+# What the rooms are given
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What the controller found out for this host."""
+
+    url: str
+    grant: str = field(repr=False)
+    expires_at: float
+    manifests: tuple[Manifest, ...]
+    bases: tuple[Manifest, ...]
+    may_move_bytes: bool
+    progress_path: t.Optional[str]
+
+
+def handover(params: Params) -> Handover:
+    """The handover among a module's options.
+
+    :raises NoHandover: there is none
+    """
+    given = params.get("handover") or {}
+    if not given.get("url") or not given.get("grant"):
+        raise NoHandover(
+            "This module cannot do its work without what its action plugin finds out on the controller.",
+            "Run it as macfleet.parallels.… in a play, without setting handover.",
+        )
+    return Handover(
+        url=given["url"],
+        grant=given["grant"],
+        expires_at=float(given.get("expires_at") or 0),
+        manifests=manifests_from_json(given.get("manifests") or []),
+        bases=manifests_from_json(given.get("bases") or []),
+        may_move_bytes=given.get("phase") != "auto",
+        progress_path=given.get("progress_path"),
+    )
+
+
+def transport(params: Params, ca_certificates: t.Optional[str] = None) -> Transport:
+    """Connections as the options say; ``ca_certificates`` are what ``ca_path`` holds, if somebody has read it."""
+    return Transport(
+        TransportSettings(
+            validate_certs=params["validate_certs"],
+            ca_path=params["ca_path"],
+            ca_certificates=ca_certificates,
+            client_cert=params["client_cert"],
+            client_key=params["client_key"],
+            timeout_seconds=float(params["timeout"]),
+            use_proxy=params["use_proxy"],
+        )
+    )
+
+
+def host_transport(params: Params) -> Transport:
+    """Connections of a managed host, for signed transfers and for ``host_catalog``."""
+    return transport(params, ca_certificates=(params.get("handover") or {}).get("ca_certificates"))
+
+
+def host_catalog(params: Params, connections: Transport) -> CatalogClient:
+    """The server as a managed host may ask it: with its grant, which is renewed as long as the transfer runs."""
+    given = handover(params)
+
+    def client(authorization: t.Callable[[], t.Mapping[str, str]]) -> CatalogClient:
+        return CatalogClient(
+            Http(given.url, connections.send, authorization=authorization, timeout_seconds=float(params["timeout"]))
+        )
+
+    holder = GrantHolder(given.grant, given.expires_at, lambda token: client(dict).renew_grant(token))
+    return client(holder.headers)
+
+
+# Progress
+
+
+def progress(module: AnsibleModule) -> Progress:
+    """Counters that write where the action plugin looks, if it does."""
+    path = (module.params.get("handover") or {}).get("progress_path")
+    if not path:
+        return silent()
+    for name in (path, path + CANCEL_SUFFIX):
+        module.add_cleanup_file(name)
+    return Progress(ProgressFile(path))
+
+
+class ProgressFile:
+    """The latest snapshot of a transfer in a small file, for whoever polls.
+
+    It is written in place, padded to one length, in one call: short enough for a reader to see the old one or the
+    new one, and no harm is done if it sees neither.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor: t.Optional[int] = None
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Write ``snapshot``.
+
+        :raises Cancelled: somebody asked for it
+        """
+        if os.path.exists(self._path + CANCEL_SUFFIX):
+            raise Cancelled(
+                "The transfer was cancelled by the controller.", "Run the task again; it goes on from there."
+            )
+        if self._descriptor is None:
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        os.pwrite(self._descriptor, json.dumps(snapshot).encode("ascii").ljust(_PROGRESS_BYTES)[:_PROGRESS_BYTES], 0)

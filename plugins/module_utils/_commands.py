@@ -12,7 +12,8 @@ import signal
 import sys
 import threading
 import typing as t
-from dataclasses import dataclass
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import CommandResult
 
 if t.TYPE_CHECKING:
     import subprocess
@@ -34,17 +35,6 @@ except OSError as error:
     sys.stderr.write(f"{sys.argv[1]}: {error.strerror}\\n")
     sys.exit(127)
 """
-
-
-@dataclass(frozen=True)
-class Finished:
-    """How a command ended. ``timed_out`` and ``cut`` say that it was ended because of its time or its output."""
-
-    rc: int
-    stdout: str
-    stderr: str
-    timed_out: bool = False
-    cut: bool = False
 
 
 class _BoundedStream:
@@ -147,22 +137,22 @@ class CommandRunner:
         self,
         argv: t.Sequence[str],
         deadline_seconds: float = 60.0,
-        *,
-        environment: t.Mapping[str, str] | None = None,
-    ) -> Finished:
+    ) -> CommandResult:
         """Run ``argv``, never through a shell; its texts are those of the C locale, its input is empty.
 
-        A command that cannot be started ends with 127, as in a shell.
+        A command that cannot be started ends with 127, as in a shell; one that says too much is ended.
         """
         watch = _Watch(deadline_seconds, self._max_output_bytes)
         try:
             rc, stdout, stderr = self._module.run_command(
                 [sys.executable, "-I", "-S", "-c", _IN_A_SESSION, *argv],
-                environ_update={"LC_ALL": "C", "LANGUAGE": "C", **(environment or {})},
+                environ_update={"LC_ALL": "C", "LANGUAGE": "C"},
                 expand_user_and_vars=False,
                 errors="replace",
                 before_communicate_callback=watch.started,
             )
         finally:
             watch.left()
-        return Finished(rc, stdout, stderr, watch.timed_out, watch.bound.reached)
+        if watch.bound.reached:
+            stderr += f"\n(ended after {self._max_output_bytes} bytes of output)"
+        return CommandResult(rc, stdout, stderr, watch.timed_out)

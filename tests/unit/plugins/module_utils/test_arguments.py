@@ -1,0 +1,161 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Missing
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Request, Response
+from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._transport import Transport, TransportSettings
+from ansible_collections.macfleet.parallels.tests.unit.support import modules
+from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, manifest
+
+SPEC = {**_arguments.connection_spec(), **_arguments.handover_spec(), **_arguments.cache_spec()}
+
+
+def params(**options: t.Any) -> t.Mapping[str, t.Any]:
+    return modules.module(SPEC, options).params
+
+
+def test_what_a_function_returns_is_what_the_module_returns() -> None:
+    with modules.outcome() as result:
+        _arguments.run(modules.module(), lambda: {"changed": True, "bytes": 5})
+    assert result == {"changed": True, "bytes": 5}
+
+
+def test_an_error_of_ours_becomes_a_failure_with_a_code() -> None:
+    def fails() -> t.Mapping[str, t.Any]:
+        raise Missing("There is no such image.", "Check the spelling.", {"status": 404}, code="unknown_manifest")
+
+    with modules.outcome() as result:
+        _arguments.run(modules.module(), fails)
+    assert "test_arguments.py" in result.pop("exception")
+    assert result == {
+        "failed": True,
+        "msg": "There is no such image. Check the spelling.",
+        "error_code": "unknown_manifest",
+        "hint": "Check the spelling.",
+        "details": {"status": 404},
+    }
+
+
+def test_an_error_that_is_not_ours_stays_what_it_is() -> None:
+    with pytest.raises(ZeroDivisionError), modules.outcome():
+        _arguments.run(modules.module(), lambda: {"x": 1 // 0})
+
+
+def test_a_library_that_is_missing() -> None:
+    _arguments.require("zstandard", True, "to read zstd")
+    with pytest.raises(CatalogError, match=r"zstandard.*to read zstd") as failure:
+        _arguments.require("zstandard", False, "to read zstd")
+    assert failure.value.code == "missing_library"
+
+
+def test_defaults_of_the_options() -> None:
+    defaults = params()
+    assert (defaults["validate_certs"], defaults["timeout"], defaults["use_proxy"]) == (True, 30, True)
+    assert defaults["cache_path"].endswith("/Library/Application Support/macfleet.parallels")
+    assert "~" not in defaults["cache_path"]
+
+
+# The handover
+
+
+@pytest.mark.parametrize("given", [None, {}, {"url": BASE_URL}, {"grant": "g"}])
+def test_a_module_without_its_action_plugin(given: t.Any) -> None:
+    with pytest.raises(_arguments.NoHandover) as failure:
+        _arguments.handover(params(handover=given) if given is not None else params())
+    assert failure.value.code == "no_handover"
+
+
+def test_what_is_handed_over() -> None:
+    given = {"url": BASE_URL, "grant": "s3cr3t", "expires_at": 5, "manifests": [manifest()], "phase": "auto"}
+    handover = _arguments.handover(params(handover=given))
+    assert handover.manifests[0].version == "1.4"
+    assert handover.bases == ()
+    assert not handover.may_move_bytes
+    assert "s3cr3t" not in repr(handover)
+    assert _arguments.handover(params(handover={"url": BASE_URL, "grant": "g"})).may_move_bytes
+
+
+def test_the_grant_of_a_host_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Recording()
+    server.expect(
+        "POST",
+        "grants/renew",
+        body={},
+        headers={"Authorization": "Bearer g1"},
+        reply={"grant": "g2", "expires_at": 9e9},
+    )
+    server.expect("GET", f"manifests/{'a1' * 32}", headers={"Authorization": "Bearer g2"}, reply=manifest())
+    monkeypatch.setattr(Transport, "send", lambda transport, request: server.send(request))
+    given = params(handover={"url": BASE_URL, "grant": "g1", "expires_at": 9}, timeout=7)
+    # A grant that expired long ago is renewed at its first use, which the server then refuses or not.
+    assert _arguments.host_catalog(given, _arguments.host_transport(given)).manifest("a1" * 32).version == "1.4"
+    assert {request.timeout_seconds for request in server.requests} == {7.0}
+    server.finished()
+
+
+def test_connections_are_as_the_options_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[TransportSettings] = []
+    monkeypatch.setattr(_arguments, "Transport", seen.append)
+    _arguments.host_transport(
+        params(handover={"ca_certificates": "PEM"}, ca_path="/ca", client_cert="/c", client_key="/k", use_proxy=False)
+    )
+    _arguments.transport(params(validate_certs=False, timeout=5))
+    assert seen == [
+        TransportSettings(True, "/ca", "PEM", "/c", "/k", 30.0, False),
+        TransportSettings(False, None, None, None, None, 5.0, True),
+    ]
+
+
+def test_a_request_type_for_the_rooms() -> None:
+    # What Transport.send takes and gives is what the client of the server asks for.
+    assert t.get_type_hints(Transport.send) == {"request": Request, "return": Response}
+
+
+# Progress
+
+
+def test_nobody_watches() -> None:
+    _arguments.progress(modules.module(SPEC)).start("download", 5)
+
+
+def test_the_latest_snapshot_is_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "progress"
+    module = modules.module(SPEC, {"handover": {"progress_path": str(path)}})
+    counters = _arguments.progress(module)
+    counters.start("download", 1000)
+    first = json.loads(path.read_text())
+    assert (first["phase"], first["done_bytes"], first["total_bytes"]) == ("download", 0, 1000)
+    counters.start("x", 5)
+    assert json.loads(path.read_text())["total_bytes"] == 5
+    assert path.stat().st_mode & 0o777 == 0o600
+    module.do_cleanup_files()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_transfer_can_be_cancelled(tmp_path: Path) -> None:
+    path = tmp_path / "progress"
+    module = modules.module(SPEC, {"handover": {"progress_path": str(path)}})
+    counters = _arguments.progress(module)
+    counters.start("download", 1000)
+    Path(f"{path}.cancel").touch()
+    with pytest.raises(_arguments.Cancelled, match="cancelled"):
+        counters.start("download", 1000)
+    module.do_cleanup_files()
+    assert not list(tmp_path.iterdir())
+
+
+def test_progress_does_not_follow_a_link(tmp_path: Path) -> None:
+    (tmp_path / "progress").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError):
+        _arguments.ProgressFile(str(tmp_path / "progress"))({})
+    assert not (tmp_path / "victim").exists()
