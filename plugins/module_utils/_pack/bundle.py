@@ -66,7 +66,6 @@ class Snapshot:
     entries: tuple[Entry, ...]
     disk_paths: tuple[str, ...]
     stamps: t.Mapping[str, Stamp]
-    allocated_bytes: int
 
     @property
     def logical_bytes(self) -> int:
@@ -94,7 +93,6 @@ def inspect(root: str, chunk_size: int, *, allow_suspended: bool = False) -> Sna
     _check_links(root, found)
     entries: list[Entry] = []
     stamps: dict[str, Stamp] = {}
-    allocated = 0
     first_chunk = 0
     for item in found:
         entry = _entry(root, item, chunk_size, first_chunk)
@@ -102,7 +100,6 @@ def inspect(root: str, chunk_size: int, *, allow_suspended: bool = False) -> Sna
         first_chunk += entry.chunk_count
         if entry.kind == FILE:
             stamps[entry.path] = Stamp.of(item.status)
-            allocated += item.status.st_blocks * 512
     for entry in entries:
         paths.check_path(entry.path)
         if entry.kind == LINK:
@@ -119,8 +116,16 @@ def inspect(root: str, chunk_size: int, *, allow_suspended: bool = False) -> Sna
         tuple(entries),
         tuple(item.disk_path for item in found),
         stamps,
-        allocated,
     )
+
+
+def allocated_bytes(root: str) -> int:
+    """Bytes that a bundle takes on disk, or 0 when there is none: a quick look, with no check."""
+    total = 0
+    for directory, _names, files in os.walk(root):
+        for name in files:
+            total += os.lstat(os.path.join(directory, name)).st_blocks * 512
+    return total
 
 
 def check_unchanged(snapshot: Snapshot, *, allow_suspended: bool = False) -> None:
@@ -143,6 +148,11 @@ def open_file(snapshot_root: str, disk_path: str) -> int:
     """A descriptor for reading one file of a bundle; a link in place of it is refused."""
     try:
         return os.open(os.path.join(snapshot_root, disk_path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise InvalidBundle(
+            f"The file {disk_path} of the bundle {snapshot_root} cannot be read ({error.strerror}).",
+            hint="Run the task as the user who owns the virtual machine.",
+        ) from error
     except OSError as error:
         raise BundleChanged(
             f"The file {disk_path} of the bundle {snapshot_root} cannot be read any more ({error.strerror}).",
@@ -203,6 +213,8 @@ def _walk(root: str) -> t.Iterator[_Found]:
                 raise InvalidBundle(f"The name {disk_path!r} in the bundle {root} is not UTF-8.") from error
             except FileNotFoundError as error:
                 raise BundleChanged(f"{disk_path} vanished while the bundle {root} was read.") from error
+            except OSError as error:
+                raise InvalidBundle(f"{disk_path} in the bundle {root} cannot be read ({error.strerror}).") from error
             yield _Found(path, disk_path, status)
             if stat.S_ISDIR(status.st_mode):
                 pending.append(disk_path)
@@ -231,8 +243,7 @@ def _entry(root: str, item: _Found, chunk_size: int, first_chunk: int) -> Entry:
     if stat.S_ISDIR(mode):
         return Entry(DIRECTORY, item.path)
     if stat.S_ISLNK(mode):
-        target = os.readlink(os.path.join(root, item.disk_path))
-        return Entry(LINK, item.path, target=unicodedata.normalize("NFC", target))
+        return Entry(LINK, item.path, target=_link_target(root, item))
     if not stat.S_ISREG(mode):
         raise InvalidBundle(
             f"{item.path} in the bundle {root} is a device, socket or pipe, which a bundle cannot hold.",
@@ -251,6 +262,14 @@ def _entry(root: str, item: _Found, chunk_size: int, first_chunk: int) -> Entry:
     )
 
 
+def _link_target(root: str, item: _Found) -> str:
+    try:
+        target = os.fsencode(os.readlink(os.path.join(root, item.disk_path))).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidBundle(f"The target of the link {item.path} in the bundle {root} is not UTF-8.") from error
+    return unicodedata.normalize("NFC", target)
+
+
 def _image_header(root: str, item: _Found) -> t.Optional[hds.ImageHeader]:
     if item.status.st_size < hds.HEADER_BYTES:
         return None
@@ -261,7 +280,8 @@ def _image_header(root: str, item: _Found) -> t.Optional[hds.ImageHeader]:
         os.close(descriptor)
     if header and header.in_use:
         raise BundleInUse(
-            f"The disk image {item.path} of the bundle {root} is marked as in use: its virtual machine runs or crashed.",
+            f"The disk image {item.path} of the bundle {root} is marked as in use:"
+            " its virtual machine runs or crashed.",
             hint="Shut the virtual machine down (start it once, if it crashed), and push it again.",
         )
     return header
@@ -324,6 +344,7 @@ def _texts(root: str, item: _Found, tag: str, limit: int) -> list[str]:
         raise InvalidBundle(f"The file {item.path} of the bundle {root} is not one that Parallels Desktop writes.")
     try:
         document = ElementTree.fromstring(data)
-    except ElementTree.ParseError as error:
+    # The last two: an encoding that Python does not know, or that its parser cannot use.
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise InvalidBundle(f"The file {item.path} of the bundle {root} is not valid XML ({error}).") from error
     return [element.text.strip() for element in document.iterfind(f".//{tag}") if element.text and element.text.strip()]

@@ -91,15 +91,18 @@ def _make_starts(pull_plan: plan.PullPlan, root: str, clone_file: CloneFile) -> 
         path = os.path.join(root, entry.path)
         if entry.kind == DIRECTORY and not os.path.isdir(path):
             os.mkdir(path, 0o755)
-        elif entry.kind == LINK and not os.path.islink(path):
+        elif entry.kind == LINK and not (os.path.islink(path) and os.readlink(path) == entry.target):
+            _remove(path)
             os.symlink(entry.target, path)
     for start in pull_plan.starts:
         path = os.path.join(root, start.entry.path)
-        if start.start == plan.CLONE:
-            _remove(path)
-            clone_file(start.source, path)
+        if start.start == plan.KEEP:
             os.chmod(path, 0o644)
-        elif start.start == plan.KEEP:
+        else:
+            # What the plan did not see must not show through the holes.
+            _remove(path)
+        if start.start == plan.CLONE:
+            clone_file(start.source, path)
             os.chmod(path, 0o644)
         with _open(root, start.entry.path, os.O_RDWR | os.O_CREAT) as descriptor:
             os.ftruncate(descriptor, start.entry.size)
@@ -126,32 +129,47 @@ def _copy(pull_plan: plan.PullPlan, root: str, workers: int) -> list[int]:
 
 def _copy_one(pull_plan: plan.PullPlan, copy: plan.Copy, root: str, pool: pipeline.BufferPool) -> list[int]:
     buffer = pool.take()
-    damaged = []
+    sound, damaged = [(0, copy.length)], []
     try:
         with memoryview(buffer) as whole, whole[: copy.length] as view:
-            source = os.open(copy.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                there = bundle.read_into(source, view, copy.source_offset)
-            finally:
-                os.close(source)
+            there = _read_seed(copy, view)
             if copy.verify or there != copy.length:
-                damaged = _damaged_references(pull_plan, copy, view[:there])
+                sound, damaged = _tell_apart(pull_plan, copy, view[:there])
             with _open(root, copy.entry.path, os.O_RDWR) as descriptor:
-                _write(descriptor, view, copy.offset)
+                for begin, length in sound:
+                    _write(descriptor, view[begin : begin + length], copy.offset + begin)
     finally:
         pool.give_back(buffer)
     return damaged
 
 
-def _damaged_references(pull_plan: plan.PullPlan, copy: plan.Copy, view: memoryview) -> list[int]:
+def _read_seed(copy: plan.Copy, view: memoryview) -> int:
+    """Read what is to be copied; the number of bytes that were there. A seed that vanished has none."""
+    try:
+        source = os.open(copy.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            return bundle.read_into(source, view, copy.source_offset)
+        finally:
+            os.close(source)
+    except OSError:
+        return 0
+
+
+def _tell_apart(pull_plan: plan.PullPlan, copy: plan.Copy, view: memoryview) -> tuple[list[tuple[int, int]], list[int]]:
+    """Begin and length in the view of chunks that have their digest, and the references of those that have not."""
     references = plan.References(pull_plan.listing)
+    sound: list[tuple[int, int]] = []
     damaged = []
     for reference in range(copy.first, copy.first + copy.count):
         _entry, offset, length = references.find(reference)
-        chunk = view[offset - copy.offset : offset - copy.offset + length]
-        if chunks.chunk_id(chunk) != pull_plan.listing.chunk_id(reference):
+        begin = offset - copy.offset
+        if chunks.chunk_id(view[begin : begin + length]) != pull_plan.listing.chunk_id(reference):
             damaged.append(reference)
-    return damaged
+        elif sound and sum(sound[-1]) == begin:
+            sound[-1] = (sound[-1][0], sound[-1][1] + length)
+        else:
+            sound.append((begin, length))
+    return sound, damaged
 
 
 def _write(descriptor: int, view: Buffer, offset: int) -> None:

@@ -1,0 +1,142 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: catalog_cache
+short_description: Verify or remove what the cache of a host holds
+version_added: 1.0.0
+author:
+  - macfleet.parallels contributors (@macfleet)
+description:
+  - Reads cached images again and compares them with their digests, or removes them.
+  - Virtual machines that were made of an image do not need it any more, so they are left alone.
+extends_documentation_fragment:
+  - macfleet.parallels._attributes
+  - macfleet.parallels._attributes.action_group
+  - macfleet.parallels._attributes.facts
+  - macfleet.parallels._cache
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Verification reads everything in check mode, too, but removes nothing.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  state:
+    description:
+      - With V(verified), each chosen entry is read again. One that is damaged is removed, so that the next pull makes it anew.
+      - With V(absent), the chosen entries are removed, and what interrupted pulls have left of them.
+    type: str
+    choices: [verified, absent]
+    required: true
+  digest:
+    description:
+      - Choose the entry with this digest.
+    type: str
+  catalog_id:
+    description:
+      - Choose the entries of this catalog ID.
+    type: str
+  version:
+    description:
+      - Choose the entries of O(catalog_id) with this version or within this range.
+    type: str
+seealso:
+  - module: macfleet.parallels.catalog_pull
+  - module: macfleet.parallels.catalog_cache_facts
+"""
+
+EXAMPLES = r"""
+- name: Read everything that is cached, and drop what is damaged
+  macfleet.parallels.catalog_cache:
+    state: verified
+
+- name: Drop the old images
+  macfleet.parallels.catalog_cache:
+    state: absent
+    catalog_id: macos-15-runner
+    version: "<1.4"
+"""
+
+RETURN = r"""
+entries:
+  description: The chosen entries.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    digest:
+      description: The identity of the content.
+      type: str
+      returned: success
+    addresses:
+      description: The manifests that the entry was pulled for.
+      type: list
+      elements: dict
+      returned: success
+    damaged:
+      description: Paths inside the bundle that are not what they should be.
+      type: list
+      elements: str
+      returned: success
+removed:
+  description: Digests of the entries that were removed, or in check mode would be.
+  returned: success
+  type: list
+  elements: str
+freed_bytes:
+  description: Bytes that the removed entries occupied. Clones of them may still use some.
+  returned: success
+  type: int
+elapsed:
+  description: Seconds that the module worked on the host.
+  returned: success
+  type: float
+ansible_facts:
+  description: The cache and the virtual machines of this host.
+  returned: success
+  type: dict
+  contains:
+    parallels_catalog:
+      description: The complete document, see M(macfleet.parallels.catalog_cache_facts).
+      type: dict
+      returned: success
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _cache, _tools
+
+
+def cache_change_spec() -> _arguments.Spec:
+    """The options of the module."""
+    return {
+        **_arguments.cache_spec(),
+        "state": {"type": "str", "choices": ["verified", "absent"], "required": True},
+        "digest": {"type": "str"},
+        "catalog_id": {"type": "str"},
+        "version": {"type": "str"},
+    }
+
+
+def main() -> None:
+    """Arguments, one call, result."""
+    module = AnsibleModule(
+        argument_spec=cache_change_spec(),
+        supports_check_mode=True,
+        required_by={"version": "catalog_id"},
+        mutually_exclusive=[("digest", "catalog_id")],
+    )
+    request = _cache.CacheRequest(*(module.params[name] for name in ("state", "digest", "catalog_id", "version")))
+    _arguments.run(module, lambda: _cache.change(request, _tools.cache_tools(module), check_mode=module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

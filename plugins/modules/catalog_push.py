@@ -1,0 +1,315 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: catalog_push
+short_description: Push a virtual machine bundle to a catalog as a version
+version_added: 1.0.0
+author:
+  - macfleet.parallels contributors (@macfleet)
+description:
+  - Makes sure that a version of a catalog ID exists with the content of a bundle on this host.
+  - Only chunks that the catalog does not have yet are uploaded. What an interrupted push has uploaded is used by the next
+    push of the same version.
+  - A version is immutable. Pushing the same content again changes nothing, pushing other content fails unless O(force=true).
+  - Where the file system has clones (APFS, XFS, Btrfs) a clone of the bundle is read, so its virtual machine may be started as
+    soon as the transfer runs. Elsewhere the bundle must be left alone until the task ends.
+extends_documentation_fragment:
+  - macfleet.parallels._attributes
+  - macfleet.parallels._attributes.action
+  - macfleet.parallels._attributes.action_group
+  - macfleet.parallels._catalog
+  - macfleet.parallels._catalog.handover
+attributes:
+  action:
+    support: full
+    details:
+      - The action plugin exchanges the credentials for a grant and shows the progress of long transfers.
+  async:
+    support: full
+  check_mode:
+    support: full
+    details:
+      - Reads the whole bundle to tell chunks and raw bytes exactly. The encoded bytes are an estimate from a sample.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  path:
+    description:
+      - The bundle, a directory named C(Name.pvm) or C(Name.macvm).
+      - Its virtual machine must be stopped.
+    type: path
+    required: true
+  catalog_id:
+    description:
+      - What the image is called in the catalog.
+    type: str
+    required: true
+  version:
+    description:
+      - The version to push, for example V(1.4.0).
+    type: str
+    required: true
+  architecture:
+    description:
+      - The architecture of the virtual machine, V(arm64) or V(x86_64). Aliases such as V(aarch64) are understood.
+      - The default is that of this host's hardware.
+    type: str
+  description:
+    description:
+      - A sentence about the version.
+    type: str
+  tags:
+    description:
+      - Names that shall point to this version; they are taken from other versions of the same catalog ID and architecture.
+      - V(latest) follows the newest push by itself.
+    type: list
+    elements: str
+    default: []
+  required_roles:
+    description:
+      - Only users with one of these roles see the version. Empty means everyone.
+    type: list
+    elements: str
+    default: []
+  required_claims:
+    description:
+      - Only users with one of these claims see the version. Empty means everyone.
+    type: list
+    elements: str
+    default: []
+  minimum_requirements:
+    description:
+      - What a Mac must offer to run the virtual machine. M(macfleet.parallels.catalog_pull) refuses one that does not.
+    type: dict
+    suboptions:
+      cpu:
+        description: Number of processor cores.
+        type: int
+        default: 0
+      memory_mb:
+        description: Memory in MiB.
+        type: int
+        default: 0
+      disk_mb:
+        description: Free disk space in MiB.
+        type: int
+        default: 0
+  bases:
+    description:
+      - Versions of the same catalog ID whose chunks may be reused.
+      - The default is the newest one that may be pulled.
+    type: list
+    elements: str
+  codec:
+    description:
+      - How chunks are encoded. Every Mac can read V(deflate); V(zstd) needs the Python package C(zstandard) on whoever pushes or
+        pulls.
+    type: str
+    choices: [deflate, zstd, raw]
+    default: deflate
+  compression_level:
+    description:
+      - The effort of the codec, brought into the range that its implementation has.
+    type: int
+    default: 1
+  chunk_size:
+    description:
+      - Bytes of a chunk, a power of two from 65536 to 4194304.
+      - The default is that of the version that exists already, or of the base, or else 1048576.
+      - Chunks are reused between versions of the same chunk size only.
+    type: int
+  force:
+    description:
+      - Replace a version that exists with other content.
+    type: bool
+    default: false
+  allow_suspended:
+    description:
+      - Push the bundle of a suspended virtual machine, too.
+    type: bool
+    default: false
+  prlctl_path:
+    description:
+      - The program C(prlctl). The default is to look for it where Parallels Desktop installs it.
+    type: path
+seealso:
+  - module: macfleet.parallels.catalog_pull
+  - module: macfleet.parallels.catalog_manifest
+"""
+
+EXAMPLES = r"""
+- name: Publish the image that the build has made
+  macfleet.parallels.catalog_push:
+    catalog_url: https://catalog.example.com
+    catalog_token: "{{ vault_catalog_token }}"
+    path: /Users/build/Parallels/macOS 15 runner.macvm
+    catalog_id: macos-15-runner
+    version: 1.4.0
+    description: macOS 15.7 with Xcode 26
+    tags: [stable]
+    minimum_requirements:
+      cpu: 4
+      memory_mb: 8192
+
+- name: Tell how much would be uploaded
+  macfleet.parallels.catalog_push:
+    path: /Users/build/Parallels/macOS 15 runner.macvm
+    catalog_id: macos-15-runner
+    version: 1.5.0
+  check_mode: true
+  register: preview
+"""
+
+RETURN = r"""
+manifest:
+  description: The metadata record of the version, as far as it is known in check mode.
+  returned: success
+  type: dict
+  sample:
+    catalog_id: macos-15-runner
+    version: 1.4.0
+    architecture: arm64
+    digest: 9f2b...
+    chunk_size: 1048576
+bundle:
+  description: The bundle that was pushed.
+  returned: success
+  type: str
+  sample: /Users/build/Parallels/macOS 15 runner.macvm
+chunks:
+  description: Distinct chunks that are not holes.
+  returned: success
+  type: dict
+  contains:
+    new:
+      description: Chunks that were uploaded.
+      type: int
+      returned: success
+    reused:
+      description: Chunks that the catalog had already.
+      type: int
+      returned: success
+bytes:
+  description: Sizes in bytes.
+  returned: success
+  type: dict
+  contains:
+    logical:
+      description: Sum of the sizes of the files.
+      type: int
+      returned: success
+    new:
+      description: Raw bytes of the new chunks.
+      type: int
+      returned: success
+    reused:
+      description: Raw bytes of the reused chunks.
+      type: int
+      returned: success
+    encoded:
+      description: Encoded bytes of the new chunks, in check mode an estimate.
+      type: int
+      returned: success
+encoded_is_estimate:
+  description: Whether RV(bytes.encoded) is an estimate.
+  returned: success
+  type: bool
+cloned:
+  description: Whether a clone of the bundle was read, so that its virtual machine could be started meanwhile.
+  returned: success
+  type: bool
+resumed_bytes:
+  description: Bytes that an interrupted push had uploaded already.
+  returned: success
+  type: int
+bases:
+  description: Versions whose chunks could be reused.
+  returned: success
+  type: list
+  elements: str
+elapsed:
+  description: Seconds that the module worked on the host.
+  returned: success
+  type: float
+  sample: 73.4
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _push, _tools
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MinimumRequirements
+
+
+def push_spec() -> _arguments.Spec:
+    """The options of the module."""
+    return {
+        **_arguments.connection_spec(),
+        **_arguments.handover_spec(),
+        "path": {"type": "path", "required": True},
+        "catalog_id": {"type": "str", "required": True},
+        "version": {"type": "str", "required": True},
+        "architecture": {"type": "str"},
+        "description": {"type": "str"},
+        "tags": {"type": "list", "elements": "str", "default": []},
+        "required_roles": {"type": "list", "elements": "str", "default": []},
+        "required_claims": {"type": "list", "elements": "str", "default": []},
+        "minimum_requirements": {
+            "type": "dict",
+            "options": {name: {"type": "int", "default": 0} for name in ("cpu", "memory_mb", "disk_mb")},
+        },
+        "bases": {"type": "list", "elements": "str"},
+        "codec": {"type": "str", "choices": ["deflate", "zstd", "raw"], "default": "deflate"},
+        "compression_level": {"type": "int", "default": 1},
+        "chunk_size": {"type": "int"},
+        "force": {"type": "bool", "default": False},
+        "allow_suspended": {"type": "bool", "default": False},
+        "prlctl_path": {"type": "path"},
+    }
+
+
+def push_request(params: _push.Params) -> _push.PushRequest:
+    """What the task asks for."""
+    given = _tools.handover(params)
+    return _push.PushRequest(
+        path=params["path"],
+        catalog_id=params["catalog_id"],
+        version=params["version"],
+        architecture=params["architecture"],
+        codec=params["codec"],
+        compression_level=params["compression_level"],
+        chunk_size=params["chunk_size"],
+        description=params["description"],
+        tags=tuple(params["tags"]),
+        required_roles=tuple(params["required_roles"]),
+        required_claims=tuple(params["required_claims"]),
+        minimum_requirements=MinimumRequirements.from_json(params["minimum_requirements"]),
+        force=params["force"],
+        allow_suspended=params["allow_suspended"],
+        manifests=given.manifests,
+        bases=given.bases,
+    )
+
+
+def main() -> None:
+    """Arguments, one call, result."""
+    module = AnsibleModule(argument_spec=push_spec(), supports_check_mode=True)
+    _arguments.run(
+        module,
+        lambda: _push.run(
+            push_request(module.params),
+            _tools.push_tools(module),
+            check_mode=module.check_mode,
+            may_defer=_tools.handover(module.params).may_defer,
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()
