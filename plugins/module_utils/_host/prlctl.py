@@ -133,6 +133,10 @@ class Prlctl:
         """Shut a VM down, or with ``kill`` pull its plug."""
         self._prlctl(["stop", uuid, *(["--kill"] if kill else [])], _STOP_SECONDS)
 
+    def drop_state(self, uuid: str) -> None:
+        """Stop a suspended VM, what was in its memory is lost."""
+        self._prlctl(["stop", uuid, "--drop-state"], _STOP_SECONDS)
+
     def delete(self, uuid: str) -> None:
         """Remove a stopped VM with its bundle."""
         self._prlctl(["delete", uuid], _DELETE_SECONDS)

@@ -45,7 +45,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts 
 
 _STOPPED = "stopped"
 _RUNNING = frozenset({"running", "starting", "resuming"})
-_ASLEEP = frozenset({"suspended", "paused"})
+_SUSPENDED = "suspended"
+_ASLEEP = frozenset({_SUSPENDED, "paused"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +218,10 @@ class Vms:
         if machine.state == _STOPPED:
             return
         try:
-            self._prlctl.stop(machine.uuid, kill=True)
+            if machine.state == _SUSPENDED:
+                self._prlctl.drop_state(machine.uuid)
+            else:
+                self._prlctl.stop(machine.uuid, kill=True)
         except PrlctlError:
             # It may have ended by itself meanwhile, or be in a state from which it can be deleted as it is.
             current = self._prlctl.find(machine.uuid)

@@ -10,12 +10,16 @@ import contextlib
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
+import sys
 import typing as t
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import CommandResult, Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CachedAddress, CacheRecord
+from ansible_collections.macfleet.parallels.tests.simulators.prlctl.control import Simulated, install
 
 DIGEST = "ab" * 32
 ADDRESS = CachedAddress("https://catalog.example.com", "macos-15", "1.4.0", "arm64")
@@ -69,6 +73,45 @@ def contents(root: pathlib.Path) -> t.Dict[str, t.Union[bytes, str, None]]:
 @pytest.fixture
 def cache(tmp_path: pathlib.Path) -> Cache:
     return Cache.open(str(tmp_path / "cache"), create=True)
+
+
+class Mac:
+    """A user with a simulated Parallels Desktop; ``timeout_seconds`` shortens every deadline."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.home = directory / "home"
+        self.home.mkdir()
+        self.program = install(directory / "bin", sys.executable)
+        self.simulated = Simulated(self.home)
+        self.timeout_seconds = 60.0
+        self.naps: t.List[float] = []
+        self.prlctl = Prlctl(self.run, self.program, sleep=self.naps.append)
+
+    def run(self, argv: t.Sequence[str], timeout_seconds: float) -> CommandResult:
+        process = subprocess.Popen(
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "HOME": str(self.home)},
+        )
+        try:
+            output, errors = process.communicate(timeout=min(timeout_seconds, self.timeout_seconds))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            return CommandResult(-1, "", "", timed_out=True)
+        return CommandResult(process.returncode, output, errors)
+
+    def verbs(self) -> t.List[str]:
+        """What was asked of it so far, without the listings."""
+        return [call[1] for call in self.simulated.calls() if call[1] != "list"]
+
+
+@pytest.fixture
+def mac(tmp_path: pathlib.Path) -> Mac:
+    return Mac(tmp_path)
 
 
 @pytest.fixture(scope="session", params=["xfs", "btrfs"])
