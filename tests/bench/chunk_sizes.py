@@ -5,8 +5,8 @@
 
 """Measure what the chunk size costs and saves, on a real file system image with two histories.
 
-Prints the Markdown tables of docs/chunk-size.md. Run it with the collection on PYTHONPATH (``make
-chunk-sizes`` does), give ``--work`` a directory with room for two images.
+Prints the Markdown tables of docs/chunk-size.md. Run it with the collection on the
+Python path, and give ``--work`` a directory with room for two images.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def measure_history(
 HISTORIES: t.Tuple[t.Tuple[str, t.Callable[[GuestDisk], Change]], ...] = (
     ("update, 1 % of the bytes, directories", lambda disk: disk.update(0.01)),
     ("update, 5 % of the bytes, directories", lambda disk: disk.update(0.05)),
-    ("update, 1 % of the bytes, scattered single files", lambda disk: disk.update(0.01, by="file")),
+    ("update, 1 % of the bytes, single files", lambda disk: disk.update(0.01, by="file")),
     ("boot, 2000 scattered 4 KiB writes", lambda disk: disk.boot(2000)),
 )
 
