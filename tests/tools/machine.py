@@ -21,7 +21,6 @@ from process import run_logged
 Version = tuple[int, int]
 
 OLDEST_TARGET: Version = (3, 9)
-OLDEST_SERVER: Version = (3, 11)
 INSTALL_SECONDS = 900
 NAME_OF_PYTHON = re.compile(r"python3\.[0-9]+")
 PROBE = "import sys, venv, ensurepip; print(*sys.version_info[:2])"

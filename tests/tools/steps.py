@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from machine import OLDEST_SERVER, OLDEST_TARGET, Machine, Version, written
+from machine import OLDEST_TARGET, Machine, Version, written
 from process import Finished, run_logged
 from seed_pip import seed_pip
 from tally import Tally, one, read_junit
@@ -114,12 +114,19 @@ class House:
         parts = {
             "plugins": ["-p", "ansible_collections.macfleet.parallels.plugins"],
             "server": ["-p", "catalog_server"],
+            "roles": [
+                str(path)
+                for path in sorted((self.machine.collection / "roles").glob("*/files/**/*.py"))
+                if SERVER_PACKAGES + "/catalog_server/" not in str(path)
+            ],
             "tools": [str(self.machine.collection / "tests/tools/run.py")],
         }
         configuration = self.machine.collection / "mypy.ini"
         search = [
             self.machine.build,
+            self.machine.collection / SERVER_PACKAGES / "deploy",
             self.machine.collection / SERVER_PACKAGES,
+            self.machine.collection / "roles/catalog_host/files",
             self.machine.collection / "tests/tools",
         ]
         for name, words in parts.items():
@@ -218,8 +225,6 @@ class House:
         return self.pytest(name, programs, words, {"PYTHONPATH": ":".join(map(str, search))})
 
     def server_tests(self) -> Tally:
-        if self.machine.newest < OLDEST_SERVER:
-            return Tally(skipped=[f"tests of the server: no Python from {written(OLDEST_SERVER)} on was found"])
         search = f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"
         return self.pytest("server", self.server(), ["tests/server"], {"PYTHONPATH": search})
 

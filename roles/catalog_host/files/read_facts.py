@@ -14,6 +14,16 @@ import json
 import os
 import stat
 import sys
+import typing
+
+if typing.TYPE_CHECKING:
+
+    class Published(typing.TypedDict):
+        """What one owner has published."""
+
+        caches: dict[str, object]
+        vms: list[object]
+
 
 LARGEST_BYTES = 1024 * 1024
 FILE_NAME = "facts.json"
@@ -40,17 +50,20 @@ def read_bounded(owner_directory: int) -> bytes:
     return content
 
 
-def parse(content: bytes) -> dict[str, object]:
+def parse(content: bytes) -> Published:
     try:
         document = json.loads(content.decode("utf-8"), parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise Unreadable("no JSON") from error
     if not isinstance(document, dict):
         raise Unreadable("no object")
-    return document
+    caches, vms = document.get("caches", {}), document.get("vms", [])
+    if not isinstance(caches, dict) or not isinstance(vms, list):
+        raise Unreadable("not what a cache publishes")
+    return {"caches": caches, "vms": vms}
 
 
-def read_owner(root: int, owner: str) -> dict[str, object]:
+def read_owner(root: int, owner: str) -> Published:
     directory = os.open(owner, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
     try:
         return parse(read_bounded(directory))
@@ -58,25 +71,21 @@ def read_owner(root: int, owner: str) -> dict[str, object]:
         os.close(directory)
 
 
-def merged(documents: dict[str, dict[str, object] | None]) -> dict[str, object]:
+def merged(documents: dict[str, Published | None]) -> dict[str, object]:
     """One document: the caches and VMs of all owners, and for each owner whether its file could be read."""
     caches: dict[str, object] = {}
     vms: list[object] = []
-    owners: dict[str, object] = {}
-    for owner, document in sorted(documents.items()):
-        owners[owner] = {"readable": document is not None}
-        found_caches = (document or {}).get("caches")
-        found_vms = (document or {}).get("vms")
-        if isinstance(found_caches, dict):
-            caches.update(found_caches)
-        if isinstance(found_vms, list):
-            vms.extend(found_vms)
+    for _owner, document in sorted(documents.items()):
+        if document is not None:
+            caches.update(document["caches"])
+            vms.extend(document["vms"])
+    owners = {owner: {"readable": document is not None} for owner, document in documents.items()}
     return {"caches": caches, "owners": owners, "vms": vms}
 
 
 def collect(path: str) -> dict[str, object]:
     """Read what every owner has published below this directory; an owner without a file has published nothing yet."""
-    documents: dict[str, dict[str, object] | None] = {}
+    documents: dict[str, Published | None] = {}
     try:
         root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:

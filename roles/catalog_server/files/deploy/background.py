@@ -55,19 +55,23 @@ class Keeper:
         if self.child is not None:
             self.child.terminate()
 
+    def is_stopping(self) -> bool:
+        """Asked anew each time: a signal may change it at any moment."""
+        return self.stopping
+
     def kill(self, *_signal: object) -> None:
         if self.child is not None:
             self.child.kill()
 
     def run(self) -> None:
         delay = FIRST_DELAY_SECONDS
-        while not self.stopping:
+        while not self.is_stopping():
             begun = time.monotonic()
             self.child = subprocess.Popen(self.command, stdin=subprocess.DEVNULL)
-            if self.stopping:
+            if self.is_stopping():
                 self.child.terminate()
             status = self.child.wait()
-            if self.stopping:
+            if self.is_stopping():
                 return
             if time.monotonic() - begun >= STEADY_SECONDS:
                 delay = FIRST_DELAY_SECONDS
