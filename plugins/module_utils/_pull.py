@@ -72,7 +72,12 @@ class Tools:
     """What the use case works with."""
 
     cache: _cache.Tools
-    image: _pull_image.ImageTools
+    image_tools: t.Optional[_pull_image.ImageTools]
+
+    @property
+    def image(self) -> _pull_image.ImageTools:
+        """What moves an image; there is none where nothing but removal was asked for."""
+        return t.cast(_pull_image.ImageTools, self.image_tools)
 
     @property
     def prlctl(self) -> Prlctl:
@@ -307,8 +312,8 @@ def _create(made: Plan, entry: caches.CacheEntry, cache: caches.Cache, control: 
         created = control.create(entry.bundle_path, draft)
     if created.cloned.method == clone.COPY:
         tools.cache.warn(
-            f"{made.home} is a full copy of {created.cloned.bytes_copied} bytes, as its volume has no clones of "
-            f"files of {cache.path}. Keep both on one APFS volume to make virtual machines at once and without disk space."
+            f"{made.home} is a full copy of {created.cloned.bytes_copied} bytes, as its volume has no clones of files "
+            f"of {cache.path}. Keep both on one APFS volume to make virtual machines at once and without disk space."
         )
     return created.vm
 

@@ -111,7 +111,6 @@ ansible_facts:
       returned: success
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _cache, _tools
 
 
@@ -128,9 +127,8 @@ def cache_change_spec() -> _arguments.Spec:
 
 def main() -> None:
     """Arguments, one call, result."""
-    module = AnsibleModule(
-        argument_spec=cache_change_spec(),
-        supports_check_mode=True,
+    module = _arguments.make_module(
+        cache_change_spec(),
         required_by={"version": "catalog_id"},
         mutually_exclusive=[("digest", "catalog_id")],
     )

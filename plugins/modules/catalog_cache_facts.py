@@ -61,13 +61,12 @@ ansible_facts:
           returned: always
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _cache, _tools
 
 
 def main() -> None:
     """Arguments, one call, result."""
-    module = AnsibleModule(argument_spec=_arguments.cache_spec(), supports_check_mode=True)
+    module = _arguments.make_module(_arguments.cache_spec())
     _arguments.run(module, lambda: _cache.gather(_tools.cache_tools(module)))
 
 

@@ -216,7 +216,6 @@ ansible_facts:
       returned: success
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _pull, _tools
 
 
@@ -239,31 +238,31 @@ def pull_spec() -> _arguments.Spec:
 
 def pull_request(params: _pull.Params) -> _pull.PullRequest:
     """What the task asks for."""
-    given = _tools.handover(params)
+    given = _arguments.handover(params) if params["state"] != _pull.ABSENT else None
     return _pull.PullRequest(
         state=params["state"],
-        catalog_url=(params["handover"] or {}).get("url") or "",
+        catalog_url=given.url if given else "",
         catalog_id=params["catalog_id"],
         version=params["version"],
         architecture=params["architecture"],
         name=params["name"] or params["catalog_id"],
         directory=params["path"],
         verify=params["verify"],
-        manifests=given.manifests,
-        blocked=given.blocked,
+        manifests=given.manifests if given else (),
+        blocked=given.blocked if given else None,
     )
 
 
 def main() -> None:
     """Arguments, one call, result."""
-    module = AnsibleModule(argument_spec=pull_spec(), supports_check_mode=True)
+    module = _arguments.make_module(pull_spec())
     _arguments.run(
         module,
         lambda: _pull.run(
             pull_request(module.params),
             _tools.pull_tools(module),
             check_mode=module.check_mode,
-            may_defer=_tools.handover(module.params).may_defer,
+            may_defer=_arguments.may_defer(module.params),
         ),
     )
 

@@ -242,7 +242,6 @@ elapsed:
   sample: 73.4
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _push, _tools
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MinimumRequirements
 
@@ -276,7 +275,7 @@ def push_spec() -> _arguments.Spec:
 
 def push_request(params: _push.Params) -> _push.PushRequest:
     """What the task asks for."""
-    given = _tools.handover(params)
+    given = _arguments.handover(params)
     return _push.PushRequest(
         path=params["path"],
         catalog_id=params["catalog_id"],
@@ -299,14 +298,14 @@ def push_request(params: _push.Params) -> _push.PushRequest:
 
 def main() -> None:
     """Arguments, one call, result."""
-    module = AnsibleModule(argument_spec=push_spec(), supports_check_mode=True)
+    module = _arguments.make_module(push_spec())
     _arguments.run(
         module,
         lambda: _push.run(
             push_request(module.params),
             _tools.push_tools(module),
             check_mode=module.check_mode,
-            may_defer=_tools.handover(module.params).may_defer,
+            may_defer=_arguments.may_defer(module.params),
         ),
     )
 
