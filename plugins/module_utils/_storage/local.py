@@ -155,7 +155,7 @@ class OpenObject:
 class Incoming:
     """An object on its way in.
 
-    ``write`` what arrives, then ``finish``. Leaving the ``with`` block without it leaves nothing behind.
+    ``write`` what arrives, then ``finish``; in any case ``close``. What was not finished leaves nothing behind.
     """
 
     def __init__(self, key: str, path: str, root: str, sha256: str, size: int) -> None:
@@ -204,6 +204,14 @@ class Incoming:
             _files.rename_durably(self._temporary, self._path)
             self._temporary = ""
 
+    def close(self) -> None:
+        """Remove what has arrived, unless it is finished; twice does no harm."""
+        self._close()
+        if self._temporary:
+            with _translated(self._doing), contextlib.suppress(FileNotFoundError):
+                os.unlink(self._temporary)
+            self._temporary = ""
+
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
@@ -213,11 +221,7 @@ class Incoming:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._close()
-        if self._temporary:
-            with _translated(self._doing), contextlib.suppress(FileNotFoundError):
-                os.unlink(self._temporary)
-            self._temporary = ""
+        self.close()
 
 
 @contextlib.contextmanager
