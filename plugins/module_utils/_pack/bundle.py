@@ -24,7 +24,15 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors im
     BundleInUse,
     InvalidBundle,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import DIRECTORY, FILE, LINK, Entry
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
+    DIRECTORY,
+    FILE,
+    LINK,
+    MAX_CHUNKS,
+    MAX_ENTRIES,
+    MAX_TEXT_BYTES,
+    Entry,
+)
 
 BUNDLE_TYPES = {".pvm": "pvm", ".macvm": "macvm"}
 _MAX_DESCRIPTOR_BYTES = 1 << 20
@@ -106,6 +114,7 @@ def inspect(root: str, chunk_size: int, *, allow_suspended: bool = False) -> Sna
             paths.check_link(entry.path, entry.target)
     paths.check_unique(entry.path for entry in entries)
     _check_is_bundle(root, entries)
+    _check_limits(root, entries, chunk_size)
     _check_not_in_use(root, entries, allow_suspended)
     _check_images(root, found)
     return Snapshot(
@@ -295,6 +304,18 @@ def _check_is_bundle(root: str, entries: t.Sequence[Entry]) -> None:
             f"The directory {root} has no config.pvs or no disk (*.hdd), so it is no bundle.",
             hint="Name the directory of one virtual machine, Name.pvm or Name.macvm.",
         )
+
+
+def _check_limits(root: str, entries: t.Sequence[Entry], chunk_size: int) -> None:
+    references = sum(entry.chunk_count for entry in entries)
+    if references > MAX_CHUNKS:
+        raise InvalidBundle(
+            f"The bundle {root} has {references} chunks of {chunk_size} bytes, more than the {MAX_CHUNKS} of a pack.",
+            hint="Push it with a larger chunk_size.",
+        )
+    text_bytes = sum(len(entry.path.encode("utf-8")) for entry in entries)
+    if len(entries) > MAX_ENTRIES or text_bytes > MAX_TEXT_BYTES:
+        raise InvalidBundle(f"The bundle {root} has {len(entries)} files and directories, more than a pack can hold.")
 
 
 def _check_not_in_use(root: str, entries: t.Sequence[Entry], allow_suspended: bool) -> None:

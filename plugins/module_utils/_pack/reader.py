@@ -129,7 +129,9 @@ def _copy(pull_plan: plan.PullPlan, root: str, workers: int) -> list[int]:
 
 def _copy_one(pull_plan: plan.PullPlan, copy: plan.Copy, root: str, pool: pipeline.BufferPool) -> list[int]:
     buffer = pool.take()
-    sound, damaged = [(0, copy.length)], []
+    sound: list[tuple[int, int]] = [(0, copy.length)]
+    damaged: list[int] = []
+    damaged: list[int] = []
     try:
         with memoryview(buffer) as whole, whole[: copy.length] as view:
             there = _read_seed(copy, view)

@@ -49,7 +49,8 @@ class TrailerRow:
 class SegmentBuilder:
     """Takes encoded chunks in order and gives whole segments.
 
-    A segment ends with the chunk that takes its chunks to ``target_bytes``.
+    A segment ends with the chunk that takes it to ``target_bytes``. Its trailer counts, too: of chunks that
+    shrink to a few bytes, the trailer is the larger part.
     """
 
     def __init__(self, target_bytes: int = TARGET_BYTES) -> None:
@@ -80,7 +81,7 @@ class SegmentBuilder:
     @property
     def is_full(self) -> bool:
         """Whether the open segment should be finished."""
-        return self._length >= self._target_bytes
+        return self._length + len(self._rows) * _ROW.size >= self._target_bytes
 
     def finish(self) -> bytes:
         """The bytes of the open segment; the next chunk opens another."""

@@ -190,7 +190,7 @@ def listing_of(files: t.Mapping[str, bytes], others: t.Iterable[Entry] = ()) -> 
     """A listing of files in memory, and of directories and links as they are given."""
     entries = {entry.path: entry for entry in others}
     for path, content in files.items():
-        entries[path] = Entry(FILE, path, size=len(content))
+        entries.setdefault(path, Entry(FILE, path, size=len(content)))
     made = []
     ids = b""
     for path in sorted(entries, key=lambda name: name.encode("utf-8")):
