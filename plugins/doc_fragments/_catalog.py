@@ -103,6 +103,15 @@ options:
         description: The manifests whose chunks a push may refer to.
         type: list
         elements: dict
+      blocked:
+        description: Why the version that was asked for must not be pulled. There is no grant then.
+        type: str
+        choices:
+          - tainted
+          - revoked
+      blocked_message:
+        description: What the server said about O(handover.blocked).
+        type: str
       ca_certificates:
         description: The certificates (PEM) that O(ca_path) holds.
         type: str

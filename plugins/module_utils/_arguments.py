@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import GrantHolder
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest, manifests_from_json
 from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
@@ -85,6 +86,8 @@ def handover_spec() -> Spec:
         "expires_at": {"type": "int"},
         "manifests": {"type": "list", "elements": "dict"},
         "bases": {"type": "list", "elements": "dict"},
+        "blocked": {"type": "str", "choices": ["tainted", "revoked"]},
+        "blocked_message": {"type": "str"},
         "ca_certificates": {"type": "str"},
         "phase": {"type": "str", "choices": ["auto", "run"], "default": "run"},
         "progress_path": {"type": "path"},
@@ -137,15 +140,14 @@ def require(library: str, found: bool, reason: str) -> None:
 
 @dataclass(frozen=True)
 class Handover:
-    """What the controller found out for this host."""
+    """What the controller found out for this host; ``blocked`` is why the version must not be pulled."""
 
     url: str
     grant: str = field(repr=False)
     expires_at: float
     manifests: tuple[Manifest, ...]
     bases: tuple[Manifest, ...]
-    may_move_bytes: bool
-    progress_path: t.Optional[str]
+    blocked: t.Optional[Blocked]
 
 
 def handover(params: Params) -> Handover:
@@ -154,20 +156,31 @@ def handover(params: Params) -> Handover:
     :raises NoHandover: there is none
     """
     given = params.get("handover") or {}
-    if not given.get("url") or not given.get("grant"):
+    if not given.get("url") or not (given.get("grant") or given.get("blocked")):
         raise NoHandover(
             "This module cannot do its work without what its action plugin finds out on the controller.",
             "Run it as macfleet.parallels.… in a play, without setting handover.",
         )
     return Handover(
         url=given["url"],
-        grant=given["grant"],
+        grant=given.get("grant") or "",
         expires_at=float(given.get("expires_at") or 0),
         manifests=manifests_from_json(given.get("manifests") or []),
         bases=manifests_from_json(given.get("bases") or []),
-        may_move_bytes=given.get("phase") != "auto",
-        progress_path=given.get("progress_path"),
+        blocked=_blocked(given),
     )
+
+
+def _blocked(given: t.Mapping[str, t.Any]) -> t.Optional[Blocked]:
+    word = given.get("blocked")
+    if not word:
+        return None
+    return Blocked(given.get("blocked_message") or f"The version is {word}.", code=word)
+
+
+def may_defer(params: Params) -> bool:
+    """Whether a long transfer is to be announced, for the action plugin to start it in the background."""
+    return bool((params.get("handover") or {}).get("phase") == "auto")
 
 
 def transport(params: Params, ca_certificates: t.Optional[str] = None) -> Transport:
@@ -238,4 +251,5 @@ class ProgressFile:
             )
         if self._descriptor is None:
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        os.pwrite(self._descriptor, json.dumps(snapshot).encode("ascii").ljust(_PROGRESS_BYTES)[:_PROGRESS_BYTES], 0)
+        told = {**snapshot, "pid": os.getpid()}
+        os.pwrite(self._descriptor, json.dumps(told).encode("ascii").ljust(_PROGRESS_BYTES)[:_PROGRESS_BYTES], 0)

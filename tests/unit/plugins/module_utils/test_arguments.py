@@ -80,9 +80,18 @@ def test_what_is_handed_over() -> None:
     handover = _arguments.handover(params(handover=given))
     assert handover.manifests[0].version == "1.4"
     assert handover.bases == ()
-    assert not handover.may_move_bytes
+    assert handover.blocked is None
+    assert _arguments.may_defer(params(handover=given))
     assert "s3cr3t" not in repr(handover)
-    assert _arguments.handover(params(handover={"url": BASE_URL, "grant": "g"})).may_move_bytes
+    assert not _arguments.may_defer(params(handover={"url": BASE_URL, "grant": "g"}))
+    assert not _arguments.may_defer(params())
+
+
+def test_a_version_that_must_not_be_pulled_comes_without_a_grant() -> None:
+    given = {"url": BASE_URL, "blocked": "tainted", "blocked_message": "It is tainted."}
+    blocked = _arguments.handover(params(handover=given)).blocked
+    assert blocked is not None
+    assert (blocked.code, blocked.message) == ("tainted", "It is tainted.")
 
 
 def test_the_grant_of_a_host_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,209 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This plugin util is private to the collection.
+
+"""A module in the background of a managed host, watched from the controller.
+
+Ansible's own jobs (``async``) do the work; what they do not have is added here: how far the job has come, patience
+with connections that break, noticing a job that died, and a way to end it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.utils.display import Display
+from ansible_collections.macfleet.parallels.plugins.module_utils._arguments import CANCEL_SUFFIX
+from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.plugin_utils._progress_lines import ProgressLines
+
+if t.TYPE_CHECKING:
+    from ansible.plugins.action import ActionBase
+
+Result = t.Dict[str, t.Any]
+
+# A grant is not renewed for longer, so a transfer cannot last longer.
+LIMIT_SECONDS = 24 * 3600
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 5.0
+# How often the job itself is asked about, while its progress can be read; and how long it may not progress before
+# somebody looks whether it still lives.
+STATUS_SECONDS = 60.0
+# How long a host may be out of reach before the task gives up.
+LOST_SECONDS = 900.0
+_HALF_WRITTEN = 5
+# What only the job's own bookkeeping is about.
+_JOB_KEYS = (
+    "ansible_job_id",
+    "results_file",
+    "started",
+    "finished",
+    "stdout",
+    "stderr",
+    "stdout_lines",
+    "stderr_lines",
+)
+
+display = Display()
+
+
+class JobLost(CatalogError):
+    """The module ended without a result, or its host is out of reach."""
+
+    code = "transfer_lost"
+
+
+class BackgroundJob:
+    """One run of a module in the background."""
+
+    def __init__(
+        self,
+        action: ActionBase,
+        args: t.Mapping[str, t.Any],
+        task_vars: dict[str, t.Any],
+        clock: t.Callable[[], float],
+        sleep: t.Callable[[float], None],
+    ) -> None:
+        self._action = action
+        self._args = args
+        self._task_vars = task_vars
+        self._clock = clock
+        self._sleep = sleep
+        self._lines = ProgressLines(clock)
+        self._path = ""
+        self._job_id = ""
+
+    def run(self) -> Result:
+        """Start the module, wait for its end, return what it returned."""
+        started = self._start()
+        if started.get("failed") or not started.get("ansible_job_id"):
+            return started
+        self._job_id = str(started["ansible_job_id"])
+        try:
+            result = self._wait()
+        except BaseException:
+            # Also when the user interrupts: nobody would watch it any more.
+            self._cancel()
+            raise
+        self._ask("cleanup")
+        return {name: value for name, value in result.items() if name not in _JOB_KEYS}
+
+    def _start(self) -> Result:
+        action = self._action
+        directory = action._remote_expand_user(action.get_shell_option("async_dir", default="~/.ansible_async"))
+        self._path = action._connection._shell.join_path(directory, f"macfleet-{secrets.token_hex(8)}")
+        handover = {**self._args["handover"], "phase": "run", "progress_path": self._path}
+        # _execute_module() takes the job's time limit from the task.
+        action._task.async_val = LIMIT_SECONDS
+        try:
+            return dict(
+                action._execute_module(
+                    module_args={**self._args, "handover": handover}, task_vars=self._task_vars, wrap_async=True
+                )
+            )
+        finally:
+            action._task.async_val = 0
+
+    def _wait(self) -> Result:
+        pause = FIRST_PAUSE_SECONDS
+        reached_at = asked_at = moved_at = self._clock()
+        last: t.Any = None
+        unclear = 0
+        while True:
+            self._sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+            try:
+                snapshot = self._snapshot()
+                now = reached_at = self._clock()
+                if snapshot != last:
+                    last, moved_at = snapshot, now
+                if snapshot is not None:
+                    self._show(snapshot)
+                    if now - asked_at < STATUS_SECONDS:
+                        continue
+                status, asked_at = self._ask("status"), now
+                lives = now - moved_at < STATUS_SECONDS or self._lives(last)
+            except AnsibleConnectionFailure as error:
+                self._reconnect(error, reached_at)
+                continue
+            if status.get("finished"):
+                return status
+            # The file of a job that is just being written cannot be read.
+            unclear = unclear + 1 if status.get("failed") else 0
+            if unclear >= _HALF_WRITTEN:
+                return status
+            if not lives:
+                raise JobLost(
+                    "The transfer ended without a result; was the host restarted?",
+                    "Run the task again; it goes on from there.",
+                )
+
+    def _snapshot(self) -> t.Any:
+        """What the module last wrote; None if there is nothing to read."""
+        answer = self._action._low_level_execute_command(f"cat {shlex.quote(self._path)}")
+        text = answer.get("stdout", "")
+        if answer.get("rc") != 0 or "{" not in text:
+            return None
+        try:
+            snapshot = json.loads(text[text.index("{") : text.rindex("}") + 1])
+        except ValueError:
+            return None
+        return snapshot if isinstance(snapshot, dict) else None
+
+    def _show(self, snapshot: t.Mapping[str, t.Any]) -> None:
+        line = self._lines.line(snapshot)
+        if line:
+            name = self._action._task.action.rpartition(".")[2]
+            display.display(f"[{self._task_vars.get('inventory_hostname')}] {name} {line}")
+
+    def _lives(self, snapshot: t.Any) -> bool:
+        """Whether the module that wrote the snapshot still runs; True if that cannot be known."""
+        pid = snapshot.get("pid") if isinstance(snapshot, dict) else None
+        if not isinstance(pid, int) or pid <= 1:
+            return True
+        return bool(self._action._low_level_execute_command(f"kill -0 {pid}").get("rc") == 0)
+
+    def _reconnect(self, error: AnsibleConnectionFailure, reached_at: float) -> None:
+        if self._clock() - reached_at > LOST_SECONDS:
+            raise JobLost(
+                f"The host is out of reach for {LOST_SECONDS:.0f} seconds, its transfer may still run: {error}",
+                "Run the task again when the host is back; it goes on from there.",
+            ) from error
+        display.vvv(
+            f"polling the transfer failed, trying again: {error}", host=self._task_vars.get("inventory_hostname")
+        )
+        try:
+            self._action._connection.reset()
+        except (AttributeError, AnsibleConnectionFailure):
+            pass
+
+    def _ask(self, mode: str) -> Result:
+        """Run Ansible's own module for the state of a job."""
+        action = self._action
+        task = action._task.copy()
+        task.args = {"jid": self._job_id, "mode": mode}
+        task.async_val = 0
+        handler = action._shared_loader_obj.action_loader.get(
+            "ansible.legacy.async_status",
+            task=task,
+            connection=action._connection,
+            play_context=action._play_context,
+            loader=action._loader,
+            templar=action._templar,
+            shared_loader_obj=action._shared_loader_obj,
+        )
+        try:
+            return dict(handler.run(task_vars=self._task_vars))
+        finally:
+            handler.cleanup(force=True)
+
+    def _cancel(self) -> None:
+        try:
+            self._action._low_level_execute_command(f": > {shlex.quote(self._path + CANCEL_SUFFIX)}")
+        except Exception as error:
+            display.vvv(f"cancelling the transfer failed: {error}", host=self._task_vars.get("inventory_hostname"))
