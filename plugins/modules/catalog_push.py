@@ -123,7 +123,7 @@ options:
   chunk_size:
     description:
       - Bytes of a chunk, a power of two from 65536 to 4194304.
-      - The default is that of the version that exists already, or of the base, or else 1048576.
+      - The default is that of the version that exists already, or of the base, or else 262144.
       - Chunks are reused between versions of the same chunk size only.
     type: int
   force:
@@ -178,7 +178,7 @@ manifest:
     version: 1.4.0
     architecture: arm64
     digest: 9f2b...
-    chunk_size: 1048576
+    chunk_size: 262144
 bundle:
   description: The bundle that was pushed.
   returned: success

@@ -131,7 +131,6 @@ def _copy_one(pull_plan: plan.PullPlan, copy: plan.Copy, root: str, pool: pipeli
     buffer = pool.take()
     sound: list[tuple[int, int]] = [(0, copy.length)]
     damaged: list[int] = []
-    damaged: list[int] = []
     try:
         with memoryview(buffer) as whole, whole[: copy.length] as view:
             there = _read_seed(copy, view)
