@@ -364,8 +364,8 @@ def _texts(root: str, item: _Found, tag: str, limit: int) -> list[str]:
     if len(data) > limit or b"<!DOCTYPE" in data:
         raise InvalidBundle(f"The file {item.path} of the bundle {root} is not one that Parallels Desktop writes.")
     try:
-        document = ElementTree.fromstring(data)
-    # The last two: an encoding that Python does not know, or that its parser cannot use.
-    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        # As text: whatever other encoding the file declares could hide a document type.
+        document = ElementTree.fromstring(data.decode("utf-8-sig"))
+    except (ElementTree.ParseError, UnicodeDecodeError) as error:
         raise InvalidBundle(f"The file {item.path} of the bundle {root} is not valid XML ({error}).") from error
     return [element.text.strip() for element in document.iterfind(f".//{tag}") if element.text and element.text.strip()]
