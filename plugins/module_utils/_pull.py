@@ -145,7 +145,8 @@ def plan(request: PullRequest, tools: Tools) -> Plan:
         found = vms.Vms(tools.prlctl, Receipts(cache.receipts_path)).look(request.name)
         if found.vm is not None:
             manifest = _choose(request) if request.blocked is None else None
-            starts = request.state == STARTED and not found.vm.runs
+            # A version that must not be pulled any more leaves its VM as it is.
+            starts = request.state == STARTED and not found.vm.runs and request.blocked is None
             return Plan(request, cache, manifest, found=found, starts=starts)
     manifest = _choose(request)
     directory = _directory(request, tools) if found is not None else cache.path
@@ -163,13 +164,17 @@ def apply(made: Plan, tools: Tools) -> Applied:
     request = made.request
     if request.state == ABSENT:
         return _apply_absent(made, tools)
-    if made.manifest is None or (made.image is None and not made.starts):
+    if made.image is None and not made.starts:
         return Applied(made.found.vm if made.found else None, changed=False)
     cache = caches.Cache.open(tools.cache.settings.path, create=True)
     transfer = None
     if made.image is not None:
         transfer = _pull_image.apply_image(
-            made.image, cache, tools.image, must_verify=request.verify, address=_address(request, made.manifest)
+            made.image,
+            cache,
+            tools.image,
+            must_verify=request.verify,
+            address=_address(request, t.cast(Manifest, made.manifest)),
         )
     if made.found is None:
         return Applied(None, t.cast(_pull_image.ImageOutcome, transfer).changed, transfer)
@@ -364,8 +369,11 @@ def _described(made: Plan, applied: Applied) -> dict[str, t.Any]:
     vm = applied.vm
     manifest = made.manifest.to_json() if made.manifest is not None else {}
     before, after = _diff(made)
-    # A transfer that another process made while this one waited for its lock has moved nothing here.
-    moved = pack if applied.transfer is None or applied.transfer.changed else None
+    # What was carried out may differ from the plan: another process may have been faster, or in the way.
+    moved = pack if applied.transfer is None else applied.transfer.pack
+    downloaded = moved.download_bytes if moved else 0
+    if applied.transfer is not None:
+        downloaded = applied.transfer.applied.downloaded_bytes
     return {
         "changed": applied.changed,
         "manifest": manifest,
@@ -376,7 +384,7 @@ def _described(made: Plan, applied: Applied) -> dict[str, t.Any]:
         "chunks": {"downloaded": moved.download_chunks if moved else 0},
         "bytes": {
             "logical": made.manifest.logical_bytes if made.manifest is not None else 0,
-            "downloaded": moved.download_bytes if moved else 0,
+            "downloaded": downloaded,
             "downloaded_raw": moved.download_raw_bytes if moved else 0,
             "reused": moved.kept_bytes + moved.copied_bytes if moved else 0,
             "copied": moved.copied_bytes if moved else 0,

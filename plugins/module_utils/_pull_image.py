@@ -86,10 +86,11 @@ class ImagePlan:
 
 @dataclass(frozen=True)
 class ImageOutcome:
-    """What happened: the entry, and the counts of ``reader.Applied`` (all zero when nothing had to be done)."""
+    """What happened: the entry, the plan that was carried out, and the counts of doing so (zero without one)."""
 
     entry: caches.CacheEntry
     changed: bool
+    pack: t.Optional[packs.PullPlan] = None
     applied: reader.Applied = reader.Applied(0, 0, 0, 0)
 
 
@@ -162,7 +163,7 @@ def apply_image(
         if must_verify:
             _prove(cache.partial(digest), t.cast(index.Index, made.index).listing, tools)
         published = cache.publish(digest, _new_record(made, address, now, now if must_verify else None))
-        return ImageOutcome(published, changed=True, applied=applied)
+        return ImageOutcome(published, changed=True, pack=made.pack, applied=applied)
 
 
 def is_trusted(entry: caches.CacheEntry) -> bool:

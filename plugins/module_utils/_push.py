@@ -28,7 +28,13 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.records im
     Upload,
     UploadRequest,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, prlctl, requirements
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import (
+    clone,
+    locks,
+    prlctl,
+    requirements,
+    volumes,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import (
     bundle,
     chunks,
@@ -178,8 +184,8 @@ def apply(made: Plan, tools: Tools) -> Outcome:
     An upload that is interrupted is gone on with by the next push of the same version.
     """
     request = made.request
-    with _readable(made) as (snapshot, cloned):
-        upload = tools.catalog.begin_upload(_upload_request(made))
+    upload = tools.catalog.begin_upload(_upload_request(made))
+    with _readable(made, upload) as (snapshot, cloned):
         known = KnownChunks()
         resumed_bytes = _add_resumed(known, upload, tools)
         _add_bases(known, _usable_bases(made, upload), tools.catalog)
@@ -335,19 +341,23 @@ def _predicted_manifest(made: Plan) -> dict[str, t.Any]:
 
 
 @contextlib.contextmanager
-def _readable(made: Plan) -> t.Iterator[tuple[bundle.Snapshot, bool]]:
+def _readable(made: Plan, upload: Upload) -> t.Iterator[tuple[bundle.Snapshot, bool]]:
     """The bundle itself, or a clone of it where that costs nothing: then its VM may start at once."""
-    directory, name = os.path.split(made.snapshot.root)
-    if not clone.probe(directory):
-        yield made.snapshot, False
-        return
-    copy = os.path.join(directory, f".push-{os.getpid()}-{name}")
-    clone.clone_tree(made.snapshot.root, copy)
-    try:
-        snapshot = bundle.inspect(copy, made.snapshot.chunk_size, allow_suspended=made.request.allow_suspended)
-        yield snapshot, True
-    finally:
+    root = made.snapshot.root
+    directory, name = os.path.split(root)
+    with locks.hold_directory(root, "pushing it"):
+        if not (volumes.has_clones(directory) and os.access(directory, os.W_OK) and clone.probe(directory)):
+            yield made.snapshot, False
+            return
+        # Named after the upload, so that the push which goes on with it finds what a killed one has left.
+        copy = os.path.join(directory, f".push-{upload.id}-{name}")
         clone.remove_tree(copy)
+        clone.clone_tree(root, copy)
+        try:
+            snapshot = bundle.inspect(copy, made.snapshot.chunk_size, allow_suspended=made.request.allow_suspended)
+            yield snapshot, True
+        finally:
+            clone.remove_tree(copy)
 
 
 def _make_put(upload: Upload, sink: RetryingTransfer[tuple[str, int]]) -> writer.Put:

@@ -10,6 +10,7 @@ HostError
  ├── CacheError           cache_error           something in the cache could not be read or written
  │    ├── CacheUnsafe     cache_unsafe          another user could change what the cache holds
  │    └── CacheLocked     cache_locked          another process holds the lock, named in the message
+ ├── DirectoryLocked      directory_locked      another process works on the same directory
  ├── CloneFailed          clone_failed          a file or bundle could be neither cloned nor copied
  │    └── PathTaken       path_taken            the destination exists already
  ├── PrlctlError          prlctl_failed         prlctl refused, or its output makes no sense
@@ -62,6 +63,12 @@ class CacheLocked(CacheError):
     """Another process holds a lock for longer than we were willing to wait."""
 
     code = "cache_locked"
+
+
+class DirectoryLocked(HostError):
+    """Another process works on the same directory."""
+
+    code = "directory_locked"
 
 
 class CloneFailed(HostError):

@@ -25,6 +25,7 @@ import typing as t
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CacheError,
     CacheLocked,
+    DirectoryLocked,
     from_os_error,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.moments import utc_text
@@ -69,6 +70,26 @@ def hold(
     try:
         _acquire(descriptor, path, timeout_seconds, on_wait, shared, clock, sleep)
         _write_holder(descriptor, holder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def hold_directory(path: str, doing: str) -> t.Iterator[None]:
+    """Hold a directory that is not ours to write to, against others who do the same; does not wait.
+
+    :raises DirectoryLocked: another process holds it
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise from_os_error(CacheError, f"Opening {path}", error) from error
+    try:
+        if not _try_lock(descriptor, fcntl.LOCK_EX):
+            raise DirectoryLocked(
+                f"Locking {path} for {doing} failed: another process does the same.", "Wait until that has ended."
+            )
         yield
     finally:
         os.close(descriptor)
