@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import re
 import sys
 import typing as t
@@ -47,7 +48,9 @@ class RealFile(t.NamedTuple):
 
 def software_roots() -> t.List[str]:
     """The trees to read on this machine, none inside another."""
-    wanted = [os.path.realpath(os.path.expanduser(root)) for root in (*SOFTWARE_ROOTS, sys.base_prefix)]
+    # Tests run with another HOME.
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    wanted = [os.path.realpath(root.replace("~", home, 1)) for root in (*SOFTWARE_ROOTS, sys.base_prefix)]
     roots: t.List[str] = []
     for root in wanted:
         if os.path.isdir(root) and root != "/" and not any(_is_inside(root, other) for other in roots):

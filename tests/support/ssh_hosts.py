@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -67,21 +68,23 @@ class Host:
 
 
 def local_hosts(names: t.Sequence[str], directory: Path, programs: Path, python: str) -> list[Host]:
-    """Hosts that are only told apart by their environment."""
+    """Hosts without SSH, which differ by the environment of their Python alone."""
     hosts = []
     for name in names:
         home = _make_home(directory, name)
-        # The connection plugin hands its own environment on; HOME is set where the shell begins.
         path = os.pathsep.join((str(programs), os.environ.get("PATH", os.defpath)))
-        variables = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": python,
-            "ansible_remote_tmp": str(home / ".ansible/tmp"),
-            "ansible_async_dir": str(home / ".ansible_async"),
-            "host_environment": {"HOME": str(home), "PATH": path},
-        }
-        hosts.append(Host(name, home, variables))
+        interpreter = directory / f"{name}-python"
+        settings = shlex.join((f"HOME={home}", f"PATH={path}", python))
+        interpreter.write_text(f'#!/bin/sh\nexec env {settings} "$@"\n', encoding="utf-8")
+        interpreter.chmod(0o755)
+        variables = {"ansible_connection": "local", "ansible_python_interpreter": str(interpreter)}
+        hosts.append(Host(name, home, {**variables, **_directories(home)}))
     return hosts
+
+
+def _directories(home: Path) -> dict[str, str]:
+    # Ansible would take the home of the account, which is not always that of the host.
+    return {"ansible_remote_tmp": str(home / ".ansible/tmp"), "ansible_async_dir": str(home / ".ansible_async")}
 
 
 @contextlib.contextmanager
@@ -120,11 +123,8 @@ def ssh_hosts(names: t.Sequence[str], directory: Path, programs: Path, python: s
                 "ansible_ssh_args": f"{options} -o ControlMaster=auto -o ControlPersist=60",
                 "ansible_control_path": f"{sockets}/{name}",
                 "ansible_pipelining": True,
-                # Ansible asks for the home of the account, which without root is not that of the host.
-                "ansible_remote_tmp": str(home / ".ansible/tmp"),
-                "ansible_async_dir": str(home / ".ansible_async"),
+                **_directories(home),
                 "ansible_python_interpreter": python,
-                "host_environment": {},
             }
             hosts.append(Host(name, home, variables))
         yield hosts
