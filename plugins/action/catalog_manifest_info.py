@@ -1,0 +1,30 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""catalog_manifest_info: all of it runs on the controller."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.macfleet.parallels.plugins.module_utils import _manifests
+from ansible_collections.macfleet.parallels.plugins.module_utils._arguments import connection_spec
+from ansible_collections.macfleet.parallels.plugins.plugin_utils._action import CatalogAction, Result
+from ansible_collections.macfleet.parallels.plugins.plugin_utils._query import search
+
+
+class ActionModule(CatalogAction):
+    """Lists records, and evaluates the query over them."""
+
+    _requires_connection = False
+
+    def perform(self, task_vars: dict[str, t.Any]) -> Result:
+        """Called by ``run``."""
+        options = self.checked({**connection_spec(), **_manifests.info_spec()})
+        client = self.connection(options).client()
+        manifests = [manifest.to_json() for manifest in _manifests.query(client, options)]
+        result: Result = {"changed": False, "manifests": manifests}
+        if options["query"]:
+            result["result"] = search(options["query"], manifests)
+        return result
