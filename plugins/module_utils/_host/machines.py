@@ -21,6 +21,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
 # Escape sequences of terminals, and control characters other than white space.
 _NOISE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _MEBIBYTES = re.compile(r"\s*([0-9]+)\s*(?:Mb|MB|MiB)?\s*\Z")
+_ARRAY = re.compile(r"\[(?=\s*[{\]])")
 _VM_HOME = re.compile(r'"VM home"\s*:\s*("(?:[^"\\]|\\.)*")')
 _LARGEST_EXCERPT = 200
 
@@ -93,18 +94,17 @@ def normal_uuid(text: str) -> str:
 
 
 def _arrays(text: str) -> t.Iterator[t.List[t.Any]]:
-    """Every JSON array that begins somewhere in a text, outermost first."""
+    """Every JSON array of objects, or empty one, that begins somewhere in a text; outermost first."""
     decoder = json.JSONDecoder(strict=False)
-    start = text.find("[")
-    while start >= 0:
-        end = start + 1
+    start = _ARRAY.search(text)
+    while start is not None:
+        end = start.end()
         try:
-            value, end = decoder.raw_decode(text, start)
-            if isinstance(value, list):
-                yield value
+            value, end = decoder.raw_decode(text, start.start())
+            yield value
         except (ValueError, RecursionError):
             pass
-        start = text.find("[", end)
+        start = _ARRAY.search(text, end)
 
 
 def _machine(item: t.Mapping[str, t.Any]) -> VirtualMachine:

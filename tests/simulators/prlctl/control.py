@@ -25,7 +25,9 @@ def install(directory: t.Union[str, os.PathLike[str]], python: t.Optional[str] =
     if python is None:
         shutil.copyfile(_PROGRAM, program)
     else:
-        program.write_text(f"#!{python}\n" + _PROGRAM.read_text(encoding="utf-8").partition("\n")[2], encoding="utf-8")
+        program.write_text(
+            f"#!{python} -IS\n" + _PROGRAM.read_text(encoding="utf-8").partition("\n")[2], encoding="utf-8"
+        )
     program.chmod(0o755)
     server = program.with_name("prlsrvctl")
     server.unlink(missing_ok=True)

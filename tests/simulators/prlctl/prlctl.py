@@ -687,7 +687,7 @@ def main(argv: t.Sequence[str]) -> int:
         output = act(directory, program, verb, words, fault)
         suffer(fault, "after")
     except Refused as refusal:
-        sys.stderr.write(refusal.text + "\n" if refusal.text else "")
+        sys.stderr.write(refusal.text.rstrip("\n") + "\n" if refusal.text else "")
         return refusal.code
     sys.stdout.write(fault.get("garbage_before", "") + output + fault.get("garbage_after", ""))
     return 0

@@ -18,10 +18,12 @@ import typing as t
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import CommandResult, Prlctl
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipt
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CachedAddress, CacheRecord
 from ansible_collections.macfleet.parallels.tests.simulators.prlctl.control import Simulated, install
 
 DIGEST = "ab" * 32
+UUID = "0b9a6f3e-5a6c-4f0e-9b7e-3a1d2c4b5e6f"
 ADDRESS = CachedAddress("https://catalog.example.com", "macos-15", "1.4.0", "arm64")
 _TOOLS = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
@@ -42,6 +44,24 @@ def make_record(digest: str = DIGEST, **changes: t.Any) -> CacheRecord:
     }
     values.update(changes)
     return CacheRecord(**values)
+
+
+def make_receipt(**changes: t.Any) -> Receipt:
+    values: t.Dict[str, t.Any] = {
+        "vm_uuid": UUID,
+        "vm_name": "runner-01",
+        "catalog_url": "https://catalog.example.com",
+        "catalog_id": "macos-15",
+        "version": "1.4.0",
+        "architecture": "arm64",
+        "digest": DIGEST,
+        "created_at": "2026-11-23T08:00:00Z",
+        "created_by": "ci",
+        "home": "/Users/ci/Parallels/runner-01.macvm",
+        "cache_path": "/Users/ci/cache",
+    }
+    values.update(changes)
+    return Receipt(**values)
 
 
 def fill(bundle: pathlib.Path) -> None:

@@ -29,9 +29,8 @@ from ansible_collections.macfleet.parallels.tests.support import bundles
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .conftest import Mac
+from .conftest import UUID, Mac
 
-UUID = "0b9a6f3e-5a6c-4f0e-9b7e-3a1d2c4b5e6f"
 LISTING = json.dumps(
     [
         {
