@@ -1,0 +1,79 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The application: everything joined, nothing at import."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
+from anyio.to_thread import current_default_thread_limiter
+from fastapi import APIRouter, FastAPI
+from starlette.types import Scope
+
+from catalog_server import NAME, VERSION, errors
+from catalog_server.database import Database
+from catalog_server.health import routes as health
+from catalog_server.identity.passwords import Passwords
+from catalog_server.keys import load_keys
+from catalog_server.middleware import BodyLimit, RequestId
+from catalog_server.settings import Settings
+from catalog_server.work import House
+
+# Stock clients use both, for everything.
+PREFIXES = ("/api/v1", "/api")
+ROUTERS: tuple[APIRouter, ...] = (health.router,)
+
+_OBJECT = re.compile(r"/api(/v1)?/objects/")
+_COMMIT = re.compile(r"/api(/v1)?/uploads/[^/]+/commit\Z")
+
+
+def open_house(settings: Settings) -> House:
+    """What requests share, and the commands of the administrator, too. ``close()`` its database at the end."""
+    return House(
+        settings=settings,
+        database=Database(settings.database, settings.threads),
+        keys=load_keys(settings),
+        passwords=Passwords(),
+        storages={settings.storage_name: LocalStorage(str(settings.storage))},
+    )
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The server as an ASGI application."""
+    house = open_house(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        # As many threads as connections: no request waits for one while it holds the other.
+        current_default_thread_limiter().total_tokens = settings.threads
+        yield
+        house.database.close()
+
+    app = FastAPI(
+        title=NAME,
+        version=VERSION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        openapi_url=f"{PREFIXES[0]}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.house = house
+    for prefix in PREFIXES:
+        for router in ROUTERS:
+            app.include_router(router, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
+    errors.install(app)
+
+    def limit(scope: Scope) -> int | None:
+        if _OBJECT.match(scope["path"]):
+            return None
+        return settings.max_index_bytes if _COMMIT.match(scope["path"]) else settings.max_json_bytes
+
+    app.add_middleware(BodyLimit, limit=limit)
+    app.add_middleware(RequestId)
+    return app

@@ -1,0 +1,72 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Probes, and what the server says about itself to anybody."""
+
+from __future__ import annotations
+
+import typing as t
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from sqlalchemy import select
+
+from catalog_server import API, NAME, VERSION, schema
+from catalog_server.models.catalog import Catalog
+from catalog_server.work import AtDesk, House
+
+FEATURES = ("segmented", "signed", "grants")
+
+router = APIRouter(tags=["health"])
+
+
+class Status(BaseModel):
+    """What a probe says when all is well."""
+
+    status: t.Literal["OK"] = "OK"
+
+
+class ServerInfo(BaseModel):
+    """What clients may know before they log in."""
+
+    name: str = NAME
+    version: str = VERSION
+    catalog_uuid: str
+    api: int = API
+    features: tuple[str, ...] = FEATURES
+    limits: dict[str, int]
+
+
+@router.get("/health/probe")
+@router.get("/health/live")
+async def live() -> Status:
+    """The process is there."""
+    return Status()
+
+
+@router.get("/health/ready")
+def ready(request: Request) -> Status:
+    """It can work: the database answers and has the schema of this release."""
+    house: House = request.app.state.house
+    schema.check(house.database)
+    return Status()
+
+
+@router.get("/server")
+def server(desk: AtDesk) -> ServerInfo:
+    """Which catalog this is, and what it can do."""
+    settings = desk.house.settings
+    with desk.house.database.reading() as session:
+        catalog_uuid = session.scalars(select(Catalog.uuid)).one()
+    return ServerInfo(
+        catalog_uuid=catalog_uuid,
+        limits={
+            "page": settings.max_page,
+            "json_bytes": settings.max_json_bytes,
+            "index_bytes": settings.max_index_bytes,
+            "upload_seconds": settings.upload_seconds,
+            "grant_seconds": settings.grant_seconds,
+            "grant_limit_seconds": settings.grant_limit_seconds,
+        },
+    )

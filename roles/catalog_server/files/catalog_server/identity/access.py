@@ -1,0 +1,225 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who may do what. Pure: it decides from what it is given.
+
+A manifest is for an **audience**: its required roles and its required claims. A caller belongs to it who has any of the
+roles, if there are some, and any of the claims, if there are some; and so does whoever has the role SUPER_USER. To all
+others the manifest does not exist.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from catalog_server.errors import BadRequest, Forbidden, GrantScope, Unauthenticated
+
+SUPER_USER = "SUPER_USER"
+ADMIN = "ADMIN"
+USER = "USER"
+
+LIST_MANIFESTS = "LIST_CATALOG_MANIFEST"
+CREATE_MANIFESTS = "CREATE_CATALOG_MANIFEST"
+UPDATE_MANIFESTS = "UPDATE_CATALOG_MANIFEST"
+MANAGER_UPDATE = "CATALOG_MANAGER_UPDATE"
+DELETE_MANIFESTS = "DELETE_CATALOG_MANIFEST"
+PULL_MANIFESTS = "PULL_CATALOG_MANIFEST"
+PUSH_MANIFESTS = "PUSH_CATALOG_MANIFEST"
+IMPORT_MANIFESTS = "IMPORT_CATALOG_MANIFEST"
+
+# The names are those of the stock service, and so is what a plain user has of them.
+CLAIMS = (
+    LIST_MANIFESTS,
+    CREATE_MANIFESTS,
+    UPDATE_MANIFESTS,
+    MANAGER_UPDATE,
+    DELETE_MANIFESTS,
+    PULL_MANIFESTS,
+    PUSH_MANIFESTS,
+    IMPORT_MANIFESTS,
+    "READ_ONLY",
+    "LIST",
+    "CREATE",
+    "UPDATE",
+    "DELETE",
+)
+ROLES = {
+    USER: ("READ_ONLY", "LIST", LIST_MANIFESTS),
+    ADMIN: CLAIMS,
+    SUPER_USER: CLAIMS,
+}
+
+MAX_NAMES = 50
+_MAX_NAME_LENGTH = 100
+_SPECIAL = re.compile(r"[ ,:;()\[\]{}'\"/\\|<>=+*&^%$#@!`~?]")
+
+PULL = "pull"
+PUSH = "push"
+
+
+def normalise_name(text: str) -> str:
+    """The one way to write the name of a role or claim: in capitals, special characters as ``_``."""
+    name = _SPECIAL.sub("_", text.strip()).upper()
+    if not name.isprintable() or not 1 <= len(name) <= _MAX_NAME_LENGTH:
+        raise BadRequest(f"{text[:_MAX_NAME_LENGTH]!r} is no name of a role or claim.")
+    return name
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a grant says: one transfer, and nothing else."""
+
+    jti: str
+    user_id: str
+    verb: str
+    catalog_id: str
+    manifests: frozenset[str]
+    bases: frozenset[str]
+    version: str | None
+    architecture: str | None
+    first_minted_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, with the rights of this moment; ``credential`` is token, api_key, grant, login or command."""
+
+    user_id: str | None
+    username: str
+    roles: frozenset[str]
+    claims: frozenset[str]
+    credential: str
+    grant: Grant | None = None
+
+    @property
+    def is_super_user(self) -> bool:
+        return SUPER_USER in self.roles
+
+
+# The administrator at the command line of the server
+COMMAND = Caller(None, "catalog-server", frozenset({SUPER_USER}), frozenset(), "command")
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Required roles and claims, in the order of their names."""
+
+    roles: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, roles: Iterable[str], claims: Iterable[str]) -> Audience:
+        """The audience that a user wrote."""
+        names = [tuple(sorted({normalise_name(name) for name in part})) for part in (roles, claims)]
+        if any(len(part) > MAX_NAMES for part in names):
+            raise BadRequest(f"At most {MAX_NAMES} roles and {MAX_NAMES} claims can be required.")
+        return cls(*names)
+
+    @classmethod
+    def parse(cls, text: str) -> Audience:
+        """Read what ``text`` wrote."""
+        data = json.loads(text)
+        return cls(tuple(data["roles"]), tuple(data["claims"]))
+
+    def text(self) -> str:
+        """Equal texts are equal audiences."""
+        return json.dumps({"claims": self.claims, "roles": self.roles}, separators=(",", ":"), ensure_ascii=True)
+
+    def admits(self, caller: Caller) -> bool:
+        """Whether the caller belongs to it."""
+        if caller.is_super_user:
+            return True
+        return (not self.roles or not caller.roles.isdisjoint(self.roles)) and (
+            not self.claims or not caller.claims.isdisjoint(self.claims)
+        )
+
+    def lies_within(self, other: Audience) -> bool:
+        """Whether everybody it can ever admit is admitted by ``other``, too."""
+        return _stricter(self.roles, other.roles) and _stricter(self.claims, other.claims)
+
+
+def _stricter(names: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    return not others or (bool(names) and set(names) <= set(others))
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a unit of work demands of its caller; it is named where the unit begins.
+
+    ``claims``: any of them. ``super_user``: the role. Users only, unless grants are let in: ``pull_of`` takes a grant
+    to pull that manifest, ``base_of`` one to push that names that manifest as base, ``push`` any grant to push (its
+    address is then checked with ``check_push``).
+    """
+
+    claims: tuple[str, ...] = ()
+    super_user: bool = False
+    pull_of: str | None = None
+    base_of: str | None = None
+    push: bool = False
+
+
+# Any user, but no grant
+KNOWN = Needs()
+SUPER = Needs(super_user=True)
+READ = Needs(claims=(LIST_MANIFESTS,))
+EDIT = Needs(claims=(UPDATE_MANIFESTS, MANAGER_UPDATE))
+DELETE = Needs(claims=(DELETE_MANIFESTS,))
+MINT_PUSH = Needs(claims=(PUSH_MANIFESTS,))
+TRANSFER_IN = Needs(claims=(PUSH_MANIFESTS,), push=True)
+
+
+def reading_index_of(manifest_id: str) -> Needs:
+    """Reading listing or locator: a user, a grant to pull the manifest, or one to push onto it."""
+    return Needs(claims=(LIST_MANIFESTS,), pull_of=manifest_id, base_of=manifest_id)
+
+
+def pulling(manifest_id: str) -> Needs:
+    """Reading the bytes of a manifest: a user, or a grant to pull it."""
+    return Needs(claims=(LIST_MANIFESTS,), pull_of=manifest_id)
+
+
+def check(caller: Caller | None, needs: Needs) -> Caller:
+    """The caller, if it fulfils what is needed.
+
+    :raises Unauthenticated: there is none
+    :raises GrantScope: it came with a grant for something else
+    :raises Forbidden: it lacks a right
+    """
+    if caller is None:
+        raise Unauthenticated("This needs credentials: a token, an API key or a grant.")
+    if caller.grant is not None and not _lets_in(caller.grant, needs):
+        raise GrantScope("This grant was made for another transfer and opens nothing else.")
+    if caller.is_super_user:
+        return caller
+    if needs.super_user:
+        raise Forbidden(f"This needs the role {SUPER_USER}.")
+    pushes = caller.grant is not None and caller.grant.verb == PUSH
+    claims = (PUSH_MANIFESTS,) if pushes else needs.claims
+    if claims and caller.claims.isdisjoint(claims):
+        raise Forbidden(f"This needs the claim {' or '.join(claims)}.")
+    return caller
+
+
+def _lets_in(grant: Grant, needs: Needs) -> bool:
+    if grant.verb == PULL:
+        return needs.pull_of is not None and needs.pull_of in grant.manifests
+    return needs.push or (needs.base_of is not None and needs.base_of in grant.bases)
+
+
+def check_push(caller: Caller, catalog_id: str, version: str, architecture: str, bases: Iterable[str] = ()) -> None:
+    """Raise GrantScope if the caller came with a grant that is not for this push."""
+    grant = caller.grant
+    if grant is None:
+        return
+    if (
+        grant.catalog_id != catalog_id
+        or grant.version != version
+        or grant.architecture not in (None, architecture)
+        or not grant.bases.issuperset(bases)
+    ):
+        raise GrantScope("This grant was made for another push, or names other bases.")

@@ -1,0 +1,131 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Login tokens and grants as JWT. Pure: the clock is handed in.
+
+The two are signed with different keys and carry different types, so neither is ever taken for the other.
+"""
+
+from __future__ import annotations
+
+import secrets
+import typing as t
+from dataclasses import dataclass
+
+import jwt
+
+from catalog_server.errors import GrantExpired, TokenExpired, Unauthenticated
+from catalog_server.identity.access import PULL, PUSH, Grant
+from catalog_server.keys import Keys
+
+LOGIN_TYPE = "login"
+GRANT_TYPE = "grant"
+_ALGORITHM = "HS256"
+_LONGEST = 16384
+
+
+@dataclass(frozen=True)
+class Login:
+    """What the server believes of a login token; rights are read anew each time."""
+
+    user_id: str
+    password_version: int
+
+
+def encode_login(keys: Keys, login: Login, shown: t.Mapping[str, t.Any], expires_at: int) -> str:
+    """A login token. ``shown`` is what stock clients look for in it; the server itself ignores it."""
+    payload = {
+        **shown,
+        "typ": LOGIN_TYPE,
+        "uid": login.user_id,
+        "pwv": login.password_version,
+        "exp": expires_at,
+    }
+    return jwt.encode(payload, keys.login, algorithm=_ALGORITHM)
+
+
+def new_jti(user_id: str) -> str:
+    """The id of a grant tells whose it is, so that its owner can take it back though nothing is stored of it."""
+    return f"{user_id}-{secrets.token_hex(16)}"
+
+
+def encode_grant(keys: Keys, grant: Grant) -> str:
+    """A grant."""
+    payload = {
+        "typ": GRANT_TYPE,
+        "jti": grant.jti,
+        "uid": grant.user_id,
+        "verb": grant.verb,
+        "cid": grant.catalog_id,
+        "ver": grant.version,
+        "arch": grant.architecture,
+        "man": sorted(grant.manifests),
+        "bases": sorted(grant.bases),
+        "iat": grant.first_minted_at,
+        "exp": grant.expires_at,
+    }
+    return jwt.encode(payload, keys.grants, algorithm=_ALGORITHM)
+
+
+def decode(keys: Keys, token: str, now: float) -> Login | Grant:
+    """What a bearer token is.
+
+    :raises TokenExpired, GrantExpired: it was good once
+    :raises Unauthenticated: it is none of ours
+    """
+    kind = _type_of(token)
+    payload = _verified(token, keys.grants if kind == GRANT_TYPE else keys.login)
+    if payload.get("typ") != kind:
+        raise _not_ours()
+    try:
+        if now >= payload["exp"]:
+            if kind == GRANT_TYPE:
+                raise GrantExpired("The grant has expired.")
+            raise TokenExpired("The login token has expired.")
+        return _grant(payload) if kind == GRANT_TYPE else Login(payload["uid"], payload["pwv"])
+    except (KeyError, TypeError):
+        raise _not_ours() from None
+
+
+def _type_of(token: str) -> str:
+    """What the token says that it is, which decides the key that must have signed it."""
+    if len(token) > _LONGEST:
+        raise _not_ours()
+    try:
+        kind = jwt.decode(token, options={"verify_signature": False}).get("typ")
+    except jwt.PyJWTError:
+        raise _not_ours() from None
+    if kind not in (LOGIN_TYPE, GRANT_TYPE):
+        raise _not_ours()
+    return kind
+
+
+def _verified(token: str, key: bytes) -> dict[str, t.Any]:
+    # Only the signature: what the server puts into a token, it checks itself, with its own clock.
+    options: t.Any = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_aud": False}
+    try:
+        return jwt.decode(token, key, algorithms=[_ALGORITHM], options=options)
+    except jwt.PyJWTError:
+        raise _not_ours() from None
+
+
+def _grant(payload: dict[str, t.Any]) -> Grant:
+    if payload["verb"] not in (PULL, PUSH):
+        raise _not_ours()
+    return Grant(
+        jti=payload["jti"],
+        user_id=payload["uid"],
+        verb=payload["verb"],
+        catalog_id=payload["cid"],
+        manifests=frozenset(payload["man"]),
+        bases=frozenset(payload["bases"]),
+        version=payload["ver"],
+        architecture=payload["arch"],
+        first_minted_at=payload["iat"],
+        expires_at=payload["exp"],
+    )
+
+
+def _not_ours() -> Unauthenticated:
+    return Unauthenticated("The token is not valid here.")

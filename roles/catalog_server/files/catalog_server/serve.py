@@ -1,0 +1,78 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Running the application until a signal ends it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import typing as t
+from pathlib import Path
+
+import uvicorn
+
+from catalog_server import telemetry
+from catalog_server.app import create_app
+from catalog_server.settings import Settings
+
+
+class _Reporting(uvicorn.Server):
+    """Tells its address once it answers there."""
+
+    def __init__(self, config: uvicorn.Config, url: str, ready_file: Path | None) -> None:
+        super().__init__(config)
+        self._url = url
+        self._ready_file = ready_file
+
+    async def startup(self, sockets: t.Any = None) -> None:
+        await super().startup(sockets)
+        if not self.started:
+            return
+        if self._ready_file:
+            temporary = self._ready_file.with_name(f".{self._ready_file.name}.{os.getpid()}")
+            temporary.write_text(self._url + "\n", encoding="ascii")
+            temporary.replace(self._ready_file)
+        print(f"ready {self._url}", flush=True)
+
+
+def serve(settings: Settings, ready_file: Path | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; requests in flight are finished."""
+    telemetry.configure(settings.log_level)
+    app = create_app(settings)
+    listening = _listen(settings)
+    host, port = listening.getsockname()[:2]
+    scheme = "https" if settings.tls_certificate else "http"
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.trusted_proxies,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+    )
+    server = _Reporting(config, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", ready_file)
+    try:
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        # uvicorn has shut down in order and then repeats the signal.
+        pass
+    return 0 if server.started else 1
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        listening.close()
+        sys.exit(f"catalog-server: cannot listen on {settings.host} port {settings.port}: {error.strerror}")
+    return listening

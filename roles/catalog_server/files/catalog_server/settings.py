@@ -1,0 +1,191 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The server's settings: frozen, from the environment and from a file.
+
+Each field is the variable ``CATALOG_<NAME>``, in the environment or, where it is not set there, in the file that
+``CATALOG_SETTINGS_FILE`` or ``--settings`` names: lines ``CATALOG_NAME=value``, taken as they stand, without quotes or
+substitution. A secret can be given as the path of a file that holds it, in ``CATALOG_<NAME>_FILE``.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+PREFIX = "CATALOG_"
+SETTINGS_FILE = PREFIX + "SETTINGS_FILE"
+MIN_SECRET_LENGTH = 32
+
+Seconds = t.Annotated[int, Field(ge=1, le=366 * 86400)]
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the message names each, and never shows a value."""
+
+
+class Settings(BaseModel):
+    """What an administrator decides."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8470, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    public_url: str | None = Field(
+        None, description="How clients reach the server; without it, signed URLs follow the Host header of a request."
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1", description="Addresses, between commas, of the proxies whose X-Forwarded headers are believed."
+    )
+    tls_certificate: Path | None = Field(None, description="Certificate chain (PEM), if the server itself speaks TLS.")
+    tls_key: Path | None = Field(None, description="Private key (PEM) of the certificate.")
+
+    data_dir: Path = Field(Path("/var/lib/catalog-server"), description="Directory of everything that has no own one.")
+    database_url: str | None = Field(
+        None, description="SQLAlchemy URL of the database; SQLite in the data directory if not set."
+    )
+    storage_root: Path | None = Field(
+        None, description="Directory of the embedded storage; `storage` in the data directory if not set."
+    )
+    storage_name: str = Field("local", pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="Name of that storage.")
+    storage_prefix: str = Field(
+        "", pattern=r"^([A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*)?$", description="Folder of all keys in that storage."
+    )
+
+    server_secret: SecretStr | None = Field(
+        None,
+        description="Secret that signs tokens, grants and URLs, at least 32 characters, the same for all replicas; "
+        "made and kept in the data directory if not set.",
+    )
+
+    token_seconds: Seconds = Field(900, description="Life of a login token.")
+    grant_seconds: Seconds = Field(3600, description="Life of a grant, and of each renewal of it.")
+    grant_limit_seconds: Seconds = Field(86400, description="Age beyond which a grant is not renewed any more.")
+    upload_seconds: Seconds = Field(48 * 3600, description="Life of an upload that is not committed.")
+    get_url_seconds: Seconds = Field(3600, description="Life of a signed URL that reads an object.")
+    put_url_seconds: t.Annotated[int, Field(ge=1, le=900)] = Field(
+        900, description="Life of a signed URL that stores an object."
+    )
+    login_attempts: t.Annotated[int, Field(ge=1, le=1000)] = Field(
+        10, description="Wrong passwords in a row after which a user is locked out."
+    )
+    lockout_seconds: Seconds = Field(300, description="How long, and how long a wrong password is remembered.")
+
+    max_json_bytes: int = Field(1 << 20, ge=1024, description="Longest body of a request in JSON.")
+    max_index_bytes: int = Field(512 << 20, ge=1024, description="Longest index that a commit may send.")
+    max_page: t.Annotated[int, Field(ge=1, le=200)] = Field(200, description="Most manifests in one page.")
+    threads: t.Annotated[int, Field(ge=1, le=200)] = Field(
+        40, description="Requests that are worked on at once; as many connections to the database are kept."
+    )
+    shutdown_seconds: t.Annotated[int, Field(ge=1, le=3600)] = Field(
+        30, description="How long requests in flight may go on after SIGTERM."
+    )
+    log_level: t.Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    @field_validator("public_url")
+    @classmethod
+    def _plain_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.startswith(("http://", "https://")) or "?" in value or "#" in value:
+            raise ValueError("it must begin with http:// or https:// and have neither query nor fragment")
+        return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("sqlite:///"):
+            raise ValueError("it must be sqlite:/// and the path of a file")
+        return value
+
+    @field_validator("server_secret")
+    @classmethod
+    def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < MIN_SECRET_LENGTH:
+            raise ValueError(f"it must have at least {MIN_SECRET_LENGTH} characters")
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Settings:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        if self.grant_seconds > self.grant_limit_seconds:
+            raise ValueError("grant_seconds must not be longer than grant_limit_seconds")
+        return self
+
+    @property
+    def database(self) -> str:
+        """URL of the database."""
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'catalog.db'}"
+
+    @property
+    def storage(self) -> Path:
+        """Root of the embedded storage."""
+        return self.storage_root or self.data_dir.absolute() / "storage"
+
+
+SECRETS = frozenset(name for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None)
+
+
+def load_settings(
+    environment: Mapping[str, str] | None = None, file: Path | None = None, **overrides: t.Any
+) -> Settings:
+    """Settings from the environment, before it the command line, behind it the file.
+
+    :raises SettingsError: with everything that is wrong
+    """
+    environment = os.environ if environment is None else environment
+    file = file or (Path(environment[SETTINGS_FILE]) if environment.get(SETTINGS_FILE) else None)
+    values: dict[str, t.Any] = {}
+    for names, strict in ((_read_file(file) if file else {}, True), (environment, False)):
+        values.update(_fields(names, strict))
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_complaint(problem) for problem in error.errors())) from None
+
+
+def _fields(names: Mapping[str, str], strict: bool) -> dict[str, str]:
+    values = {}
+    for name, value in names.items():
+        if not name.startswith(PREFIX) or name == SETTINGS_FILE or not value:
+            continue
+        field = name.removeprefix(PREFIX).lower()
+        if field.removesuffix("_file") in SECRETS and field.endswith("_file"):
+            values[field.removesuffix("_file")] = _read_secret(name, Path(value))
+        elif field in Settings.model_fields:
+            values[field] = value
+        elif strict:
+            raise SettingsError(f"{name} is no setting")
+    return values
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"the settings in {path} cannot be read: {error}") from error
+    settings = {}
+    for line in lines:
+        if line.strip() and not line.startswith("#"):
+            name, _equals, value = line.partition("=")
+            settings[name.strip()] = value.strip()
+    return settings
+
+
+def _read_secret(name: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"the file {path} that {name} names cannot be read: {error}") from error
+
+
+def _complaint(problem: t.Any) -> str:
+    name = PREFIX + str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+    return f"{name}: {problem['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,66 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Logs: one line of JSON each, with the id of the request, and without secrets.
+
+The query of a URL is never logged: it can hold a signature. What an exception says goes through the same redaction as
+every text for users.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import datetime
+import json
+import logging
+import re
+import sys
+import typing as t
+
+request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
+
+_OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_JWT = re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+_QUERY_SECRET = re.compile(r"(?i)\b(signature|access_token|authorization|password|secret|api_key)=[^&\s\"']+")
+_HEADER_SECRET = re.compile(r"(?i)\b(bearer|x-api-key:?)\s+[A-Za-z0-9+/=_.-]{16,}")
+
+
+def redacted(text: str) -> str:
+    """The text without anything that looks like a token, a key or a signature."""
+    text = _JWT.sub("***", text)
+    text = _QUERY_SECRET.sub(lambda found: f"{found.group(1)}=***", text)
+    return _HEADER_SECRET.sub(lambda found: f"{found.group(1)} ***", text)
+
+
+class JsonLines(logging.Formatter):
+    """A log record as a line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+        line: dict[str, t.Any] = {
+            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": redacted(record.getMessage()),
+        }
+        if request_id.get():
+            line["request_id"] = request_id.get()
+        for name, value in vars(record).items():
+            if name not in _OWN_FIELDS:
+                line[name] = redacted(value) if isinstance(value, str) else value
+        if record.exc_info:
+            line["exception"] = redacted(self.formatException(record.exc_info))
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def configure(level: str) -> None:
+    """Send all logs of the process to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    # The middleware writes one line for each request, with its id and without its query.
+    logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("alembic").setLevel(logging.WARNING)
