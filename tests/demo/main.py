@@ -240,7 +240,7 @@ def transfers(results: t.Sequence[TaskResult], module: str) -> list[TaskResult]:
 
 def show_facts(demo: Demo, hosts: t.Sequence[ssh_hosts.Host]) -> None:
     """What every later play knows of a host."""
-    tasks = [{"macfleet.parallels.catalog_cache_facts": {}}]
+    tasks: list[dict[str, t.Any]] = [{"macfleet.parallels.catalog_cache_facts": {}}]
     results = demo.ansible.run("facts", [{"hosts": "macs", "gather_facts": False, "tasks": tasks}])
     facts = {done.host: done.result["ansible_facts"]["parallels_catalog"] for done in results}
     demo.say(f"ansible_facts.parallels_catalog of {MACS[0]}:")

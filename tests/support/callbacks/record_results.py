@@ -11,7 +11,6 @@ import os
 import time
 import typing as t
 
-from ansible.parsing.ajson import AnsibleJSONEncoder
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = r"""
@@ -65,4 +64,4 @@ class CallbackModule(CallbackBase):
             "result": result._result,
         }
         with open(os.environ["RECORD_RESULTS_PATH"], "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row, cls=AnsibleJSONEncoder) + "\n")
+            stream.write(json.dumps(row, default=str) + "\n")

@@ -1,0 +1,420 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Push and pull beside the limit of this machine; deltas, resumption, memory and the cost of doing nothing.
+
+The modules run as a playbook runs them, against a real server process; times are their own ``elapsed``. They are
+measured in turn with ``limit.py``, which moves the same bytes by plain loops. Prints a table, writes results.json.
+The exit status says whether the measurement worked, not whether the bars are met: figures of a shared machine are no
+gate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
+from ansible_collections.macfleet.parallels.tests.bench import chunk_sizes
+from ansible_collections.macfleet.parallels.tests.bench.report import AT_MOST, Bar, as_json, as_table
+from ansible_collections.macfleet.parallels.tests.bench.volume import NoVolume, free_bytes, reflink_volume
+from ansible_collections.macfleet.parallels.tests.bench.watch import MARK, PeakMemory, kill_module
+from ansible_collections.macfleet.parallels.tests.simulators.prlctl import control
+from ansible_collections.macfleet.parallels.tests.support import bundles, ssh_hosts
+from ansible_collections.macfleet.parallels.tests.support.ansible_runs import Ansible, Run, TaskResult
+from ansible_collections.macfleet.parallels.tests.support.server_process import ServerProcess
+
+MIB = 1 << 20
+GIB = 1 << 30
+ARCHITECTURE = "arm64"
+POLL_SECONDS = 0.05
+TRANSFER_SECONDS = 1800
+NOOPS = 5
+LIMIT = Path(__file__).with_name("limit.py")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One codec as one provider carries it out; ``bar`` is the share of the limit that is asked for."""
+
+    name: str
+    codec: str
+    provider: str
+    host: str
+    bar: float | None
+
+
+CASES = (
+    Case("deflate by zlib", "deflate", "zlib", "plain", None),
+    Case("deflate by isal", "deflate", "isal", "fast", 0.6),
+    Case("zstd", "zstd", "zstandard", "fast", 0.6),
+)
+MAIN_CASE = CASES[1]
+
+
+class Bench:
+    """Directories, bundles, hosts."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.work = Path(arguments.work)
+        self.bars: list[Bar] = []
+        self.pythons = {"plain": arguments.plain_python, "fast": sys.executable}
+        programs = self.work / "bin"
+        control.install(programs, arguments.plain_python)
+        self.hosts = [
+            ssh_hosts.local_hosts([name], self.work / "hosts", programs, python)[0]
+            for name, python in self.pythons.items()
+        ]
+        self.begun = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Progress, to the error output."""
+        print(f"[{time.monotonic() - self.begun:6.1f} s] {text}", file=sys.stderr, flush=True)
+
+    def machine(self, version: str, make: t.Callable[[Path], bundles.SampleVm]) -> bundles.SampleVm:
+        """A sample machine, kept from an earlier run with the same size."""
+        size = bundles.Size(int(self.arguments.logical_gib * GIB), int(self.arguments.data_gib * GIB))
+        directory = self.work / f"bundle-{version}-{size.data_bytes}-{size.logical_bytes}"
+        complete = directory / "complete"
+        if complete.exists():
+            return bundles.SampleVm.load(str(directory), "bench", bundles.MACVM, bundles.PLAIN)
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        self.say(f"Making the bundle {version} …")
+        machine = make(directory)
+        complete.touch()
+        return machine
+
+
+class Stand:
+    """One server, and playbooks and limits that talk to it."""
+
+    def __init__(self, bench: Bench, server: ServerProcess, name: str) -> None:
+        self.bench = bench
+        self.server = server
+        self._marks = 0
+        self._name = name
+        self.environment = {
+            **os.environ,
+            "MACFLEET_CATALOG_URL": server.url,
+            "MACFLEET_CATALOG_TOKEN": server.token(),
+        }
+        self._inventory = {"all": {"hosts": {host.name: host.variables for host in bench.hosts}}}
+
+    def start(self, host: str, tasks: t.Sequence[dict[str, t.Any]]) -> tuple[Run, str]:
+        """Begin a play; the run and the mark of its processes."""
+        self._marks += 1
+        mark = f"{os.getpid()}-{self._name}-{self._marks}"
+        runs = self.bench.work / "runs" / f"{self._name}-{self._marks:02d}"
+        ansible = Ansible(runs, self._inventory, {**self.environment, MARK: mark})
+        return ansible.start("play", [{"hosts": host, "gather_facts": False, "tasks": list(tasks)}]), mark
+
+    def module(self, host: str, name: str, options: t.Mapping[str, t.Any]) -> tuple[TaskResult, int]:
+        """Run one module to its end; its result and its peak memory."""
+        os.sync()
+        run, mark = self.start(host, [{f"macfleet.parallels.{name}": dict(options)}])
+        try:
+            with PeakMemory(mark) as memory:
+                results = run.wait(TRANSFER_SECONDS)
+        finally:
+            run.end()
+        return results[-1], memory.peak_bytes
+
+    def limit(
+        self, case: Case, verb: str, path: Path, address: t.Mapping[str, str], chunk_size: int
+    ) -> dict[str, t.Any]:
+        """Run limit.py."""
+        os.sync()
+        argv = [self.bench.pythons[case.host], str(LIMIT), verb, str(path), "--url", self.server.url]
+        argv += ["--catalog-id", address["catalog_id"], "--version", address["version"]]
+        argv += ["--provider", case.provider, "--chunk-size", str(chunk_size)]
+        done = subprocess.run(argv, env=self.environment, stdout=subprocess.PIPE, check=True)
+        return json.loads(done.stdout)
+
+
+def push_options(case: Case, machine: bundles.SampleVm, catalog_id: str, version: str) -> dict[str, t.Any]:
+    """Options of catalog_push."""
+    address = {"catalog_id": catalog_id, "version": version, "architecture": ARCHITECTURE}
+    return {**address, "path": machine.bundle, "codec": case.codec, "compression_level": 1}
+
+
+def pull_options(catalog_id: str, version: str, cache: Path, **more: t.Any) -> dict[str, t.Any]:
+    """Options of catalog_pull."""
+    address = {"catalog_id": catalog_id, "version": version, "architecture": ARCHITECTURE}
+    return {**address, "cache_path": str(cache), "state": "cached", **more}
+
+
+@contextlib.contextmanager
+def scratch(bench: Bench, name: str) -> t.Iterator[Path]:
+    """A directory that is gone afterwards."""
+    directory = bench.work / name
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def measure_throughput(stand: Stand, case: Case, machine: bundles.SampleVm, runs: int) -> None:
+    """Cold pushes and pulls in turn with the limit."""
+    bench, image = stand.bench, Path(bundles.image_path(machine.bundle))
+    times: dict[str, list[float]] = {name: [] for name in ("push", "push limit", "pull", "pull limit")}
+    peaks = {"push": 0, "pull": 0}
+    chunk_size = 0
+    for number in range(runs):
+        bench.say(f"{case.name}: run {number + 1} of {runs}")
+        catalog_id = f"cold-{number}"
+        pushed, peak = stand.module(case.host, "catalog_push", push_options(case, machine, catalog_id, "1.0.0"))
+        chunk_size = pushed.result["manifest"]["chunk_size"]
+        times["push"].append(pushed.result["elapsed"])
+        peaks["push"] = max(peaks["push"], peak)
+        address = {"catalog_id": catalog_id, "version": "1.0.0"}
+        limit = stand.limit(case, "push", image, {**address, "version": "limit"}, chunk_size)
+        times["push limit"].append(limit["elapsed"])
+        with scratch(bench, "limit") as place:
+            times["pull limit"].append(stand.limit(case, "pull", place / "disk", address, chunk_size)["elapsed"])
+        with scratch(bench, "cache") as cache:
+            cache.chmod(0o700)
+            pulled, peak = stand.module(case.host, "catalog_pull", pull_options(catalog_id, "1.0.0", cache))
+        times["pull"].append(pulled.result["elapsed"])
+        peaks["pull"] = max(peaks["pull"], peak)
+        bench.say(", ".join(f"{name} {rows[-1]:.1f} s" for name, rows in times.items()))
+    for verb in ("push", "pull"):
+        module, limit_seconds = statistics.median(times[verb]), statistics.median(times[f"{verb} limit"])
+        note = f"{module:.1f} s, limit {limit_seconds:.1f} s, medians of {runs}"
+        bench.bars.append(
+            Bar(
+                f"{verb}, cold, {case.name}",
+                limit_seconds / module,
+                "of the limit",
+                limit=case.bar,
+                note=note,
+                runs=times[verb],
+            )
+        )
+        bench.bars.append(
+            Bar(f"{verb}, peak memory, {case.name}", peaks[verb] / MIB, "MiB", AT_MOST, 300, "most of any one process")
+        )
+
+
+def measure_delta(stand: Stand, first: bundles.SampleVm, second: bundles.SampleVm, volume: Path) -> None:
+    """Cached pull, second version, nothing to do: on a file system with reflinks."""
+    bench, case = stand.bench, MAIN_CASE
+    cache = volume / "cache"
+    cache.mkdir(mode=0o700)
+    stand.module(case.host, "catalog_push", push_options(case, first, "delta", "1.0.0"))
+    cold, _peak = stand.module(case.host, "catalog_pull", pull_options("delta", "1.0.0", cache))
+    vm = {"state": "present", "name": "bench-1", "path": str(volume / "machines")}
+    before = free_bytes(volume)
+    cached, _peak = stand.module(case.host, "catalog_pull", pull_options("delta", "1.0.0", cache, **vm))
+    taken = before - free_bytes(volume)
+    bench.bars.append(Bar("pull when cached, reflinks", cached.result["elapsed"], "s", AT_MOST, 1.0, "state: present"))
+    bench.bars.append(
+        Bar("pull when cached, space taken", taken / MIB, "MiB", AT_MOST, 8.0, "metadata only: no data blocks copied")
+    )
+    measure_noop(stand, pull_options("delta", "1.0.0", cache, **vm))
+    bench.say("the second version")
+    changed = changed_bytes(first, second, cold.result["manifest"]["chunk_size"])
+    stored = stand.server.stored_bytes()
+    stand.module(case.host, "catalog_push", push_options(case, second, "delta", "1.1.0"))
+    uploaded = stand.server.stored_bytes() - stored
+    note = f"{uploaded / MIB:.1f} MiB stored for {changed / MIB:.1f} MiB of changed chunks, index included"
+    bench.bars.append(Bar("second version, uploaded", uploaded / changed, "×", AT_MOST, 1.15, note))
+    pulled, _peak = stand.module(case.host, "catalog_pull", pull_options("delta", "1.1.0", cache))
+    downloaded = pulled.result["bytes"]["downloaded"] + index_bytes(stand, "1.1.0")
+    note = f"{downloaded / MIB:.1f} MiB, index included"
+    bench.bars.append(Bar("second version, downloaded", downloaded / changed, "×", AT_MOST, 1.15, note))
+    allowed = max(cold.result["elapsed"] * 0.1, 1.0)
+    note = f"cold on the same volume: {cold.result['elapsed']:.1f} s"
+    bench.bars.append(Bar("second version, pull, reflinks", pulled.result["elapsed"], "s", AT_MOST, allowed, note))
+
+
+def measure_noop(stand: Stand, options: t.Mapping[str, t.Any]) -> None:
+    """A pull that finds everything done, beside an empty module."""
+    tasks: list[dict[str, t.Any]] = []
+    for unused in range(NOOPS):
+        tasks += [{"ansible.builtin.ping": {}}, {"macfleet.parallels.catalog_pull": dict(options)}]
+    before = len(stand.server.requests())
+    run, _mark = stand.start(MAIN_CASE.host, tasks)
+    results = run.wait(TRANSFER_SECONDS)
+    asked = stand.server.requests()[before:]
+    empty = statistics.median(done.seconds for done in results if done.action.endswith("ping"))
+    pulls = [done for done in results if done.action.endswith("catalog_pull")]
+    if any(done.result["changed"] for done in pulls):
+        raise RuntimeError("a pull of what is there reports a change")
+    seconds = statistics.median(done.seconds for done in pulls)
+    note = f"{seconds:.2f} s, empty module {empty:.2f} s, medians of {NOOPS}"
+    stand.bench.bars.append(
+        Bar("pull with nothing to do, over an empty module", seconds - empty, "s", AT_MOST, 1.0, note)
+    )
+    stand.bench.bars.append(
+        Bar("pull with nothing to do, requests", len(asked) / NOOPS, "", AT_MOST, 1.0, ", ".join(sorted(set(asked))))
+    )
+
+
+def measure_resume(stand: Stand, machine: bundles.SampleVm) -> None:
+    """Kill a push and a pull at half, run them again, see what moves again."""
+    bench, case = stand.bench, MAIN_CASE
+    whole = index_of(stand, "1.0.0")["stored_bytes"]
+    bench.say("a push killed at half")
+    task = {"macfleet.parallels.catalog_push": push_options(case, machine, "resume", "1.0.0")}
+    before = stand.server.stored_bytes()
+    kill_when(stand, task, lambda: stand.server.stored_bytes() - before >= whole / 2)
+    half = stand.server.stored_bytes()
+    stand.module(case.host, "catalog_push", push_options(case, machine, "resume", "1.0.0"))
+    again = stand.server.stored_bytes() - half
+    note = f"{again / MIB:.0f} of {whole / MIB:.0f} MiB after {(half - before) / MIB:.0f} MiB"
+    bench.bars.append(Bar("push killed at half, moved again", again / whole * 100, "%", AT_MOST, 55, note))
+    bench.say("a pull killed at half")
+    with scratch(bench, "cache") as cache:
+        cache.chmod(0o700)
+        options = pull_options("resume", "1.0.0", cache)
+        wanted = index_of(stand, "1.0.0")["data_bytes"] / 2
+        kill_when(stand, {"macfleet.parallels.catalog_pull": options}, lambda: allocated_bytes(cache) >= wanted)
+        pulled, _peak = stand.module(case.host, "catalog_pull", options)
+    again = pulled.result["bytes"]["downloaded"]
+    note = f"{again / MIB:.0f} of {whole / MIB:.0f} MiB"
+    bench.bars.append(Bar("pull killed at half, moved again", again / whole * 100, "%", AT_MOST, 55, note))
+
+
+def kill_when(stand: Stand, task: dict[str, t.Any], reached: t.Callable[[], bool]) -> None:
+    """Start a task, end module and controller the hard way as soon as a condition holds."""
+    run, mark = stand.start(MAIN_CASE.host, [task])
+    try:
+        deadline = time.monotonic() + TRANSFER_SECONDS
+        while not reached():
+            if run.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the task ended before it was at half, see {run.log}")
+            time.sleep(POLL_SECONDS)
+        if not kill_module(mark):
+            raise RuntimeError("there was no module to kill")
+        os.killpg(run.process.pid, signal.SIGKILL)
+        run.process.wait()
+        kill_module(mark)
+    finally:
+        run.end()
+
+
+def allocated_bytes(directory: Path) -> int:
+    """What the files below a directory take on the disk."""
+    total = 0
+    for path in directory.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.lstat().st_blocks * 512
+    return total
+
+
+def index_of(stand: Stand, version: str) -> dict[str, t.Any]:
+    """The manifest of a version of the image ``delta`` as the server tells it."""
+    answer = ask(stand, f"manifests?catalog_id=delta&version={version}")
+    return dict(answer["manifests"][0])
+
+
+def index_bytes(stand: Stand, version: str) -> int:
+    """Size of listing and locator."""
+    manifest = index_of(stand, version)["id"]
+    return sum(len(ask(stand, f"manifests/{manifest}/{name}")) for name in ("listing", "locator"))
+
+
+def ask(stand: Stand, path: str) -> t.Any:
+    """A question to the server as the benchmark's user."""
+    from ansible_collections.macfleet.parallels.tests.bench.limit import Server
+
+    return Server(stand.server.url, stand.environment["MACFLEET_CATALOG_TOKEN"]).ask("GET", path)
+
+
+def changed_bytes(first: bundles.SampleVm, second: bundles.SampleVm, chunk_size: int) -> int:
+    """Encoded bytes of the chunks of the second image that the first has not."""
+    before = chunk_sizes.examine(bundles.image_path(first.bundle), chunk_size, index.CODEC_RAW)
+    known = {piece.identity for piece in before}
+    after = chunk_sizes.examine(bundles.image_path(second.bundle), chunk_size, index.CODEC_DEFLATE, known)
+    return sum({piece.identity: piece.encoded_bytes for piece in after}.values())
+
+
+def parse() -> argparse.Namespace:
+    """Arguments; ``run`` fills in the first three."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", required=True)
+    parser.add_argument("--server-python", required=True)
+    parser.add_argument("--plain-python", required=True)
+    parser.add_argument("--data-gib", type=float, default=bundles.BENCH.data_bytes / GIB)
+    parser.add_argument("--logical-gib", type=float, default=bundles.BENCH.logical_bytes / GIB)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", choices=["throughput", "rest"], help="a part of it")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Everything, and the table."""
+    bench = Bench(parse())
+    shutil.rmtree(bench.work / "runs", ignore_errors=True)
+    size = bundles.Size(int(bench.arguments.logical_gib * GIB), int(bench.arguments.data_gib * GIB))
+    first = bench.machine(
+        "1", lambda place: bundles.SampleVm.create(str(place), "bench", bundles.MACVM, bundles.PLAIN, size)
+    )
+
+    def make_second(place: Path) -> bundles.SampleVm:
+        machine = first.copy_to(str(place))
+        machine.update(0.01)
+        return machine
+
+    second = bench.machine("2", make_second)
+    settings = {"CATALOG_TOKEN_SECONDS": "86400"}
+    try:
+        if bench.arguments.only != "rest":
+            for case in CASES:
+                with (
+                    scratch(bench, "server") as place,
+                    ServerProcess(place, bench.arguments.server_python, settings) as server,
+                ):
+                    stand = Stand(bench, server, case.provider)
+                    measure_throughput(stand, case, first, bench.arguments.runs)
+        if bench.arguments.only != "throughput":
+            with (
+                scratch(bench, "server") as place,
+                ServerProcess(place, bench.arguments.server_python, settings) as server,
+            ):
+                measure_rest(Stand(bench, server, "rest"), first, second)
+    finally:
+        write_report(bench, first)
+
+
+def measure_rest(stand: Stand, first: bundles.SampleVm, second: bundles.SampleVm) -> None:
+    """All that is no throughput."""
+    size = int(4 * first.guest.data_bytes) + 4 * GIB
+    try:
+        with reflink_volume(stand.bench.work, size) as volume:
+            measure_delta(stand, first, second, volume)
+    except NoVolume as error:
+        stand.bench.bars.append(Bar("everything on reflinks", None, "", note=str(error)))
+        return
+    measure_resume(stand, first)
+
+
+def write_report(bench: Bench, machine: bundles.SampleVm) -> None:
+    """Table and JSON, also of a measurement that broke off."""
+    print(
+        f"{os.cpu_count()} cores; image of {os.path.getsize(bundles.image_path(machine.bundle)) / GIB:.0f} GiB with "
+        f"{machine.guest.data_bytes / GIB:.2f} GiB of files in it.\n\n{as_table(bench.bars)}"
+    )
+    path = bench.work / "results.json"
+    path.write_text(json.dumps(as_json(bench.bars), indent=2) + "\n", encoding="utf-8")
+    bench.say(f"{path} holds the same and every single run.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The table of a benchmark: what was measured, the bar, and whether it is met."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import asdict, dataclass, field
+
+AT_LEAST = "≥"
+AT_MOST = "≤"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One line: ``limit`` is None for a figure that is only reported, ``value`` is None when it was not measured."""
+
+    what: str
+    value: float | None
+    unit: str
+    relation: str = AT_LEAST
+    limit: float | None = None
+    note: str = ""
+    runs: list[float] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        """Met, not met, not measured, or nothing to say."""
+        if self.value is None:
+            return "not measured"
+        if self.limit is None:
+            return "reported"
+        met = self.value >= self.limit if self.relation == AT_LEAST else self.value <= self.limit
+        return "met" if met else "NOT MET"
+
+
+def as_table(bars: t.Sequence[Bar]) -> str:
+    """Markdown."""
+    lines = ["| what | measured | bar | verdict | how |", "|---|---:|---:|---|---|"]
+    for bar in bars:
+        value = "–" if bar.value is None else f"{bar.value:.2f} {bar.unit}".rstrip()
+        limit = "–" if bar.limit is None else f"{bar.relation} {bar.limit:.2f} {bar.unit}".rstrip()
+        lines.append(f"| {bar.what} | {value} | {limit} | {bar.verdict} | {bar.note} |")
+    return "\n".join(lines)
+
+
+def as_json(bars: t.Sequence[Bar]) -> list[dict[str, t.Any]]:
+    """The same for programs."""
+    return [{**asdict(bar), "verdict": bar.verdict} for bar in bars]

@@ -1,0 +1,68 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A file system with reflinks in a file, the stand-in for APFS."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import typing as t
+from pathlib import Path
+
+from ansible_collections.macfleet.parallels.tests.support.debian import find_program
+
+
+class NoVolume(Exception):
+    """Why there is none here."""
+
+
+@contextlib.contextmanager
+def reflink_volume(directory: Path, size_bytes: int) -> t.Iterator[Path]:
+    """Mount one below ``directory`` while the block runs.
+
+    :raises NoVolume: it takes root, a loop device, and mkfs.xfs or mkfs.btrfs
+    """
+    if os.geteuid() != 0:
+        raise NoVolume("a loop mount needs root")
+    image, place = directory / "reflink.img", directory / "reflink"
+    place.mkdir(parents=True, exist_ok=True)
+    with image.open("wb") as stream:
+        stream.truncate(size_bytes)
+    try:
+        _make(image, directory)
+        done = subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise NoVolume(done.stderr.strip())
+        try:
+            yield place
+        finally:
+            subprocess.run(["umount", place], check=True)
+    finally:
+        image.unlink()
+
+
+def _make(image: Path, directory: Path) -> None:
+    for name, package, options in (
+        ("mkfs.xfs", "xfsprogs", ["-q", "-m", "reflink=1"]),
+        ("mkfs.btrfs", "btrfs-progs", ["-q"]),
+    ):
+        program = find_program(name, package, directory / "packages")
+        if program is None:
+            continue
+        environment = {**os.environ, **program.environment}
+        done = subprocess.run(
+            [program.path, *options, image], env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:
+            return
+    raise NoVolume("neither mkfs.xfs nor mkfs.btrfs can be had")
+
+
+def free_bytes(place: Path) -> int:
+    """What is free once everything is on the disk."""
+    os.sync()
+    status = os.statvfs(place)
+    return status.f_bfree * status.f_frsize

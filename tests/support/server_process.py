@@ -1,0 +1,119 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The real metadata server as a process of its own, with its data in one directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+import typing as t
+import urllib.request
+from pathlib import Path
+
+_READY_SECONDS = 30
+_STOP_SECONDS = 20
+_POLL_SECONDS = 0.05
+_ROLE_FILES = Path(__file__).resolve().parents[2] / "roles/catalog_server/files"
+_COLLECTIONS = Path(__file__).resolve().parents[4].parent
+
+
+class ServerFailed(Exception):
+    """It did what it should not; the text ends with its log."""
+
+
+class ServerProcess:
+    """One server with an administrator."""
+
+    def __init__(self, directory: Path, python: str, settings: t.Mapping[str, str] | None = None) -> None:
+        self.directory = directory
+        self.storage = directory / "storage"
+        self.log = directory / "server.log"
+        self.url = ""
+        self._python = python
+        self._password = "correct horse battery staple"
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join((str(_ROLE_FILES), str(_COLLECTIONS))),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "CATALOG_DATA_DIR": str(directory),
+            "CATALOG_STORAGE_ROOT": str(self.storage),
+            **(settings or {}),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> ServerProcess:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._command("migrate")
+        self._command("user", "add", "bench", "--super-user", "--password-stdin", text=self._password)
+        ready = self.directory / "ready"
+        ready.unlink(missing_ok=True)
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [self._python, "-m", "catalog_server", "serve", "--port", "0", "--ready-file", str(ready)],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        deadline = time.monotonic() + _READY_SECONDS
+        while not ready.exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self._stop()
+                raise ServerFailed(f"The server did not get ready.\n{self._tail()}")
+            time.sleep(_POLL_SECONDS)
+        self.url = ready.read_text(encoding="ascii").strip()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._stop()
+
+    def token(self) -> str:
+        """A login token."""
+        body = json.dumps({"username": "bench", "password": self._password}).encode()
+        request = urllib.request.Request(
+            f"{self.url}/api/auth/token", body, {"Content-Type": "application/json"}, method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return str(json.load(response)["token"])
+
+    def stored_bytes(self) -> int:
+        """Bytes of all files of the embedded storage."""
+        return sum(path.stat().st_size for path in self.storage.rglob("*") if path.is_file())
+
+    def requests(self) -> list[str]:
+        """Method and path of every request so far, but for the probes."""
+        found = []
+        for line in self.log.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line) if line.startswith("{") else {}
+            if "method" in row and "/health/" not in row["path"]:
+                found.append(f"{row['method']} {row['path']}")
+        return found
+
+    def _command(self, *words: str, text: str | None = None) -> None:
+        done = subprocess.run(
+            [self._python, "-m", "catalog_server", *words],
+            env=self._environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ServerFailed(f"catalog-server {' '.join(words)} exited {done.returncode}: {done.stderr.strip()}")
+
+    def _stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _tail(self) -> str:
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
