@@ -215,6 +215,7 @@ class Cache:
                     os.makedirs(os.path.join(path, "bundle"), 0o700)
             partial = Partial(digest, path)
             os.makedirs(partial.bundle_path, 0o700, exist_ok=True)
+            _discard_temporaries(path)
             make_writable(path)
         return partial
 
@@ -310,6 +311,7 @@ class Cache:
                 raise CacheError(f"Changing the record of {digest} in {self.path} failed: there is no such entry.")
             changed = dataclasses.replace(entry, record=change(entry.record))
             with translated(CacheError, f"Writing the record of {digest} in {self.path}"):
+                _discard_temporaries(entry.path)
                 write_file_durably(os.path.join(entry.path, _RECORD), changed.record.encode(), 0o600)
             return changed
 
@@ -355,6 +357,13 @@ def _stamps(place: _Place) -> t.Dict[str, Stamp]:
         for found in walk(place.bundle_path)
         if found.is_file(follow_symlinks=False)
     }
+
+
+def _discard_temporaries(directory: str) -> None:
+    """Remove what a killed ``write_file_durably`` left; nobody else writes to the directory meanwhile."""
+    for name in os.listdir(directory):
+        if name.startswith(".tmp-"):
+            os.unlink(os.path.join(directory, name))
 
 
 def _allocated_bytes(root: str) -> int:

@@ -68,6 +68,12 @@ class Found:
     vm: t.Optional[ManagedVm]
     interrupted: t.Tuple[Receipt, ...]
 
+    def frees(self, home: str) -> bool:
+        """Whether :meth:`Vms.recover` removes what lies at a path."""
+        return any(
+            receipt.state != READY and receipt.home == home and _is_ours(receipt) for receipt in self.interrupted
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class CreatedVm:

@@ -28,7 +28,6 @@ ADDRESS = CachedAddress("https://catalog.example.com", "macos-15", "1.4.0", "arm
 _TOOLS = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make files of other users")
-not_root = pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
 
 
 def make_record(digest: str = DIGEST, **changes: t.Any) -> CacheRecord:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-import typing as t
+import tempfile
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
@@ -118,25 +118,17 @@ def test_room_of_the_cache_that_is_a_link(tmp_path: pathlib.Path, create: bool) 
 
 
 @needs_root
-def test_cache_of_an_ordinary_user_below_a_directory_of_root(tmp_path: pathlib.Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir(mode=0o755)
-    for directory in [home, *home.parents]:
-        if directory.stat().st_uid == 0 and not directory.stat().st_mode & 0o001:
-            directory.chmod(0o711)
-        if directory == pathlib.Path("/tmp"):
-            break
-    os.chown(home, _SOMEBODY, -1)
-
-    def as_somebody() -> t.Tuple[bool, str]:
+def test_cache_of_an_ordinary_user_below_directories_of_root() -> None:
+    # Not tmp_path: an ordinary user does not get there.
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        os.chmod(directory, 0o755)
+        home = pathlib.Path(directory, "home")
+        home.mkdir(mode=0o755)
+        os.chown(home, _SOMEBODY, -1)
+        os.seteuid(_SOMEBODY)
         try:
-            return Cache.open(str(home / "cache"), create=True).exists, ""
-        except CacheUnsafe as error:
-            return False, error.message
-
-    os.seteuid(_SOMEBODY)
-    try:
-        assert as_somebody() == (True, "")
-    finally:
-        os.seteuid(0)
-    assert (home / "cache").stat().st_uid == _SOMEBODY
+            assert Cache.open(str(home / "cache"), create=True).exists
+        finally:
+            os.seteuid(0)
+        assert (home / "cache").stat().st_uid == _SOMEBODY
+        assert "belongs to user id" in refused(home / "cache", create=True).message

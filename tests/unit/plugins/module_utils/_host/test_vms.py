@@ -219,6 +219,7 @@ def test_undoing_that_fails_is_left_to_the_next_task(host: Host) -> None:
     found = host.vms.look(NAME)
     assert found.vm is None
     assert [receipt.state for receipt in found.interrupted] == ["creating"]
+    assert found.frees(str(host.directory / "runner-01.pvm"))
     host.vms.recover(found.interrupted)
     host.assert_nothing_is_left()
 
@@ -239,6 +240,7 @@ def test_bundle_of_a_vm_that_somebody_unregistered_is_not_ours_any_more(host: Ho
     host.mac.prlctl.unregister(vm.machine.uuid)
     found = host.vms.look(NAME)
     assert found == vms.Found(None, (vm.receipt,))
+    assert not found.frees(vm.machine.home)
     host.vms.recover(found.interrupted)
     assert os.path.isdir(vm.machine.home)
     assert host.receipts.read_all() == ([], [])
