@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import shutil
 import typing as t
 
 _PROGRAM = pathlib.Path(__file__).with_name("prlctl.py")
@@ -22,12 +21,9 @@ def install(directory: t.Union[str, os.PathLike[str]], python: t.Optional[str] =
     """
     program = pathlib.Path(directory, "prlctl")
     program.parent.mkdir(parents=True, exist_ok=True)
-    if python is None:
-        shutil.copyfile(_PROGRAM, program)
-    else:
-        program.write_text(
-            f"#!{python} -IS\n" + _PROGRAM.read_text(encoding="utf-8").partition("\n")[2], encoding="utf-8"
-        )
+    interpreter = f"{python} -IS" if python else "/usr/bin/env python3"
+    source = _PROGRAM.read_text(encoding="utf-8")
+    program.write_text(f"#!{interpreter}\n{source}", encoding="utf-8")
     program.chmod(0o755)
     server = program.with_name("prlsrvctl")
     server.unlink(missing_ok=True)
