@@ -39,7 +39,7 @@ _TEMPORARY_PREFIX = ".incoming-"
 
 
 class LocalStorage:
-    """Objects below the directory ``root``, which must be there and belong to us alone."""
+    """Objects below the directory ``root``, which belongs to us alone and is made when the first one comes."""
 
     def __init__(self, root: str) -> None:
         self.root = os.path.abspath(root)
@@ -52,7 +52,7 @@ class LocalStorage:
 
     def receive(self, key: str, sha256: str, size: int) -> Incoming:
         """Begin to receive an object of ``size`` bytes with the SHA-256 ``sha256``."""
-        return Incoming(key, self._path(key), self.root, sha256, size)
+        return Incoming(key, self._path(key), sha256, size)
 
     def get(self, key: str, byte_range: ByteRange | None = None) -> bytes:
         """The object, or exactly the asked range of it."""
@@ -158,7 +158,7 @@ class Incoming:
     ``write`` what arrives, then ``finish``; in any case ``close``. What was not finished leaves nothing behind.
     """
 
-    def __init__(self, key: str, path: str, root: str, sha256: str, size: int) -> None:
+    def __init__(self, key: str, path: str, sha256: str, size: int) -> None:
         self._key = key
         self._path = path
         self._sha256 = sha256
@@ -166,7 +166,7 @@ class Incoming:
         self._received = 0
         self._hash = hashlib.sha256()
         with _translated(self._doing):
-            _make_folders(root, os.path.dirname(path))
+            _make_folders(os.path.dirname(path))
             self._descriptor, self._temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=os.path.dirname(path))
 
     @property
@@ -242,10 +242,10 @@ def _translated(doing: str) -> t.Iterator[None]:
         raise StorageUnavailable(f"Could not {doing}: {why}.") from error
 
 
-def _make_folders(root: str, folder: str) -> None:
-    """Make the folders between ``root`` and ``folder``, their names durable."""
+def _make_folders(folder: str) -> None:
+    """Make ``folder`` and those above it, their names durable."""
     missing = []
-    while folder != root and not os.path.isdir(folder):
+    while not os.path.isdir(folder):
         missing.append(folder)
         folder = os.path.dirname(folder)
     for path in reversed(missing):

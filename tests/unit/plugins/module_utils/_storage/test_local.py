@@ -52,6 +52,15 @@ def test_puts_and_gets(storage: LocalStorage, tmp_path: Path) -> None:
     assert files_below(tmp_path) == ["empty", "packs/1/abc"]
 
 
+def test_makes_its_directory(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path / "new/root"))
+    assert list(storage.list("")) == []
+    with pytest.raises(StorageMissing):
+        storage.get("a")
+    storage.put("a/b", b"1", sha256(b"1"))
+    assert files_below(tmp_path) == ["new/root/a/b"]
+
+
 def test_what_is_not_there(storage: LocalStorage, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("/etc/hostname")
