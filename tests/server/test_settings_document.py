@@ -1,0 +1,24 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""docs/settings.md says of every setting what the code says."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+from catalog_server.settings import PREFIX, Settings
+
+DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/settings.md"
+ROW = re.compile(r"^\| `(CATALOG_\w+)` \| (?:`(.*?)`)? *\| (.*) \|$", re.MULTILINE)
+
+
+def test_every_setting_stands_in_the_table_with_its_default() -> None:
+    written = {name: (default, text) for name, default, text in ROW.findall(DOCUMENT.read_text(encoding="utf-8"))}
+    known = {
+        f"{PREFIX}{name.upper()}": ("" if field.default is None else str(field.default), field.description)
+        for name, field in Settings.model_fields.items()
+    }
+    assert written == known
