@@ -252,8 +252,7 @@ def _check_requirements(request: PullRequest, manifest: Manifest, directory: str
 
 
 def _check_home(home: str, found: vms.Found, cache: caches.Cache, manifest: Manifest) -> None:
-    is_leftover = any(receipt.home == home for receipt in found.interrupted)
-    if os.path.lexists(home) and not is_leftover:
+    if os.path.lexists(home) and not found.frees(home):
         raise PathTaken(
             f"Making the virtual machine failed: {home} exists and is not registered as ours.",
             "Move it away, or choose another name or path.",

@@ -130,11 +130,7 @@ def plan(request: PushRequest, tools: Tools, *, must_scan: bool) -> Plan:
     :raises PackError: the bundle cannot be packed
     :raises Conflict: the version exists with other content, and ``force`` is not set
     """
-    architecture = (
-        addresses.normalise_architecture(request.architecture)
-        if request.architecture
-        else requirements.hardware_architecture()
-    )
+    architecture = addresses.normalise_architecture(request.architecture or requirements.hardware_architecture())
     existing = next((manifest for manifest in request.manifests if manifest.architecture == architecture), None)
     check_stopped(request, tools.prlctl)
     bases = tuple(base for base in request.bases if base.architecture == architecture)
