@@ -12,8 +12,11 @@ with connections that break, noticing a job that died, and a way to end it.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shlex
+import signal
+import threading
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
@@ -58,6 +61,46 @@ class JobLost(CatalogError):
     code = "transfer_lost"
 
 
+class _Interrupted(BaseException):
+    """Somebody wants this process to end."""
+
+
+class _Signals:
+    """Lets a process that is to end do one thing before.
+
+    A worker of Ansible dies at once of the signals that it gets when a play is interrupted. Inside of this context
+    they are exceptions; when it is left, the signal has the effect that it would have had.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[int, t.Any] = {}
+        self._received: int | None = None
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if self._received is not None:
+            os.kill(os.getpid(), self._received)
+
+    def hold(self) -> None:
+        """From now on, further signals wait for the end of the context."""
+        for number in self._before:
+            signal.signal(number, self._remember)
+
+    def _receive(self, number: int, _frame: t.Any) -> None:
+        self._received = number
+        raise _Interrupted
+
+    def _remember(self, number: int, _frame: t.Any) -> None:
+        self._received = number
+
+
 class BackgroundJob:
     """One run of a module in the background."""
 
@@ -84,13 +127,21 @@ class BackgroundJob:
         if started.get("failed") or not started.get("ansible_job_id"):
             return started
         self._job_id = str(started["ansible_job_id"])
-        try:
-            result = self._wait()
-        except BaseException:
-            # Also when the user interrupts: nobody would watch it any more.
-            self._cancel()
-            raise
+        with _Signals() as signals:
+            try:
+                result = self._wait()
+            except BaseException:
+                # Also when the user interrupts: nobody would watch it any more.
+                signals.hold()
+                self._cancel()
+                raise
         self._ask("cleanup")
+        if result is None:
+            self._action._low_level_execute_command(f"rm -f {shlex.quote(self._path)}")
+            raise JobLost(
+                "The transfer ended without a result; was the host restarted?",
+                "Run the task again; it goes on from there.",
+            )
         return {name: value for name, value in result.items() if name not in _JOB_KEYS}
 
     def _start(self) -> Result:
@@ -109,7 +160,8 @@ class BackgroundJob:
         finally:
             action._task.async_val = 0
 
-    def _wait(self) -> Result:
+    def _wait(self) -> Result | None:
+        """What the module returned, or None if it runs no more and has returned nothing."""
         pause = FIRST_PAUSE_SECONDS
         reached_at = asked_at = moved_at = self._clock()
         last: t.Any = None
@@ -138,10 +190,7 @@ class BackgroundJob:
             if unclear >= _HALF_WRITTEN:
                 return status
             if not lives:
-                raise JobLost(
-                    "The transfer ended without a result; was the host restarted?",
-                    "Run the task again; it goes on from there.",
-                )
+                return None
 
     def _snapshot(self) -> t.Any:
         """What the module last wrote; None if there is nothing to read."""

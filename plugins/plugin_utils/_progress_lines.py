@@ -13,6 +13,8 @@ import typing as t
 QUIET_SECONDS = 5.0
 SILENT_SECONDS = 30.0
 STEP = 0.1
+# No transfer has more bytes, or takes more seconds; whatever a host writes, its line stays short.
+_MOST = 1e18
 
 
 class ProgressLines:
@@ -47,7 +49,7 @@ def _fields(snapshot: t.Mapping[str, t.Any]) -> tuple[str, int, int, float]:
     numbers = []
     for name in ("done_bytes", "total_bytes", "elapsed_seconds"):
         value = snapshot.get(name)
-        numbers.append(value if isinstance(value, (int, float)) and value >= 0 else 0)
+        numbers.append(value if isinstance(value, (int, float)) and 0 <= value < _MOST else 0)
     phase = snapshot.get("phase")
     phase = "".join(character for character in str(phase or "")[:40] if character.isalnum() or character in " -_")
     return phase, int(numbers[0]), int(numbers[1]), float(numbers[2])

@@ -1,0 +1,177 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A transfer in the background with the real Ansible on this machine: jobs, progress, results, cancelling."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments
+
+COLLECTIONS = Path(_arguments.__file__).absolute().parents[5]
+
+ACTION = """
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MintedGrant
+from ansible_collections.macfleet.parallels.plugins.plugin_utils._transfer import TransferAction
+
+
+class Connection:
+    url = "https://catalog.example.com"
+    ca_certificates = None
+
+    def client(self):
+        return None
+
+
+class ActionModule(TransferAction):
+    def connection(self, options):
+        return Connection()
+
+    def mint(self, client, options):
+        return MintedGrant("gr4nt-of-the-host", 9e9)
+"""
+
+MODULE = """#!/usr/bin/python
+import os
+import re
+import time
+
+from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments
+
+
+def transfer(module):
+    if _arguments.may_defer(module.params) and not module.check_mode:
+        return {"changed": False, "transfer_pending": True}
+    progress = _arguments.progress(module)
+    module.warn("a warning of the module")
+    grant = _arguments.handover(module.params).grant
+    if module.params["pid_file"]:
+        with open(module.params["pid_file"], "w") as stream:
+            stream.write(str(os.getpid()))
+    progress.start("download", 1000)
+    deadline = time.monotonic() + module.params["seconds"]
+    while time.monotonic() < deadline and not module.check_mode:
+        time.sleep(0.1)
+        progress.advance(10)
+    if module.params["fails"]:
+        raise _arguments.NoHandover("It failed.", "Do something.")
+    return {"changed": True, "grant_was_there": grant == "gr4nt-of-the-host"}
+
+
+def main():
+    spec = {**_arguments.connection_spec(), **_arguments.handover_spec()}
+    spec.update(seconds={"type": "float"}, fails={"type": "bool", "default": False}, pid_file={"type": "path"})
+    module = _arguments.make_module(spec)
+    _arguments.run(module, lambda: transfer(module))
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> t.Callable[..., t.Any]:
+    (tmp_path / "action_plugins").mkdir()
+    (tmp_path / "action_plugins/slow_transfer.py").write_text(ACTION)
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library/slow_transfer.py").write_text(MODULE)
+    hosts = {"vars": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}}
+    inventory = {"all": {"hosts": {"mac-1": {}}, **hosts}}
+    (tmp_path / "hosts.json").write_text(json.dumps(inventory))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environment.update(
+        ANSIBLE_COLLECTIONS_PATH=str(COLLECTIONS),
+        ANSIBLE_LOCAL_TEMP=str(tmp_path / "local"),
+        ANSIBLE_REMOTE_TEMP=str(tmp_path / "remote"),
+        ANSIBLE_ASYNC_DIR=str(tmp_path / "jobs"),
+        ANSIBLE_LOCALHOST_WARNING="false",
+        ANSIBLE_NOCOLOR="1",
+        HOME=str(tmp_path),
+    )
+
+    def start(options: dict[str, t.Any], *words: str, **keywords: t.Any) -> subprocess.Popen[str]:
+        tasks = [
+            {"slow_transfer": {"catalog_token": "l0ng-lived-s3cr3t", **options}, "register": "transfer", **keywords},
+            {
+                "ansible.builtin.copy": {"content": "{{ transfer | to_json }}", "dest": str(tmp_path / "result.json")},
+                "check_mode": False,
+            },
+        ]
+        playbook = [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
+        (tmp_path / "play.yml").write_text(json.dumps(playbook))
+        command = [sys.executable, "-m", "ansible", "playbook", "-i", "hosts.json", "play.yml", *words]
+        return subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    return start
+
+
+def finished(process: subprocess.Popen[str], tmp_path: Path) -> tuple[str, dict[str, t.Any]]:
+    output, _nothing = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    return output, json.loads((tmp_path / "result.json").read_text())
+
+
+def test_a_long_transfer(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
+    output, result = finished(play({"seconds": 2.5}), tmp_path)
+    assert re.search(r"\[mac-1\] slow_transfer download: \d+ B of 1\.0 kB \(\d+ %\)", output)
+    assert "a warning of the module" in output
+    assert result["changed"]
+    assert result["grant_was_there"]
+    assert not {"ansible_job_id", "transfer_pending", "started", "finished", "results_file"} & set(result)
+    assert not list((tmp_path / "jobs").iterdir())
+    assert "s3cr3t" not in output + json.dumps(result)
+
+
+def test_a_transfer_that_fails(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
+    output, result = finished(play({"seconds": 0.5, "fails": True}, ignore_errors=True), tmp_path)
+    assert (result["failed"], result["error_code"], result["hint"]) == (True, "no_handover", "Do something.")
+    assert "It failed. Do something." in output
+    assert not list((tmp_path / "jobs").iterdir())
+
+
+def test_check_mode_stays_in_the_foreground(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
+    _output, result = finished(play({"seconds": 30}, "--check"), tmp_path)
+    assert result["changed"]
+    assert not (tmp_path / "jobs").exists()
+
+
+def test_under_async(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
+    keywords = {"async": 60, "poll": 1}
+    output, result = finished(play({"seconds": 1}, **keywords), tmp_path)
+    assert result["grant_was_there"]
+    assert "download" not in output
+
+
+def test_an_interrupted_play_cancels_its_transfer(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
+    process = play({"seconds": 300, "pid_file": str(tmp_path / "pid")})
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    pid = int((tmp_path / "pid").read_text())
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline, "the transfer goes on"
+        time.sleep(0.1)
