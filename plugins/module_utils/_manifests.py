@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Conflict, Missing
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadRequest, Conflict, Missing
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._arguments import Spec
 
@@ -111,23 +111,28 @@ class Wanted:
     def from_options(cls, options: t.Mapping[str, t.Any]) -> Wanted:
         """Read the options of ``catalog_manifest``."""
 
-        def texts(name: str) -> tuple[str, ...] | None:
-            return None if options[name] is None else tuple(dict.fromkeys(options[name]))
-
-        tags = texts("tags")
+        tags = options["tags"]
         return cls(
             address=Address.from_options(options),
             absent=options["state"] == "absent",
             description=options["description"],
-            tags=None if tags is None else tuple(dict.fromkeys(addresses.normalise_tag(tag) for tag in tags)),
-            required_roles=texts("required_roles"),
-            required_claims=texts("required_claims"),
+            tags=None if tags is None else _sorted(addresses.normalise_tag(tag) for tag in tags),
+            required_roles=_rights(options["required_roles"]),
+            required_claims=_rights(options["required_claims"]),
             minimum_requirements={
                 name: value for name, value in (options["minimum_requirements"] or {}).items() if value is not None
             },
             tainted=options["tainted"],
             revoked=options["revoked"],
         )
+
+
+def _rights(names: t.Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else _sorted(addresses.normalise_right(name) for name in names)
+
+
+def _sorted(texts: t.Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(texts)))
 
 
 @dataclass(frozen=True)
@@ -191,17 +196,12 @@ def plan(wanted: Wanted, found: t.Sequence[Manifest]) -> list[Change]:
 
 
 def _change(wanted: Wanted, manifest: Manifest) -> Change:
-    if wanted.revoked is False and manifest.revoked:
-        raise Conflict(
-            f"Could not undo the revocation of {wanted.address}: what is revoked is so for good.",
-            "Push it again as another version.",
-            code="revoked",
-        )
+    _check_marks(wanted, manifest)
     after = manifest
     if wanted.description is not None:
         after = dataclasses.replace(after, description=wanted.description)
     if wanted.tags is not None:
-        after = dataclasses.replace(after, tags=_tags(wanted.tags, manifest.tags))
+        after = dataclasses.replace(after, tags=_tags(wanted, manifest.tags))
     if wanted.required_roles is not None:
         after = dataclasses.replace(after, required_roles=_kept(wanted.required_roles, manifest.required_roles))
     if wanted.required_claims is not None:
@@ -220,17 +220,35 @@ def _change(wanted: Wanted, manifest: Manifest) -> Change:
     return Change(manifest, after, edits, tuple(marks))
 
 
+def _check_marks(wanted: Wanted, manifest: Manifest) -> None:
+    """What the server would refuse, check mode has to refuse, too."""
+    if not manifest.revoked:
+        return
+    if wanted.revoked is False or wanted.tainted not in (None, manifest.tainted):
+        raise Conflict(
+            f"Could not mark {wanted.address} as wanted: it is revoked for good.",
+            "Push it again as another version.",
+            code="revoked",
+        )
+
+
 def _kept(wanted: tuple[str, ...], there: tuple[str, ...]) -> tuple[str, ...]:
     """``wanted``, unless it is what is there but for order and case, which mean nothing."""
     same = {text.casefold() for text in wanted} == {text.casefold() for text in there}
     return there if same else wanted
 
 
-def _tags(wanted: tuple[str, ...], there: tuple[str, ...]) -> tuple[str, ...]:
-    """The server moves ``latest`` by itself; a list without it does not take it away."""
-    if addresses.LATEST in there and addresses.LATEST not in wanted:
-        wanted = (addresses.LATEST, *wanted)
-    return _kept(wanted, there)
+def _tags(wanted: Wanted, there: tuple[str, ...]) -> tuple[str, ...]:
+    """The server moves ``latest`` by itself: a list without it does not take it away, nor can one put it somewhere."""
+    tags = set(wanted.tags or ())
+    if addresses.LATEST in there:
+        tags.add(addresses.LATEST)
+    elif addresses.LATEST in tags:
+        raise BadRequest(
+            f"Could not set the tag {addresses.LATEST!r} of {wanted.address}: it follows the newest push by itself.",
+            "Choose another tag, or push the version again.",
+        )
+    return _kept(_sorted(tags), there)
 
 
 def apply(client: CatalogClient, change: Change) -> Manifest | None:

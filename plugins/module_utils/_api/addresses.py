@@ -101,6 +101,14 @@ def normalise_tag(text: str) -> str:
     return tag
 
 
+def normalise_right(text: str) -> str:
+    """The one way to write the name of a role or claim: in capitals, special characters as ``_``."""
+    right = text.strip().translate(_SPECIAL_TO_UNDERSCORE).upper() if isinstance(text, str) else ""
+    if not right.isprintable() or not 1 <= len(right) <= MAX_NAME_LENGTH:
+        raise InvalidAddress(f"{str(text)[:MAX_NAME_LENGTH]!r} is no name of a role or claim.")
+    return right
+
+
 _Identifier = t.Tuple[int, int, str]
 
 

@@ -9,7 +9,12 @@ import typing as t
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils import _manifests
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Conflict, InvalidAddress, Missing
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import (
+    BadRequest,
+    Conflict,
+    InvalidAddress,
+    Missing,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, manifest
@@ -52,11 +57,11 @@ def test_what_is_not_set_stays_as_it_is() -> None:
         ({"tags": ["a", "b"]}, {"tags": ["b", "a"]}, {}),
         ({"tags": ["a", "b"]}, {"tags": ["b", "b"]}, {"tags": ["b"]}),
         ({"tags": ["latest"]}, {"tags": []}, {}),
-        ({"tags": ["latest", "a"]}, {"tags": ["B"]}, {"tags": ["latest", "b"]}),
-        ({"tags": []}, {"tags": ["latest"]}, {"tags": ["latest"]}),
+        ({"tags": ["latest", "a"]}, {"tags": ["B"]}, {"tags": ["b", "latest"]}),
+        ({"tags": ["latest"]}, {"tags": ["latest"]}, {}),
         ({"required_roles": ["BUILD"]}, {"required_roles": ["build"]}, {}),
         ({"required_roles": ["BUILD"]}, {"required_roles": []}, {"required_roles": []}),
-        ({}, {"required_claims": ["X"]}, {"required_claims": ["X"]}),
+        ({}, {"required_claims": ["x y", "a", "A"]}, {"required_claims": ["A", "X_Y"]}),
         (
             {"minimum_requirements": {"cpu": 2, "memory_mb": 4, "disk_mb": 0}},
             {"minimum_requirements": {"cpu": 4, "memory_mb": None, "disk_mb": 0}},
@@ -92,10 +97,16 @@ def test_marks(before: dict[str, t.Any], options: dict[str, t.Any], marks: tuple
     assert not plan([t.cast(Manifest, change.after).to_json()], **options)[0].changed
 
 
-def test_a_revocation_cannot_be_undone() -> None:
+@pytest.mark.parametrize("options", [{"revoked": False}, {"tainted": True}, {"tainted": True, "revoked": True}])
+def test_a_revocation_is_for_good(options: dict[str, bool]) -> None:
     with pytest.raises(Conflict, match="for good") as failure:
-        plan([manifest(revoked=True)], revoked=False)
+        plan([manifest(revoked=True)], **options)
     assert failure.value.code == "revoked"
+
+
+def test_latest_cannot_be_put_anywhere() -> None:
+    with pytest.raises(BadRequest, match="follows the newest push"):
+        plan([manifest(tags=[])], tags=["latest"])
 
 
 def test_what_was_never_pushed_cannot_be_present_and_is_absent() -> None:

@@ -114,6 +114,7 @@ def test_normalising_twice_is_normalising_once_and_anything_else_is_refused(text
         addresses.normalise_catalog_id,
         addresses.normalise_version,
         addresses.normalise_tag,
+        addresses.normalise_right,
         addresses.normalise_architecture,
     ):
         try:
