@@ -16,8 +16,10 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import Scope
 
 from catalog_server import NAME, VERSION, errors
+from catalog_server.catalog import routes as catalog
 from catalog_server.database import Database
 from catalog_server.health import routes as health
+from catalog_server.identity import routes as identity
 from catalog_server.identity.passwords import Passwords
 from catalog_server.keys import load_keys
 from catalog_server.middleware import BodyLimit, RequestId
@@ -26,7 +28,7 @@ from catalog_server.work import House
 
 # Stock clients use both, for everything.
 PREFIXES = ("/api/v1", "/api")
-ROUTERS: tuple[APIRouter, ...] = (health.router,)
+ROUTERS: tuple[APIRouter, ...] = (health.router, identity.router, catalog.router)
 
 _OBJECT = re.compile(r"/api(/v1)?/objects/")
 _COMMIT = re.compile(r"/api(/v1)?/uploads/[^/]+/commit\Z")
@@ -38,7 +40,7 @@ def open_house(settings: Settings) -> House:
         settings=settings,
         database=Database(settings.database, settings.threads),
         keys=load_keys(settings),
-        passwords=Passwords(),
+        passwords=Passwords(places=settings.threads // 2),
         storages={settings.storage_name: LocalStorage(str(settings.storage))},
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
 
-from catalog_server import VERSION, schema
+from catalog_server import VERSION, schema, user_commands
 from catalog_server.app import open_house
 from catalog_server.database import database_file
 from catalog_server.seed import seed
@@ -55,6 +55,13 @@ def _migrate(_options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def _in_house(options: argparse.Namespace, settings: Settings) -> int:
+    with _opened(settings) as house:
+        schema.check(house.database)
+        status: int = options.run_in_house(options, house)
+        return status
+
+
 def parser() -> argparse.ArgumentParser:
     """The arguments of the command."""
     whole = argparse.ArgumentParser(prog="catalog-server", description="The metadata server of a catalog of VMs.")
@@ -70,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     _command(commands, "migrate", _migrate, "bring the database to the schema of this release")
+    user_commands.add_to(commands)
     return whole
 
 
@@ -91,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     overrides = {name: getattr(options, name, None) for name in ("host", "port")}
     try:
-        return options.run(options, load_settings(file=options.settings, **overrides))
+        settings = load_settings(file=options.settings, **overrides)
+        return options.run(options, settings) if "run" in options else _in_house(options, settings)
     except SettingsError as error:
         print(f"catalog-server: {error}", file=sys.stderr)
         return WRONG_USE

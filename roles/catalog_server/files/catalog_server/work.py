@@ -78,7 +78,7 @@ class Work:
             )
         )
 
-    def in_seconds(self, seconds: int) -> datetime.datetime:
+    def in_seconds(self, seconds: float) -> datetime.datetime:
         """The moment that lies so far ahead."""
         return self.now + datetime.timedelta(seconds=seconds)
 

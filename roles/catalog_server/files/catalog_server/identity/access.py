@@ -153,7 +153,7 @@ class Needs:
 
     ``claims``: any of them. ``super_user``: the role. Users only, unless grants are let in: ``pull_of`` takes a grant
     to pull that manifest, ``base_of`` one to push that names that manifest as base, ``push`` any grant to push (its
-    address is then checked with ``check_push``).
+    address is then checked with ``check_push``), ``renewal`` any grant at all.
     """
 
     claims: tuple[str, ...] = ()
@@ -161,6 +161,7 @@ class Needs:
     pull_of: str | None = None
     base_of: str | None = None
     push: bool = False
+    renewal: bool = False
 
 
 # Any user, but no grant
@@ -170,6 +171,7 @@ READ = Needs(claims=(LIST_MANIFESTS,))
 EDIT = Needs(claims=(UPDATE_MANIFESTS, MANAGER_UPDATE))
 DELETE = Needs(claims=(DELETE_MANIFESTS,))
 MINT_PUSH = Needs(claims=(PUSH_MANIFESTS,))
+RENEW = Needs(claims=(LIST_MANIFESTS,), renewal=True)
 TRANSFER_IN = Needs(claims=(PUSH_MANIFESTS,), push=True)
 
 
@@ -206,6 +208,8 @@ def check(caller: Caller | None, needs: Needs) -> Caller:
 
 
 def _lets_in(grant: Grant, needs: Needs) -> bool:
+    if needs.renewal:
+        return True
     if grant.verb == PULL:
         return needs.pull_of is not None and needs.pull_of in grant.manifests
     return needs.push or (needs.base_of is not None and needs.base_of in grant.bases)

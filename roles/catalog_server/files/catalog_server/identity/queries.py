@@ -73,16 +73,17 @@ def _with_rights(session: Session, *conditions: ColumnElement[bool]) -> Sequence
     return session.scalars(statement.options(*options).execution_options(populate_existing=True)).all()
 
 
+def delete_user(session: Session, user_id: str) -> None:
+    """The row; the database deletes rights and API keys with it."""
+    session.execute(delete(User).where(User.id == user_id))
+
+
 def roles(session: Session, names: Sequence[str]) -> dict[str, Role]:
     return {role.name: role for role in session.scalars(select(Role).where(Role.name.in_(names)))}
 
 
 def claims(session: Session, names: Sequence[str]) -> dict[str, Claim]:
     return {claim.name: claim for claim in session.scalars(select(Claim).where(Claim.name.in_(names)))}
-
-
-def role_with_claims(session: Session, name: str) -> Role | None:
-    return session.scalar(select(Role).where(Role.name == name).options(selectinload(Role.claims)))
 
 
 def api_key(session: Session, key: str) -> ApiKey | None:

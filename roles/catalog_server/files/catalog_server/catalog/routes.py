@@ -1,0 +1,140 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Manifests: list, get, resolve, edit, taint, untaint, revoke, delete."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import typing as t
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
+from fastapi import APIRouter, Path, Query, status
+
+from catalog_server.catalog import queries, service
+from catalog_server.catalog.schemas import ManifestEdit, ManifestPage, ManifestRecord, Reason, Resolved
+from catalog_server.errors import BadRequest
+from catalog_server.identity import access
+from catalog_server.models.catalog import Manifest
+from catalog_server.work import AtDesk
+
+DEFAULT_PAGE = 100
+_LONGEST_ADDRESS = 300
+
+router = APIRouter(tags=["manifests"])
+
+ManifestId = t.Annotated[str, Path(max_length=200)]
+Address = t.Annotated[str | None, Query(max_length=_LONGEST_ADDRESS)]
+
+
+@router.get("/manifests")
+def list_manifests(
+    desk: AtDesk,
+    catalog_id: Address = None,
+    version: Address = None,
+    architecture: Address = None,
+    tag: Address = None,
+    type: t.Annotated[t.Literal["pvm", "macvm"] | None, Query()] = None,
+    tainted: bool | None = None,
+    revoked: bool | None = None,
+    limit: t.Annotated[int | None, Query(ge=1)] = None,
+    cursor: t.Annotated[str | None, Query(max_length=2000)] = None,
+) -> ManifestPage:
+    """The manifests that the caller may see and that all filters let pass, ordered by address, page by page."""
+    filters = queries.Filters(
+        catalog_id=addresses.normalise_catalog_id(catalog_id) if catalog_id else None,
+        version=addresses.normalise_version(version) if version else None,
+        architecture=addresses.normalise_architecture(architecture) if architecture else None,
+        tag=addresses.normalise_tag(tag) if tag else None,
+        type=type,
+        tainted=tainted,
+        revoked=revoked,
+    )
+    after = _read_cursor(cursor) if cursor else None
+    most = desk.house.settings.max_page
+    length = min(limit or DEFAULT_PAGE, most)
+    with desk.reading(access.READ) as work:
+        # One more than is shown tells whether there is another page.
+        found = queries.page(work.session, work.caller, filters, after, length + 1)
+        return ManifestPage(
+            manifests=[ManifestRecord.of(manifest) for manifest in found[:length]],
+            next=_cursor(found[length - 1]) if len(found) > length else None,
+        )
+
+
+def _cursor(last: Manifest) -> str:
+    text = json.dumps([last.catalog_id, last.version, last.architecture])
+    return base64.urlsafe_b64encode(text.encode()).decode("ascii")
+
+
+def _read_cursor(text: str) -> tuple[str, str, str]:
+    try:
+        parts = json.loads(base64.urlsafe_b64decode(text.encode("ascii")))
+    except (binascii.Error, ValueError):
+        parts = None
+    if not isinstance(parts, list) or len(parts) != 3 or not all(isinstance(part, str) for part in parts):
+        raise BadRequest("The cursor is none that this server gave out.")
+    return parts[0], parts[1], parts[2]
+
+
+@router.get("/manifests/resolve")
+def resolve(
+    desk: AtDesk,
+    catalog_id: t.Annotated[str, Query(max_length=_LONGEST_ADDRESS)],
+    version: Address = None,
+    architecture: Address = None,
+) -> Resolved:
+    """What a version, tag or range means; without a version, ``latest``."""
+    with desk.reading(access.READ) as work:
+        found = service.resolve(work, catalog_id, version, architecture)
+        return Resolved(manifests=[ManifestRecord.of(manifest) for manifest in found])
+
+
+@router.get("/manifests/{manifest_id}")
+def get(desk: AtDesk, manifest_id: ManifestId) -> ManifestRecord:
+    """One manifest."""
+    with desk.reading(access.READ) as work:
+        return ManifestRecord.of(service.get(work, manifest_id))
+
+
+@router.patch("/manifests/{manifest_id}")
+def edit(desk: AtDesk, manifest_id: ManifestId, body: ManifestEdit) -> ManifestRecord:
+    """Set fields of a manifest."""
+    changes = body.model_dump(exclude_none=True)
+    with desk.writing(access.EDIT) as work:
+        return ManifestRecord.of(service.edit(work, manifest_id, changes))
+
+
+def _reason(body: Reason | None) -> str | None:
+    return body.reason if body else None
+
+
+@router.post("/manifests/{manifest_id}/taint")
+def taint(desk: AtDesk, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
+    """Let nobody pull it for now."""
+    with desk.writing(access.SUPER) as work:
+        return ManifestRecord.of(service.taint(work, manifest_id, _reason(body)))
+
+
+@router.post("/manifests/{manifest_id}/untaint")
+def untaint(desk: AtDesk, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
+    """Take back a taint."""
+    with desk.writing(access.SUPER) as work:
+        return ManifestRecord.of(service.untaint(work, manifest_id, _reason(body)))
+
+
+@router.post("/manifests/{manifest_id}/revoke")
+def revoke(desk: AtDesk, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
+    """Let nobody pull it any more."""
+    with desk.writing(access.SUPER) as work:
+        return ManifestRecord.of(service.revoke(work, manifest_id, _reason(body)))
+
+
+@router.delete("/manifests/{manifest_id}", status_code=status.HTTP_204_NO_CONTENT)
+def delete(desk: AtDesk, manifest_id: ManifestId) -> None:
+    """Delete the record of a manifest."""
+    with desk.writing(access.DELETE) as work:
+        service.delete(work, manifest_id)

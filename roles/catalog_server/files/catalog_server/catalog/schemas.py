@@ -1,0 +1,141 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Manifests as JSON."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from catalog_server.identity.access import Audience
+from catalog_server.models.catalog import Manifest
+
+MAX_DESCRIPTION = 10_000
+MAX_LIST = 100
+
+
+def _rfc3339(moment: datetime.datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Moment = t.Annotated[datetime.datetime, PlainSerializer(_rfc3339)]
+Text = t.Annotated[str, Field(max_length=200)]
+Texts = t.Annotated[list[Text], Field(max_length=MAX_LIST)]
+
+
+class MinimumRequirements(BaseModel):
+    """What a host must offer; 0 demands nothing."""
+
+    cpu: int = 0
+    memory_mb: int = 0
+    disk_mb: int = 0
+
+
+class ManifestRecord(BaseModel):
+    """The metadata record of one version for one architecture."""
+
+    id: str
+    catalog_id: str
+    version: str
+    architecture: str
+    type: str
+    name: str
+    description: str
+    tags: list[str]
+    required_roles: list[str]
+    required_claims: list[str]
+    minimum_requirements: MinimumRequirements
+    format: str
+    digest: str
+    chunk_size: int
+    chunks: int
+    files: int
+    logical_bytes: int
+    data_bytes: int
+    stored_bytes: int
+    storage: str
+    tainted: bool
+    tainted_by: str | None
+    tainted_at: Moment | None
+    untainted_by: str | None
+    revoked: bool
+    revoked_by: str | None
+    revoked_at: Moment | None
+    download_count: int
+    last_downloaded_at: Moment | None
+    last_downloaded_user: str | None
+    created_at: Moment
+    updated_at: Moment
+    created_by: str
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> ManifestRecord:
+        """The record of a manifest whose tags were loaded."""
+        audience = Audience.parse(manifest.audience)
+        return cls(
+            **{name: getattr(manifest, name) for name in _AS_THEY_ARE},
+            tags=list(manifest.tags),
+            required_roles=list(audience.roles),
+            required_claims=list(audience.claims),
+            minimum_requirements=MinimumRequirements(
+                cpu=manifest.minimum_cpu, memory_mb=manifest.minimum_memory_mb, disk_mb=manifest.minimum_disk_mb
+            ),
+        )
+
+
+_AS_THEY_ARE = ManifestRecord.model_fields.keys() - {
+    "tags",
+    "required_roles",
+    "required_claims",
+    "minimum_requirements",
+}
+
+
+class ManifestPage(BaseModel):
+    """Some manifests, and where to go on."""
+
+    manifests: list[ManifestRecord]
+    next: str | None
+
+
+class Resolved(BaseModel):
+    """What a version, tag or range means, one manifest at most for each architecture."""
+
+    manifests: list[ManifestRecord]
+
+
+Amount = t.Annotated[int, Field(ge=0, le=1 << 40)]
+
+
+class RequirementsEdit(BaseModel):
+    """What is not named stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cpu: t.Annotated[int, Field(ge=0, le=65536)] | None = None
+    memory_mb: Amount | None = None
+    disk_mb: Amount | None = None
+
+
+class ManifestEdit(BaseModel):
+    """What is not named, or null, stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    description: t.Annotated[str, Field(max_length=MAX_DESCRIPTION)] | None = None
+    tags: Texts | None = None
+    required_roles: Texts | None = None
+    required_claims: Texts | None = None
+    minimum_requirements: RequirementsEdit | None = None
+
+
+class Reason(BaseModel):
+    """Why; it is kept in the audit log."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: t.Annotated[str, Field(max_length=1000)] | None = None

@@ -1,0 +1,231 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What can be done with manifests, but for moving their bytes."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
+
+from catalog_server.catalog import queries
+from catalog_server.catalog.tags import latest_of, wanted_tags
+from catalog_server.errors import Revoked, SharedSegments, UnknownManifest
+from catalog_server.identity.access import Audience
+from catalog_server.models.catalog import Manifest, ManifestTag
+from catalog_server.work import Work
+
+SUBJECT = "manifest"
+
+
+def get(work: Work, manifest_id: str) -> Manifest:
+    """A manifest that the caller may see.
+
+    :raises UnknownManifest: there is none
+    """
+    found = queries.manifest(work.session, work.caller, manifest_id)
+    if found is None:
+        raise UnknownManifest.of(manifest_id)
+    return found
+
+
+def pullable(work: Work, manifest_id: str) -> Manifest:
+    """A manifest that the caller may pull now.
+
+    :raises UnknownManifest: there is none
+    :raises Blocked: it is tainted or revoked
+    """
+    found = get(work, manifest_id)
+    addresses.check_pullable(found, found.catalog_id)
+    return found
+
+
+def resolve(work: Work, catalog_id: str, version: str | None, architecture: str | None) -> Sequence[Manifest]:
+    """What a version, tag or range means, one manifest for each architecture, or for the one that is asked for.
+
+    :raises Missing: nothing that the caller may see
+    :raises Blocked: it is tainted or revoked
+    :raises InvalidAddress: it cannot be the address of anything
+    """
+    catalog_id = addresses.normalise_catalog_id(catalog_id)
+    architecture = addresses.normalise_architecture(architecture) if architecture else None
+    found = queries.candidates(work.session, work.caller, catalog_id, architecture)
+    if architecture is None:
+        return addresses.choose_each(found, version, catalog_id=catalog_id)
+    return [addresses.choose(found, version, catalog_id=catalog_id, architecture=architecture)]
+
+
+def default_bases(work: Work, catalog_id: str, architecture: str | None) -> Sequence[Manifest]:
+    """The newest manifest of each architecture that may be pulled: what a push refers to unless it says otherwise."""
+    newest: dict[str, Manifest] = {}
+    for found in queries.candidates(work.session, work.caller, catalog_id, architecture):
+        if not found.tainted and not found.revoked:
+            newest.setdefault(found.architecture, found)
+    return [newest[name] for name in sorted(newest)]
+
+
+# Editing
+
+
+def edit(work: Work, manifest_id: str, changes: Mapping[str, t.Any]) -> Manifest:
+    """Set fields of a manifest: description, tags, required_roles, required_claims, minimum_requirements.
+
+    :raises SharedSegments: it would let people read segments that other manifests use, too
+    """
+    manifest = get(work, manifest_id)
+    before: dict[str, t.Any] = {}
+    _set(manifest, _columns(changes), before)
+    if "required_roles" in changes or "required_claims" in changes:
+        _move_audience(work, manifest, changes, before)
+    if "tags" in changes:
+        wanted = wanted_tags(changes["tags"], manifest.tags)
+        if wanted != set(manifest.tags):
+            before["tags"] = list(manifest.tags)
+            set_tags(work, manifest, wanted)
+    if before:
+        manifest.updated_at = work.now
+        work.record("manifest.edit", SUBJECT, manifest.id, before=before, after=dict(changes))
+        work.session.flush()
+    return get(work, manifest_id)
+
+
+def _columns(changes: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    columns = {"description": changes["description"]} if "description" in changes else {}
+    columns.update({f"minimum_{name}": value for name, value in changes.get("minimum_requirements", {}).items()})
+    return columns
+
+
+def _set(manifest: Manifest, columns: Mapping[str, t.Any], before: dict[str, t.Any]) -> None:
+    for name, value in columns.items():
+        if getattr(manifest, name) != value:
+            before[name] = getattr(manifest, name)
+            setattr(manifest, name, value)
+
+
+def _move_audience(work: Work, manifest: Manifest, changes: Mapping[str, t.Any], before: dict[str, t.Any]) -> None:
+    old = Audience.parse(manifest.audience)
+    new = Audience.of(changes.get("required_roles", old.roles), changes.get("required_claims", old.claims))
+    if new == old:
+        return
+    if not new.lies_within(old) and queries.uses_shared_segments(work.session, manifest.id):
+        raise SharedSegments(
+            f"Version {manifest.version!r} of catalog id {manifest.catalog_id!r} shares stored data with other "
+            "versions, so it cannot be opened to more people. Push it whole, without bases, as another version with "
+            "the roles and claims that you want."
+        )
+    before["audience"] = manifest.audience
+    manifest.audience = new.text()
+    # What others use as well keeps its audience, and no push with the new one may refer to it.
+    queries.move_own_segments(work.session, manifest.id, manifest.audience)
+
+
+def set_tags(work: Work, manifest: Manifest, wanted: Iterable[str]) -> None:
+    """Let exactly these tags name the manifest; those that named another version leave it."""
+    wanted = set(wanted)
+    for row in queries.tags_of(work.session, manifest.id):
+        if row.tag not in wanted:
+            work.session.delete(row)
+    for name in sorted(wanted):
+        _put_tag(work, manifest, name)
+    work.session.flush()
+
+
+def tag_push(work: Work, manifest: Manifest, texts: Sequence[str]) -> None:
+    """After a push: add the tags that it asks for, and let ``latest`` follow it if it is newer."""
+    here = [row.tag for row in queries.tags_of(work.session, manifest.id)]
+    set_tags(work, manifest, wanted_tags(texts, here) | set(here))
+    _follow_latest(work, manifest.catalog_id, manifest.architecture)
+
+
+def _follow_latest(work: Work, catalog_id: str, architecture: str) -> None:
+    """Put ``latest`` where it belongs among the versions that are there."""
+    work.session.flush()
+    pushed = queries.pushed_versions(work.session, catalog_id, architecture)
+    latest = latest_of(version for version, _id in pushed)
+    manifest_id = dict(pushed).get(latest) if latest is not None else None
+    if manifest_id is not None:
+        _tag(work, catalog_id, architecture, addresses.LATEST, manifest_id)
+
+
+def _put_tag(work: Work, manifest: Manifest, name: str) -> None:
+    _tag(work, manifest.catalog_id, manifest.architecture, name, manifest.id)
+
+
+def _tag(work: Work, catalog_id: str, architecture: str, name: str, manifest_id: str) -> None:
+    row = queries.tag(work.session, catalog_id, architecture, name)
+    if row is None:
+        work.session.add(
+            ManifestTag(catalog_id=catalog_id, architecture=architecture, tag=name, manifest_id=manifest_id)
+        )
+    elif row.manifest_id != manifest_id:
+        row.manifest_id = manifest_id
+    work.session.flush()
+
+
+# Taint, revocation, deletion
+
+
+def taint(work: Work, manifest_id: str, reason: str | None) -> Manifest:
+    """Let nobody pull it for now.
+
+    :raises Revoked: nobody may anyway, for good
+    """
+    manifest = _not_revoked(work, manifest_id)
+    if not manifest.tainted:
+        manifest.tainted, manifest.tainted_by, manifest.tainted_at = True, work.caller.username, work.now
+        manifest.untainted_by = None
+        _marked(work, manifest, "manifest.taint", reason)
+    return manifest
+
+
+def untaint(work: Work, manifest_id: str, reason: str | None) -> Manifest:
+    """Take back a taint."""
+    manifest = _not_revoked(work, manifest_id)
+    if manifest.tainted:
+        manifest.tainted, manifest.tainted_by, manifest.tainted_at = False, None, None
+        manifest.untainted_by = work.caller.username
+        _marked(work, manifest, "manifest.untaint", reason)
+    return manifest
+
+
+def revoke(work: Work, manifest_id: str, reason: str | None) -> Manifest:
+    """Let nobody pull it any more."""
+    manifest = get(work, manifest_id)
+    if not manifest.revoked:
+        manifest.revoked, manifest.revoked_by, manifest.revoked_at = True, work.caller.username, work.now
+        _marked(work, manifest, "manifest.revoke", reason)
+    return manifest
+
+
+def _not_revoked(work: Work, manifest_id: str) -> Manifest:
+    manifest = get(work, manifest_id)
+    if manifest.revoked:
+        raise Revoked(f"Version {manifest.version!r} of catalog id {manifest.catalog_id!r} is revoked for good.")
+    return manifest
+
+
+def _marked(work: Work, manifest: Manifest, action: str, reason: str | None) -> None:
+    manifest.updated_at = work.now
+    work.record(action, SUBJECT, manifest.id, reason=reason, **_address(manifest))
+
+
+def delete(work: Work, manifest_id: str) -> None:
+    """Delete the record. Its objects stay for the garbage collection, which knows who else uses them."""
+    manifest = get(work, manifest_id)
+    work.record("manifest.delete", SUBJECT, manifest.id, digest=manifest.digest, **_address(manifest))
+    work.session.flush()
+    queries.delete_manifest(work.session, manifest.id)
+    # The database deleted its tags as well, which the session does not know.
+    work.session.expunge_all()
+    _follow_latest(work, manifest.catalog_id, manifest.architecture)
+
+
+def _address(manifest: Manifest) -> dict[str, str]:
+    return {
+        "catalog_id": manifest.catalog_id,
+        "version": manifest.version,
+        "architecture": manifest.architecture,
+    }

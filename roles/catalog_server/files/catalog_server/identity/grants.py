@@ -1,0 +1,155 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Grants: made for one transfer, renewed while it goes on, taken back before their time.
+
+Nothing is stored of a grant that is in order, so making one changes nothing. One that is taken back is remembered
+until it could not have been renewed any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
+
+from catalog_server.catalog import queries as catalog_queries
+from catalog_server.catalog import service as catalog
+from catalog_server.errors import BadRequest, Forbidden, GrantExpired, NotFound
+from catalog_server.identity import queries, tokens
+from catalog_server.identity.access import PULL, PUSH, Grant
+from catalog_server.models.catalog import Manifest
+from catalog_server.models.identity import DeniedGrant
+from catalog_server.work import Work
+
+MAX_BASES = 8
+_JTI = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\Z")
+
+_log = logging.getLogger("catalog_server.grants")
+
+
+@dataclass(frozen=True)
+class Minted:
+    """A grant as its holder gets it."""
+
+    grant: Grant
+    token: str = field(repr=False)
+    manifests: Sequence[Manifest] = ()
+    bases: Sequence[Manifest] = ()
+
+
+def mint_pull(work: Work, catalog_id: str, version: str | None, architecture: str | None) -> Minted:
+    """A grant to pull what a version, tag or range means now.
+
+    :raises Missing, Blocked, InvalidAddress: as ``catalog.resolve``
+    """
+    manifests = catalog.resolve(work, catalog_id, version, architecture)
+    return _mint(work, PULL, manifests[0].catalog_id, None, architecture, manifests, ())
+
+
+def mint_push(
+    work: Work, catalog_id: str, version: str, architecture: str | None, base_versions: Sequence[str] | None
+) -> Minted:
+    """A grant to push that version; with it comes what is there already, and the bases that the push may refer to.
+
+    :raises Missing, Blocked: a base that was asked for is not there, or must not be pulled
+    """
+    catalog_id = addresses.normalise_catalog_id(catalog_id)
+    version = addresses.normalise_version(version)
+    if version == addresses.LATEST:
+        raise BadRequest(f"{addresses.LATEST!r} is the name of a tag that moves by itself, and no version.")
+    architecture = addresses.normalise_architecture(architecture) if architecture else None
+    there = catalog_queries.candidates(work.session, work.caller, catalog_id, architecture)
+    if base_versions is None:
+        bases = catalog.default_bases(work, catalog_id, architecture)
+    else:
+        bases = [base for text in base_versions for base in catalog.resolve(work, catalog_id, text, architecture)]
+    existing = [manifest for manifest in there if manifest.version == version]
+    return _mint(work, PUSH, catalog_id, version, architecture, existing, bases)
+
+
+def _mint(
+    work: Work,
+    verb: str,
+    catalog_id: str,
+    version: str | None,
+    architecture: str | None,
+    manifests: Sequence[Manifest],
+    bases: Sequence[Manifest],
+) -> Minted:
+    if work.caller.user_id is None:
+        raise Forbidden("Only a user can have a grant.")
+    now = int(work.now.timestamp())
+    grant = Grant(
+        jti=tokens.new_jti(work.caller.user_id),
+        user_id=work.caller.user_id,
+        verb=verb,
+        catalog_id=catalog_id,
+        manifests=frozenset(manifest.id for manifest in manifests) if verb == PULL else frozenset(),
+        bases=frozenset(base.id for base in bases),
+        version=version,
+        architecture=addresses.normalise_architecture(architecture) if architecture else None,
+        first_minted_at=now,
+        expires_at=now + work.settings.grant_seconds,
+    )
+    # The only trace of a grant, so that one can be taken back of which only the log is at hand.
+    _log.info(
+        "grant minted",
+        extra={"grant": grant.jti, "user": work.caller.username, "verb": verb, "catalog_id": catalog_id},
+    )
+    return Minted(grant, tokens.encode_grant(work.house.keys, grant), manifests, bases)
+
+
+def renew(work: Work) -> Minted:
+    """The next grant for the one that the caller came with: the same, less what it would not get any more.
+
+    :raises GrantExpired: it is too old to be renewed
+    :raises UnknownManifest, Blocked: the caller may not pull that any more
+    """
+    grant = work.caller.grant
+    if grant is None:
+        raise BadRequest("Only a grant can be renewed: send it as the bearer token.")
+    now = int(work.now.timestamp())
+    end = grant.first_minted_at + work.settings.grant_limit_seconds
+    if now >= end:
+        raise GrantExpired("The grant is too old to be renewed.")
+    renewed = replace(
+        grant,
+        manifests=_still_pullable(work, grant.manifests),
+        bases=frozenset(base for base in grant.bases if _may_pull(work, base)),
+        expires_at=min(now + work.settings.grant_seconds, end),
+    )
+    return Minted(renewed, tokens.encode_grant(work.house.keys, renewed))
+
+
+def _still_pullable(work: Work, manifest_ids: frozenset[str]) -> frozenset[str]:
+    """Those that may be pulled; an error if there were some and none is left."""
+    left = frozenset(one for one in manifest_ids if _may_pull(work, one))
+    if manifest_ids and not left:
+        catalog.pullable(work, min(manifest_ids))
+    return left
+
+
+def _may_pull(work: Work, manifest_id: str) -> bool:
+    found = catalog_queries.manifest(work.session, work.caller, manifest_id)
+    return found is not None and not found.tainted and not found.revoked
+
+
+def deny(work: Work, jti: str) -> None:
+    """Take a grant back, for its owner or a super user.
+
+    :raises NotFound: it is neither's
+    """
+    own = work.caller.user_id is not None and jti.startswith(f"{work.caller.user_id}-")
+    if not _JTI.match(jti) or not (own or work.caller.is_super_user):
+        raise NotFound(f"There is no grant {jti}, or it is not yours.")
+    queries.forget_denied_grants(work.session, work.now)
+    if not queries.is_denied(work.session, jti):
+        # However young it is, it cannot be renewed longer than this.
+        forget_at = work.in_seconds(work.settings.grant_limit_seconds)
+        work.session.add(DeniedGrant(jti=jti, denied_at=work.now, forget_at=forget_at))
+        work.record("grant.revoke", "grant", jti)

@@ -1,0 +1,90 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Logins and grants as JSON."""
+
+from __future__ import annotations
+
+import typing as t
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from catalog_server.catalog.schemas import ManifestRecord
+from catalog_server.identity import grants
+
+Address = t.Annotated[str, Field(max_length=300)]
+
+
+class LoginRequest(BaseModel):
+    """As stock clients send it: an API key, or a password and whose it is."""
+
+    email: t.Annotated[str, Field(max_length=300)] | None = None
+    username: t.Annotated[str, Field(max_length=300)] | None = None
+    password: t.Annotated[SecretStr, Field(max_length=1000)] | None = None
+    api_key: t.Annotated[SecretStr, Field(max_length=1000)] | None = None
+
+
+class LoginReply(BaseModel):
+    """A login token."""
+
+    email: str
+    token: str
+    expires_at: int
+
+
+class PullGrantRequest(BaseModel):
+    """For a pull: a version, tag or range; ``latest`` if nothing is said."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    verb: t.Literal["pull"]
+    catalog_id: Address
+    version: Address | None = None
+    architecture: Address | None = None
+
+
+class PushGrantRequest(BaseModel):
+    """For a push: the version that it makes, and the versions that it may refer to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    verb: t.Literal["push"]
+    catalog_id: Address
+    version: Address
+    architecture: Address | None = None
+    bases: t.Annotated[list[Address], Field(max_length=grants.MAX_BASES)] | None = None
+
+
+GrantRequest = t.Annotated[PullGrantRequest | PushGrantRequest, Field(discriminator="verb")]
+
+
+class RenewedGrant(BaseModel):
+    """A grant, and the id under which it can be taken back."""
+
+    grant: str
+    id: str
+    expires_at: int
+
+
+class MintedGrant(RenewedGrant):
+    """A grant, what it is about, and the bases that a push may refer to."""
+
+    manifests: list[ManifestRecord]
+    bases: list[ManifestRecord]
+
+    @classmethod
+    def of(cls, minted: grants.Minted) -> MintedGrant:
+        return cls(
+            grant=minted.token,
+            id=minted.grant.jti,
+            expires_at=minted.grant.expires_at,
+            manifests=[ManifestRecord.of(manifest) for manifest in minted.manifests],
+            bases=[ManifestRecord.of(manifest) for manifest in minted.bases],
+        )
+
+
+class Empty(BaseModel):
+    """Nothing."""
+
+    model_config = ConfigDict(extra="forbid")
