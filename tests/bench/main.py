@@ -346,7 +346,7 @@ def changed_bytes(first: bundles.SampleVm, second: bundles.SampleVm, chunk_size:
 
 
 def parse() -> argparse.Namespace:
-    """Arguments; ``run`` fills in the first three."""
+    """Arguments; ``prepare.py`` fills in the first three."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", required=True)
     parser.add_argument("--server-python", required=True)

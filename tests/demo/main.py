@@ -4,7 +4,7 @@
 
 """One image from a build host over a catalog to three hosts, then its second version; shows what moved.
 
-main.py WORK HOST_PYTHON SERVER_PYTHON, started by ``run``. The server is deployed by the playbook, the hosts are
+main.py WORK HOST_PYTHON SERVER_PYTHON, started by ``prepare.py``. The server is deployed by the playbook, the hosts are
 reached by SSH where an sshd can be had, Parallels Desktop is simulated. Nothing is left running.
 """
 
