@@ -57,7 +57,13 @@ class ObjectInfo:
 
 
 class Storage(t.Protocol):
-    """A place for objects. Keys are relative names of parts between slashes, see ``check_key``."""
+    """A place for objects. Keys are relative names of parts between slashes, see ``check_key``.
+
+    ``proves_content`` says that the storage itself has hashed every object that it took by a signed URL, and
+    refused those that were not what their URL was made for.
+    """
+
+    proves_content: bool
 
     def put(self, key: str, data: bytes, sha256: str) -> None:
         """Store ``data``, whose SHA-256 is ``sha256``, under ``key``; what was there is replaced.

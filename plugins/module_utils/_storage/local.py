@@ -41,6 +41,8 @@ _TEMPORARY_PREFIX = ".incoming-"
 class LocalStorage:
     """Objects below the directory ``root``, which belongs to us alone and is made when the first one comes."""
 
+    proves_content = True
+
     def __init__(self, root: str) -> None:
         self.root = os.path.abspath(root)
 

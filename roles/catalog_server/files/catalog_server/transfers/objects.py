@@ -1,0 +1,87 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The embedded object store: signed URLs in, bytes out and in.
+
+It knows nothing of manifests and users; a signature is all the right that there is. A PUT is hashed while
+it is received, and becomes an object only if its bytes are what the URL was made for.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
+    InvalidKey,
+    StorageChanged,
+    StorageMissing,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from catalog_server.errors import BadRequest, Forbidden, NotFound
+from catalog_server.transfers.signing import GET, PUT, ObjectSigner, Permit
+from catalog_server.transfers.streaming import ObjectResponse, parse_range, receive_object
+from catalog_server.work import House
+
+router = APIRouter(tags=["objects"])
+
+_Number = t.Annotated[int, Query(ge=0, lt=1 << 53)]
+_Text = t.Annotated[str, Query(max_length=128)]
+
+
+def _storage(request: Request, permit: Permit, signature: str) -> LocalStorage:
+    """The embedded storage, if the signature is good.
+
+    :raises Forbidden: it is not, or not any more; which of the two is told to nobody
+    """
+    house: House = request.app.state.house
+    if not ObjectSigner(house.keys.objects).admits(permit, signature, house.clock().timestamp()):
+        raise Forbidden("The signature of this URL does not allow this, or has expired.")
+    return house.storages[house.settings.storage_name]
+
+
+@router.get("/objects/{key:path}")
+@router.head("/objects/{key:path}")
+async def read_object(request: Request, key: str, method: _Text, expires: _Number, signature: _Text) -> Response:
+    """Send an object, or one range of it."""
+    if method != GET:
+        raise Forbidden("This URL was not made for reading.")
+    storage = _storage(request, Permit(GET, key, expires), signature)
+    try:
+        opened = await run_in_threadpool(storage.open, key)
+    except (StorageMissing, InvalidKey):
+        raise NotFound(f"There is no object {key}.") from None
+    try:
+        wanted = parse_range(request.headers.get("range"), opened.size)
+    except ValueError:
+        opened.close()
+        return Response(status_code=416, headers={"Content-Range": f"bytes */{opened.size}"})
+    return ObjectResponse(opened, wanted, head=request.method == "HEAD")
+
+
+@router.put("/objects/{key:path}")
+async def store_object(
+    request: Request, key: str, method: _Text, expires: _Number, size: _Number, signature: _Text
+) -> Response:
+    """Receive an object whose name ends with its SHA-256. Storing the same again changes nothing."""
+    if method != PUT:
+        raise Forbidden("This URL was not made for storing.")
+    storage = _storage(request, Permit(PUT, key, expires, size), signature)
+    if request.headers.get("content-length") != str(size):
+        raise BadRequest(f"This URL was made for an object of {size} bytes; Content-Length must say so.")
+    try:
+        incoming = await run_in_threadpool(storage.receive, key, key.rpartition("/")[2], size)
+        await receive_object(request, incoming)
+    except (StorageChanged, InvalidKey) as error:
+        raise BadRequest(error.message) from None
+    except StorageMissing:
+        raise NotFound("The pack that this object belongs to is gone.") from None
+    except ClientDisconnect:
+        # Nobody is there to read an answer, and nothing was stored.
+        return Response(status_code=400)
+    return Response(status_code=200)

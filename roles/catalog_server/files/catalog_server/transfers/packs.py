@@ -1,0 +1,71 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The objects of one pack in its storage.
+
+    <prefix>/packs/<upload id>/<sha256>           a segment
+    <prefix>/packs/<upload id>/<sha256>.listing   the listing of the manifest that the upload became
+    <prefix>/packs/<upload id>/<sha256>.locator   its locator
+    <prefix>/packs/<upload id>/manifest.json      its record, for the day the database is lost
+
+No name is shared between uploads, so deleting one pack never touches another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
+
+from catalog_server.work import House
+
+RECORD = "manifest.json"
+_SEGMENT = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One pack. Everything here waits for a storage, so nothing of it belongs into a transaction."""
+
+    storage: LocalStorage
+    folder: str
+
+    def key(self, name: str) -> str:
+        """The key of the object of that name."""
+        return f"{self.folder}/{name}"
+
+    def segments(self) -> dict[str, int]:
+        """Names and sizes of the segments that are there."""
+        found = ((info.key.rpartition("/")[2], info.size) for info in self.storage.list(self.folder))
+        return {name: size for name, size in found if _SEGMENT.match(name)}
+
+    def get(self, name: str) -> bytes:
+        """All of one object."""
+        return self.storage.get(self.key(name))
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store one object that the server itself made."""
+        self.storage.put(self.key(name), data, hashlib.sha256(data).hexdigest())
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove objects."""
+        self.storage.delete_many([self.key(name) for name in names])
+
+    def remove_all(self) -> None:
+        """Remove every object, and what is being received."""
+        self.storage.discard_incoming(self.folder)
+        self.storage.delete_many([info.key for info in self.storage.list(self.folder)])
+
+
+def folder_of(prefix: str, pack: str) -> str:
+    """The folder of a pack."""
+    return f"{prefix}/packs/{pack}" if prefix else f"packs/{pack}"
+
+
+def pack_of(house: House, storage: str, pack: str) -> Pack:
+    """The objects of the upload ``pack`` in the storage of that name."""
+    return Pack(house.storages[storage], folder_of(house.settings.storage_prefix, pack))

@@ -1,0 +1,133 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every statement on uploads, leases, segments and the uses of grants."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import and_, delete, exists, insert, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from catalog_server.models.catalog import ManifestSegment
+from catalog_server.models.identity import GrantUse
+from catalog_server.models.storage import OPEN, Segment, Upload, UploadBase
+
+SegmentName = tuple[str, str]
+# SQLite takes 32766 parameters in a statement.
+_PAIRS_AT_ONCE = 10_000
+
+
+def upload(session: Session, upload_id: str) -> Upload | None:
+    return session.get(Upload, upload_id)
+
+
+def open_uploads(session: Session, user_id: str, catalog_id: str, version: str, architecture: str) -> Sequence[Upload]:
+    """The uploads of a user for one address that are neither committed nor aborted, expired ones too; newest first."""
+    statement = select(Upload).where(
+        Upload.user_id == user_id,
+        Upload.catalog_id == catalog_id,
+        Upload.version == version,
+        Upload.architecture == architecture,
+        Upload.state == OPEN,
+    )
+    return session.scalars(statement.order_by(Upload.created_at.desc(), Upload.id)).all()
+
+
+def bases_of(session: Session, upload_id: str) -> list[str]:
+    """Ids of the manifests that an upload named as bases, whether or not they are still there."""
+    statement = select(UploadBase.manifest_id).where(UploadBase.upload_id == upload_id)
+    return list(session.scalars(statement.order_by(UploadBase.manifest_id)))
+
+
+def reusable_segments(
+    session: Session, manifests: Sequence[str], audience: str, storage: str, user_id: str | None
+) -> dict[SegmentName, int]:
+    """Sizes of the segments of these manifests that a new one with that audience in that storage may share.
+
+    They are for exactly that audience, not about to be deleted, and their bytes are proved or the pusher's own.
+    """
+    statement = (
+        select(Segment.pack, Segment.sha256, Segment.size)
+        .join(Upload, Upload.id == Segment.pack)
+        .join(ManifestSegment, and_(ManifestSegment.pack == Segment.pack, ManifestSegment.sha256 == Segment.sha256))
+        .where(
+            ManifestSegment.manifest_id.in_(manifests),
+            Segment.audience == audience,
+            Segment.storage == storage,
+            Segment.condemned_at.is_(None),
+            or_(Segment.proved, Upload.user_id == user_id),
+        )
+    )
+    return {(pack, sha256): size for pack, sha256, size in session.execute(statement)}
+
+
+def segments_of(session: Session, manifest_id: str) -> set[SegmentName]:
+    """All segments that a manifest uses."""
+    statement = select(ManifestSegment.pack, ManifestSegment.sha256).where(ManifestSegment.manifest_id == manifest_id)
+    return {(pack, sha256) for pack, sha256 in session.execute(statement)}
+
+
+def used_by(session: Session, manifest_id: str, wanted: Sequence[SegmentName]) -> list[Segment]:
+    """Those of the wanted segments that a manifest uses."""
+    statement = (
+        select(Segment)
+        .join(ManifestSegment, and_(ManifestSegment.pack == Segment.pack, ManifestSegment.sha256 == Segment.sha256))
+        .where(
+            ManifestSegment.manifest_id == manifest_id, tuple_(ManifestSegment.pack, ManifestSegment.sha256).in_(wanted)
+        )
+    )
+    return list(session.scalars(statement))
+
+
+def unused(session: Session, candidates: Iterable[SegmentName]) -> dict[SegmentName, str]:
+    """Those of the candidates that no manifest uses, and the storage of each."""
+    names = sorted(candidates)
+    found: dict[SegmentName, str] = {}
+    for start in range(0, len(names), _PAIRS_AT_ONCE):
+        statement = select(Segment.pack, Segment.sha256, Segment.storage).where(
+            tuple_(Segment.pack, Segment.sha256).in_(names[start : start + _PAIRS_AT_ONCE]),
+            ~exists().where(ManifestSegment.pack == Segment.pack, ManifestSegment.sha256 == Segment.sha256),
+        )
+        found.update({(pack, sha256): storage for pack, sha256, storage in session.execute(statement)})
+    return found
+
+
+def grant_use(session: Session, jti: str, manifest_id: str) -> GrantUse | None:
+    return session.get(GrantUse, (jti, manifest_id))
+
+
+def forget_grant_uses(session: Session, now: datetime.datetime) -> None:
+    """Those of grants that nobody can use any more."""
+    session.execute(delete(GrantUse).where(GrantUse.forget_at < now))
+
+
+# Those below write many rows at once, in the order in which they refer to one another.
+
+
+def add_segments(session: Session, rows: Sequence[dict[str, t.Any]]) -> None:
+    if rows:
+        session.execute(insert(Segment), rows)
+
+
+def set_uses(session: Session, manifest_id: str, names: Iterable[SegmentName]) -> None:
+    """A manifest uses these segments, and no others."""
+    session.execute(delete(ManifestSegment).where(ManifestSegment.manifest_id == manifest_id))
+    rows = [{"manifest_id": manifest_id, "pack": pack, "sha256": sha256} for pack, sha256 in sorted(names)]
+    if rows:
+        session.execute(insert(ManifestSegment), rows)
+
+
+def remove_segments(session: Session, names: Sequence[SegmentName]) -> None:
+    """Rows of segments that nothing uses."""
+    for start in range(0, len(names), _PAIRS_AT_ONCE):
+        pairs = names[start : start + _PAIRS_AT_ONCE]
+        session.execute(
+            delete(Segment)
+            .where(tuple_(Segment.pack, Segment.sha256).in_(pairs))
+            .execution_options(synchronize_session=False)
+        )

@@ -1,0 +1,167 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Uploads, and reading the index and the segments of a pack."""
+
+from __future__ import annotations
+
+import hashlib
+import typing as t
+
+from fastapi import APIRouter, Depends, Path, Request, Response, status
+
+from catalog_server.catalog.schemas import ManifestRecord
+from catalog_server.errors import Unavailable
+from catalog_server.identity import access
+from catalog_server.transfers import commit as commits
+from catalog_server.transfers import objects, packs, service
+from catalog_server.transfers.schemas import (
+    BeginUpload,
+    NewSegments,
+    ReadUrl,
+    ReadUrls,
+    StoredSegment,
+    StoreUrl,
+    StoreUrls,
+    UploadRecord,
+    WantedSegments,
+)
+from catalog_server.transfers.signing import Links, ObjectSigner
+from catalog_server.work import AtDesk, Desk
+
+router = APIRouter(tags=["transfers"])
+router.include_router(objects.router)
+
+UploadId = t.Annotated[str, Path(max_length=200)]
+ManifestId = t.Annotated[str, Path(max_length=200)]
+
+
+async def _raw_body(request: Request) -> bytes:
+    return await request.body()
+
+
+RawBody = t.Annotated[bytes, Depends(_raw_body)]
+
+
+def _links(desk: Desk) -> Links:
+    return Links(ObjectSigner(desk.house.keys.objects), desk.base_url, desk.house.clock())
+
+
+@router.post("/uploads")
+def begin(desk: AtDesk, body: BeginUpload) -> UploadRecord:
+    """Open an upload, or go on with the one that the same user has open for the same address."""
+    wanted = body.model_dump(exclude={"minimum_requirements"})
+    minimum = body.minimum_requirements
+    with desk.writing(access.TRANSFER_IN) as work:
+        opened = service.begin(
+            work,
+            service.Begin(
+                **wanted, minimum_requirements=minimum.model_dump(exclude_none=True) if minimum is not None else None
+            ),
+        )
+        bases = [ManifestRecord.of(base) for base in opened.bases]
+    commits.discard(desk.house, (commits.Garbage(storage, pack) for storage, pack in opened.abandoned))
+    return _upload_record(desk, opened, bases)
+
+
+@router.get("/uploads/{upload_id}")
+def resume(desk: AtDesk, upload_id: UploadId) -> UploadRecord:
+    """An open upload, with the segments that are there already."""
+    with desk.reading(access.TRANSFER_IN) as work:
+        opened = service.resume(work, upload_id)
+        bases = [ManifestRecord.of(base) for base in opened.bases]
+    return _upload_record(desk, opened, bases)
+
+
+def _upload_record(desk: Desk, opened: service.OpenUpload, bases: list[ManifestRecord]) -> UploadRecord:
+    pack = packs.pack_of(desk.house, opened.storage, opened.id)
+    links, seconds = _links(desk), desk.house.settings.get_url_seconds
+    return UploadRecord(
+        id=opened.id,
+        expires_at=int(opened.expires_at.timestamp()),
+        storage=opened.storage,
+        chunk_size=opened.chunk_size,
+        bases=bases,
+        segments=[
+            StoredSegment(sha256=sha256, size=size, url=links.read(pack.key(sha256), seconds).url)
+            for sha256, size in pack.segments().items()
+        ],
+    )
+
+
+@router.post("/uploads/{upload_id}/urls")
+def store_urls(desk: AtDesk, upload_id: UploadId, body: NewSegments) -> StoreUrls:
+    """URLs that store segments of an open upload."""
+    with desk.reading(access.TRANSFER_IN) as work:
+        upload = service.open_upload(work, upload_id)
+        pack = packs.pack_of(desk.house, upload.storage, upload.id)
+        links, seconds, until = _links(desk), work.settings.put_url_seconds, upload.expires_at
+    urls = []
+    for segment in body.segments:
+        link = links.store(pack.key(segment.sha256), segment.size, seconds, until)
+        urls.append(StoreUrl(sha256=segment.sha256, url=link.url, expires_at=link.expires_at))
+    return StoreUrls(urls=urls)
+
+
+@router.post("/uploads/{upload_id}/commit")
+def commit(desk: AtDesk, upload_id: UploadId, body: RawBody) -> ManifestRecord:
+    """Make a manifest of an upload; the body is its index. Committing the same again gives the same answer."""
+    with desk.reading(access.TRANSFER_IN) as work:
+        draft = commits.draft(work, upload_id)
+    prepared = commits.prepare(desk.house, draft, body)
+    with desk.writing(access.TRANSFER_IN) as work:
+        settled = commits.settle(work, prepared)
+        record = ManifestRecord.of(settled.manifest)
+    commits.discard(desk.house, settled.garbage)
+    return record
+
+
+@router.delete("/uploads/{upload_id}", status_code=status.HTTP_204_NO_CONTENT)
+def abort(desk: AtDesk, upload_id: UploadId) -> None:
+    """Give up an upload, and remove what it has stored."""
+    with desk.writing(access.TRANSFER_IN) as work:
+        storage, pack = service.abort(work, upload_id)
+    packs.pack_of(desk.house, storage, pack).remove_all()
+
+
+@router.get("/manifests/{manifest_id}/listing", response_class=Response)
+def listing(desk: AtDesk, manifest_id: ManifestId) -> Response:
+    """What a manifest contains."""
+    with desk.reading(access.reading_index_of(manifest_id)) as work:
+        found = service.listing_object(work, manifest_id)
+    return _index_file(desk, found)
+
+
+@router.get("/manifests/{manifest_id}/locator", response_class=Response)
+def locator(desk: AtDesk, manifest_id: ManifestId) -> Response:
+    """Where the content of a manifest lies."""
+    with desk.reading(access.reading_index_of(manifest_id)) as work:
+        found = service.locator_object(work, manifest_id)
+    return _index_file(desk, found)
+
+
+def _index_file(desk: Desk, found: service.IndexObject) -> Response:
+    data = packs.pack_of(desk.house, found.storage, found.pack).get(found.name)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != found.name.partition(".")[0]:
+        raise Unavailable("The index of this manifest is damaged in storage.")
+    return Response(data, media_type="application/octet-stream", headers={"X-Content-SHA256": sha256})
+
+
+@router.post("/manifests/{manifest_id}/urls")
+def read_urls(desk: AtDesk, manifest_id: ManifestId, body: WantedSegments) -> ReadUrls:
+    """URLs that read segments of a manifest."""
+    wanted = [(segment.pack, segment.sha256) for segment in body.segments]
+    needs = access.pulling(manifest_id)
+    with desk.reading(needs) as work:
+        found = service.wanted_segments(work, manifest_id, wanted)
+    if not found.counted:
+        with desk.writing(needs) as work:
+            service.count_download(work, manifest_id)
+    links, seconds = _links(desk), desk.house.settings.get_url_seconds
+    urls = []
+    for pack, sha256 in wanted:
+        link = links.read(packs.pack_of(desk.house, found.storages[pack, sha256], pack).key(sha256), seconds)
+        urls.append(ReadUrl(pack=pack, sha256=sha256, url=link.url, expires_at=link.expires_at))
+    return ReadUrls(urls=urls)

@@ -1,0 +1,117 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What transfers look like in JSON."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import MAX_SEGMENT_BYTES
+from pydantic import BaseModel, Field
+
+from catalog_server.catalog.schemas import MAX_DESCRIPTION, ManifestRecord, RequirementsEdit, Text, Texts
+
+ManifestId = t.Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = t.Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+PackId = t.Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+URLS_OF_A_PULL = 500
+URLS_OF_AN_UPLOAD = 64
+MAX_BASES = 50
+
+
+class BeginUpload(BaseModel):
+    """What a pusher says when it begins. What it leaves out keeps its value if a version is replaced."""
+
+    catalog_id: Text
+    version: Text
+    architecture: Text
+    type: t.Literal["pvm", "macvm"]
+    name: t.Annotated[str, Field(min_length=1, max_length=255)]
+    chunk_size: int
+    description: t.Annotated[str, Field(max_length=MAX_DESCRIPTION)] | None = None
+    tags: Texts | None = None
+    required_roles: Texts | None = None
+    required_claims: Texts | None = None
+    minimum_requirements: RequirementsEdit | None = None
+    bases: t.Annotated[list[ManifestId], Field(max_length=MAX_BASES)] = []
+    storage: Text | None = None
+    force: bool = False
+    expected_digest: Sha256 | None = None
+
+
+class StoredSegment(BaseModel):
+    """A segment that an upload has already, and a URL that reads it."""
+
+    sha256: str
+    size: int
+    url: str
+
+
+class UploadRecord(BaseModel):
+    """An open upload."""
+
+    id: str
+    expires_at: int
+    storage: str
+    chunk_size: int
+    bases: list[ManifestRecord]
+    segments: list[StoredSegment]
+
+
+class NewSegment(BaseModel):
+    """A segment that is about to be stored."""
+
+    sha256: Sha256
+    size: t.Annotated[int, Field(gt=0, le=MAX_SEGMENT_BYTES)]
+
+
+class NewSegments(BaseModel):
+    """Segments that are about to be stored."""
+
+    segments: t.Annotated[list[NewSegment], Field(max_length=URLS_OF_AN_UPLOAD)]
+
+
+class StoreUrl(BaseModel):
+    """A URL that stores one segment."""
+
+    sha256: str
+    url: str
+    headers: dict[str, str] = {}
+    expires_at: int
+
+
+class StoreUrls(BaseModel):
+    """URLs that store segments."""
+
+    urls: list[StoreUrl]
+
+
+class WantedSegment(BaseModel):
+    """A segment as a locator names it."""
+
+    pack: PackId
+    sha256: Sha256
+
+
+class WantedSegments(BaseModel):
+    """Segments that are about to be read."""
+
+    segments: t.Annotated[list[WantedSegment], Field(max_length=URLS_OF_A_PULL)]
+
+
+class ReadUrl(BaseModel):
+    """A URL that reads one segment."""
+
+    pack: str
+    sha256: str
+    url: str
+    expires_at: int
+
+
+class ReadUrls(BaseModel):
+    """URLs that read segments."""
+
+    urls: list[ReadUrl]

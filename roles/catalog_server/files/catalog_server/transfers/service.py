@@ -1,0 +1,351 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Uploads from begin to abort, and the reading of a pack; ``commit.py`` has the commit."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, paths
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsafePath
+
+from catalog_server.catalog import queries as catalog_queries
+from catalog_server.catalog import service as catalog
+from catalog_server.catalog.tags import wanted_tags
+from catalog_server.errors import (
+    BadRequest,
+    Revoked,
+    UnknownManifest,
+    UnknownSegment,
+    UnknownUpload,
+    UploadClosed,
+    UploadExpired,
+    VersionExists,
+)
+from catalog_server.identity import access
+from catalog_server.identity.access import Audience
+from catalog_server.models.catalog import Manifest
+from catalog_server.models.identity import GrantUse
+from catalog_server.models.storage import ABORTED, OPEN, Upload, UploadBase
+from catalog_server.transfers import queries
+from catalog_server.work import Work
+
+SUBJECT = "upload"
+
+
+@dataclass(frozen=True)
+class Begin:
+    """What a pusher asked for, as it came."""
+
+    catalog_id: str
+    version: str
+    architecture: str
+    type: str
+    name: str
+    chunk_size: int
+    description: str | None
+    tags: Sequence[str] | None
+    required_roles: Sequence[str] | None
+    required_claims: Sequence[str] | None
+    minimum_requirements: t.Mapping[str, int] | None
+    bases: Sequence[str]
+    storage: str | None
+    force: bool
+    expected_digest: str | None
+
+
+@dataclass(frozen=True)
+class OpenUpload:
+    """An open upload; ``abandoned`` are the packs of expired ones that it replaces, whose objects can go."""
+
+    id: str
+    storage: str
+    chunk_size: int
+    expires_at: datetime.datetime
+    bases: tuple[Manifest, ...]
+    abandoned: tuple[tuple[str, str], ...] = ()
+
+
+# --- uploads ---------------------------------------------------------------------------------------------
+
+
+def begin(work: Work, wanted: Begin) -> OpenUpload:
+    """Open an upload, or go on with the one that the same user has open for the same address.
+
+    :raises UnknownManifest: a base does not exist for the caller
+    :raises VersionExists: the version is there, the announced digest is another, and it shall not be replaced
+    """
+    catalog_id = addresses.normalise_catalog_id(wanted.catalog_id)
+    version = addresses.normalise_version(wanted.version)
+    architecture = addresses.normalise_architecture(wanted.architecture)
+    access.check_push(work.caller, catalog_id, version, architecture, wanted.bases)
+    _check_contents(wanted, version)
+    existing = catalog_queries.at_address(work.session, catalog_id, version, architecture)
+    if existing is not None:
+        check_replaceable(work, existing, wanted.force, wanted.expected_digest)
+    upload, abandoned = _open(work, catalog_id, version, architecture)
+    upload.chunk_size = wanted.chunk_size
+    upload.force = wanted.force
+    upload.expected_digest = wanted.expected_digest
+    upload.storage = _storage(work, wanted.storage)
+    upload.fields = _fields(wanted, existing)
+    upload.audience = _audience(wanted, existing).text()
+    upload.expires_at = work.in_seconds(work.settings.upload_seconds)
+    bases = _bases(work, upload, wanted.bases)
+    _lease(work, upload, bases)
+    work.record("upload.begin", SUBJECT, upload.id, catalog_id=catalog_id, version=version, architecture=architecture)
+    return _opened(upload, bases, abandoned)
+
+
+def resume(work: Work, upload_id: str) -> OpenUpload:
+    """An upload of this caller that is still open."""
+    upload = open_upload(work, upload_id)
+    return _opened(upload, usable_bases(work, upload), ())
+
+
+def abort(work: Work, upload_id: str) -> tuple[str, str]:
+    """Close an upload that is not committed; storage and id of the pack whose objects are to be removed."""
+    upload = own_upload(work, upload_id)
+    if upload.state == OPEN:
+        close(work, upload, ABORTED)
+        work.record("upload.abort", SUBJECT, upload.id)
+    elif upload.state != ABORTED:
+        raise UploadClosed("The upload was committed and cannot be aborted.")
+    return upload.storage, upload.id
+
+
+def own_upload(work: Work, upload_id: str) -> Upload:
+    """An upload of this caller, in whatever state.
+
+    :raises UnknownUpload: there is none, or it is somebody else's
+    """
+    upload = queries.upload(work.session, upload_id)
+    if upload is None or upload.user_id != work.caller.user_id:
+        raise UnknownUpload(f"There is no upload {upload_id} of yours.")
+    access.check_push(work.caller, upload.catalog_id, upload.version, upload.architecture)
+    return upload
+
+
+def open_upload(work: Work, upload_id: str) -> Upload:
+    """An upload of this caller that can go on.
+
+    :raises UploadClosed, UploadExpired: it cannot
+    """
+    upload = own_upload(work, upload_id)
+    if upload.state != OPEN:
+        raise UploadClosed("The upload was committed or aborted.")
+    if upload.expires_at <= work.now:
+        raise UploadExpired("The upload was not committed in time.")
+    return upload
+
+
+def close(work: Work, upload: Upload, state: str) -> None:
+    """An upload ends, and with it its lease."""
+    upload.state = state
+    upload.closed_at = work.now
+
+
+def usable_bases(work: Work, upload: Upload) -> tuple[Manifest, ...]:
+    """The bases named at begin that this caller may build on now."""
+    return _bases(work, upload, queries.bases_of(work.session, upload.id), strict=False)
+
+
+def check_replaceable(work: Work, existing: Manifest, force: bool, digest: str | None) -> None:
+    """Whether a push of content with that digest, as far as it is known, may go to where a manifest is.
+
+    :raises VersionExists, Revoked: it may not
+    """
+    visible = catalog_queries.manifest(work.session, work.caller, existing.id) is not None
+    if visible and digest == existing.digest:
+        return
+    if not visible or (not force and digest is not None):
+        raise VersionExists(
+            f"Version {existing.version!r} of catalog id {existing.catalog_id!r} for {existing.architecture} exists "
+            "with other content, and a version is immutable."
+        )
+    if force and existing.revoked:
+        raise Revoked(f"Version {existing.version!r} of catalog id {existing.catalog_id!r} is revoked for good.")
+
+
+def _check_contents(wanted: Begin, version: str) -> None:
+    if not chunks.is_chunk_size(wanted.chunk_size):
+        raise BadRequest(f"{wanted.chunk_size} is no chunk size: it is a power of two from 64 KiB to 4 MiB.")
+    if version == addresses.LATEST:
+        raise BadRequest(f"{version!r} is a tag that the server moves, and cannot be a version.")
+    try:
+        paths.check_path(wanted.name)
+    except UnsafePath as error:
+        raise BadRequest(error.message) from None
+    if "/" in wanted.name or not wanted.name.lower().endswith(f".{wanted.type}"):
+        raise BadRequest(f"{wanted.name!r} is no name of a {wanted.type} bundle.")
+
+
+def _open(work: Work, catalog_id: str, version: str, architecture: str) -> tuple[Upload, tuple[tuple[str, str], ...]]:
+    user_id = t.cast(str, work.caller.user_id)
+    found = queries.open_uploads(work.session, user_id, catalog_id, version, architecture)
+    alive = [upload for upload in found if upload.expires_at > work.now]
+    dead = [upload for upload in found if upload.expires_at <= work.now]
+    for upload in dead:
+        close(work, upload, ABORTED)
+        work.record("upload.expire", SUBJECT, upload.id)
+    abandoned = tuple((upload.storage, upload.id) for upload in dead)
+    if alive:
+        return alive[0], abandoned
+    upload = Upload(
+        user_id=user_id,
+        catalog_id=catalog_id,
+        version=version,
+        architecture=architecture,
+        state=OPEN,
+        created_at=work.now,
+    )
+    work.session.add(upload)
+    return upload, abandoned
+
+
+def _storage(work: Work, name: str | None) -> str:
+    name = name or work.settings.storage_name
+    if name not in work.house.storages:
+        raise BadRequest(f"There is no storage {name!r}.")
+    return name
+
+
+def _fields(wanted: Begin, existing: Manifest | None) -> dict[str, t.Any]:
+    minimum = wanted.minimum_requirements
+    if existing is not None and minimum is None:
+        minimum = {
+            "cpu": existing.minimum_cpu,
+            "memory_mb": existing.minimum_memory_mb,
+            "disk_mb": existing.minimum_disk_mb,
+        }
+    description = wanted.description
+    if existing is not None and description is None:
+        description = existing.description
+    return {
+        "type": wanted.type,
+        "name": wanted.name,
+        "description": description or "",
+        # Whether "latest" comes along, the commit will see.
+        "tags": sorted(
+            wanted_tags(wanted.tags or (), existing.tags if existing is not None else ()) - {addresses.LATEST}
+        ),
+        "minimum_requirements": dict(minimum or {}),
+    }
+
+
+def _audience(wanted: Begin, existing: Manifest | None) -> Audience:
+    now = Audience.parse(existing.audience) if existing is not None else Audience()
+    return Audience.of(
+        now.roles if wanted.required_roles is None else wanted.required_roles,
+        now.claims if wanted.required_claims is None else wanted.required_claims,
+    )
+
+
+def _bases(work: Work, upload: Upload, named: Sequence[str], *, strict: bool = True) -> tuple[Manifest, ...]:
+    """Of the manifests named, those whose segments the new one may share.
+
+    Not being there for the caller is an error if ``strict``; being tainted, in another storage or for
+    another audience only means that nothing of it can be reused.
+    """
+    found = []
+    for manifest_id in dict.fromkeys(named):
+        manifest = catalog_queries.manifest(work.session, work.caller, manifest_id)
+        if manifest is None:
+            if strict:
+                raise UnknownManifest.of(manifest_id)
+        elif (
+            not manifest.tainted
+            and not manifest.revoked
+            and manifest.storage == upload.storage
+            and manifest.audience == upload.audience
+        ):
+            found.append(manifest)
+    return tuple(found)
+
+
+def _lease(work: Work, upload: Upload, bases: Sequence[Manifest]) -> None:
+    work.session.flush()
+    wanted = {base.id for base in bases}
+    for known in queries.bases_of(work.session, upload.id):
+        if known not in wanted:
+            work.session.delete(work.session.get_one(UploadBase, (upload.id, known)))
+        wanted.discard(known)
+    work.session.add_all(UploadBase(upload_id=upload.id, manifest_id=base) for base in sorted(wanted))
+
+
+def _opened(upload: Upload, bases: tuple[Manifest, ...], abandoned: tuple[tuple[str, str], ...]) -> OpenUpload:
+    return OpenUpload(upload.id, upload.storage, upload.chunk_size, upload.expires_at, bases, abandoned)
+
+
+# --- reading a pack --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class IndexObject:
+    """Where a listing or locator lies: the object ``name`` of a pack."""
+
+    storage: str
+    pack: str
+    name: str
+
+
+def listing_object(work: Work, manifest_id: str) -> IndexObject:
+    """Where the listing of a manifest lies."""
+    manifest = _readable(work, manifest_id)
+    return IndexObject(manifest.storage, manifest.pack, manifest.listing_object)
+
+
+def locator_object(work: Work, manifest_id: str) -> IndexObject:
+    """Where the locator of a manifest lies."""
+    manifest = _readable(work, manifest_id)
+    return IndexObject(manifest.storage, manifest.pack, manifest.locator_object)
+
+
+def _readable(work: Work, manifest_id: str) -> Manifest:
+    # Users may look at what a blocked manifest is; a transfer may not go on with it.
+    find = catalog.get if work.caller.grant is None else catalog.pullable
+    return find(work, manifest_id)
+
+
+@dataclass(frozen=True)
+class WantedSegments:
+    """Segments that a puller may read; ``storage`` is where each lies. ``counted``: the pull has been counted."""
+
+    storages: t.Mapping[queries.SegmentName, str]
+    counted: bool
+
+
+def wanted_segments(work: Work, manifest_id: str, wanted: Sequence[queries.SegmentName]) -> WantedSegments:
+    """Check that the caller may pull a manifest, and that it uses all these segments.
+
+    :raises UnknownSegment: it does not use one of them, whether or not that exists
+    """
+    catalog.pullable(work, manifest_id)
+    found = {(row.pack, row.sha256): row.storage for row in queries.used_by(work.session, manifest_id, wanted)}
+    if not found.keys() >= set(wanted):
+        raise UnknownSegment("The manifest has no such segment.")
+    grant = work.caller.grant
+    counted = grant is None or queries.grant_use(work.session, grant.jti, manifest_id) is not None
+    return WantedSegments(found, counted)
+
+
+def count_download(work: Work, manifest_id: str) -> None:
+    """Count the pull that a grant was made for, once."""
+    grant = work.caller.grant
+    manifest = catalog.pullable(work, manifest_id)
+    if grant is None or queries.grant_use(work.session, grant.jti, manifest_id) is not None:
+        return
+    queries.forget_grant_uses(work.session, work.now)
+    forget_at = datetime.datetime.fromtimestamp(grant.first_minted_at, datetime.UTC) + datetime.timedelta(
+        seconds=work.settings.grant_limit_seconds
+    )
+    work.session.add(GrantUse(jti=grant.jti, manifest_id=manifest_id, forget_at=forget_at))
+    manifest.download_count += 1
+    manifest.last_downloaded_at = work.now
+    manifest.last_downloaded_user = work.caller.username

@@ -1,0 +1,98 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Bytes between HTTP and the files of the embedded storage, in big blocks, with every file operation off the loop."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ByteRange
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import Incoming, OpenObject
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+# A block costs a hop to a thread: 1 MiB blocks gave 1.3 GB/s, 2 MiB 1.7 GB/s, 4 MiB no more than that.
+BLOCK_BYTES = 2 << 20
+_RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))\Z")
+
+
+def parse_range(header: str | None, size: int) -> ByteRange | None:
+    """The one range that a request asks for, or None for everything.
+
+    What is no single range of bytes is ignored, as RFC 9110 has it.
+
+    :raises ValueError: there is no such byte
+    """
+    match = _RANGE.match(header.strip()) if header else None
+    if match is None:
+        return None
+    first, last, suffix = match.groups()
+    if suffix is not None:
+        start, end = max(size - int(suffix), 0), size
+    else:
+        start, end = int(first), min(int(last) + 1, size) if last else size
+        if last and int(last) < start:
+            return None
+    if start >= end:
+        raise ValueError(f"bytes from {start} on of {size}")
+    return ByteRange(start, end - start)
+
+
+class ObjectResponse(Response):
+    """Sends a range of an open object, and closes it."""
+
+    def __init__(self, opened: OpenObject, wanted: ByteRange | None, *, head: bool) -> None:
+        length = wanted.length if wanted else opened.size
+        headers = {
+            "Accept-Ranges": "bytes",
+            "Content-Length": str(length),
+            "Content-Type": "application/octet-stream",
+        }
+        if wanted:
+            headers["Content-Range"] = f"bytes {wanted.offset}-{wanted.end - 1}/{opened.size}"
+        super().__init__(status_code=206 if wanted else 200, headers=headers)
+        self._opened = opened
+        self._offset = wanted.offset if wanted else 0
+        self._left = 0 if head else length
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while self._left:
+                length = min(self._left, BLOCK_BYTES)
+                block = await run_in_threadpool(self._opened.read, self._offset, length)
+                self._offset += length
+                self._left -= length
+                await send({"type": "http.response.body", "body": block, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._opened.close()
+
+
+async def receive_object(request: Request, incoming: Incoming) -> None:
+    """Take the body of a request as an object; what does not become one leaves nothing."""
+    try:
+        async for block in _blocks(request):
+            await run_in_threadpool(incoming.write, block)
+        await run_in_threadpool(incoming.finish)
+    finally:
+        await run_in_threadpool(incoming.close)
+
+
+async def _blocks(request: Request) -> AsyncIterator[bytes]:
+    """The body in blocks of ``BLOCK_BYTES`` or a little more."""
+    parts: list[bytes] = []
+    length = 0
+    async for part in request.stream():
+        parts.append(part)
+        length += len(part)
+        if length >= BLOCK_BYTES:
+            yield b"".join(parts)
+            parts, length = [], 0
+    if parts:
+        yield b"".join(parts)
