@@ -22,7 +22,7 @@ TEST_SECONDS = 1800
 SERVER_REQUIREMENTS = "roles/catalog_server/files/requirements.txt"
 SERVER_PACKAGES = "roles/catalog_server/files"
 # Unit tests of what runs on the controller or on the server's host, whose Pythons are newer than the oldest of a Mac
-NOT_ON_MANAGED_HOSTS = ("plugins/action", "plugins/plugin_utils", "roles/catalog_server")
+NOT_ON_MANAGED_HOSTS = ("plugins/action", "plugins/plugin_utils", "roles/catalog_server", "tools")
 SHELL_SCRIPT = re.compile(rb"#!.*\b(sh|bash)\b")
 NOTHING_TO_CHECK = "No tests applicable"
 
