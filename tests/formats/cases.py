@@ -131,11 +131,10 @@ def make_pack(encode: Encoder, pack_columns: t.Callable[[bytes], bytes] = craft.
             batches.append([])
             length = 8
     segments = tuple(craft.segment(batch) for batch in batches if batch)
-    numbered = [(number, segment) for number, segment in enumerate(segments)]
     places = [
         (number, *segment.places[identity])
         for identity in distinct
-        for number, segment in numbered
+        for number, segment in enumerate(segments)
         if identity in segment.places
     ]
     header, columns = craft.listing_header(rows(), ids), craft.listing_columns(rows(), ids)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import types
 import typing as t
 import zlib
 
@@ -21,6 +22,7 @@ SEGMENT = craft.segment([Piece(CONTENT, craft.RAW, CONTENT)])
 NAMED = (SEGMENT.sha256, len(SEGMENT.data), 0)
 PLACED = (0, 8, len(CONTENT), craft.RAW)
 REMOVED = "removed"
+UNCHANGED: t.Mapping[str, t.Any] = types.MappingProxyType({})
 
 
 def file(path: bytes, **changes: t.Any) -> Row:
@@ -44,12 +46,12 @@ def make_index(
     ids: t.Optional[t.Sequence[bytes]] = None,
     *,
     listing_header: t.Optional[bytes] = None,
-    listing_changes: t.Mapping[str, t.Any] = {},
+    listing_changes: t.Mapping[str, t.Any] = UNCHANGED,
     listing_columns: t.Optional[bytes] = None,
     listing_body: t.Optional[bytes] = None,
     segments: t.Sequence[tuple[bytes, int, int]] = (NAMED,),
     placed: t.Sequence[tuple[int, int, int, int]] = (PLACED,),
-    locator_changes: t.Mapping[str, t.Any] = {},
+    locator_changes: t.Mapping[str, t.Any] = UNCHANGED,
     locator_body: t.Optional[bytes] = None,
 ) -> bytes:
     """An index that is right in all that is not named."""

@@ -15,8 +15,8 @@ import re
 import stat
 import typing as t
 import unicodedata
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
+from xml.etree import ElementTree
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, hds, paths
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import (

@@ -548,8 +548,7 @@ def _split_file(magic: bytes, data: bytes, what: str) -> tuple[dict[str, t.Any],
 
 def _check_format(header: t.Mapping[str, t.Any], what: str) -> None:
     version = header.get("format")
-    # JSON has 1.0 and true as well, which Python takes for 1.
-    if type(version) is not int:
+    if not _is_integer(version):
         raise MalformedIndex(f"The {what} does not say which format it has.")
     if version != FORMAT:
         raise UnsupportedFormat(
@@ -567,6 +566,11 @@ def _check_format(header: t.Mapping[str, t.Any], what: str) -> None:
         )
 
 
+def _is_integer(value: t.Any) -> bool:
+    # JSON has 1.0 and true as well, which Python takes for 1.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _check_keys(header: t.Mapping[str, t.Any], wanted: set[str], what: str) -> None:
     if set(header) != wanted:
         raise MalformedIndex(f"The header of the {what} does not have the fields of format {FORMAT}.")
@@ -574,7 +578,7 @@ def _check_keys(header: t.Mapping[str, t.Any], wanted: set[str], what: str) -> N
 
 def _bounded(header: t.Mapping[str, t.Any], key: str, limit: int, what: str) -> int:
     value = header[key]
-    if type(value) is not int or not 0 <= value <= limit:
+    if not _is_integer(value) or not 0 <= value <= limit:
         raise MalformedIndex(f"The {what} has {key} = {str(value)[:40]}, allowed is 0 to {limit}.")
     return value
 

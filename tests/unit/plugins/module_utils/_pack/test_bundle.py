@@ -53,7 +53,7 @@ def refusal(root: Path, error: type[PackError], *words: str, **options: t.Any) -
     """The error must name the bundle, say why, and what to do about it or at least not nothing."""
     with pytest.raises(error) as caught:
         inspect(root, **options)
-    assert type(caught.value) is error
+    assert caught.type is error
     for word in words:
         assert word in caught.value.message
     return caught.value

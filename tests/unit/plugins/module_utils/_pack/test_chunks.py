@@ -83,7 +83,7 @@ def test_zeros_are_a_hole_whatever_their_length(length: int) -> None:
 
 @pytest.mark.parametrize("length", [length for length in LENGTHS if length])
 def test_a_single_other_byte_makes_data(length: int) -> None:
-    for position in {0, length // 2, max(0, length - 2), length - 1, min(63, length - 1), min(64, length - 1)}:
+    for position in (0, length // 2, max(0, length - 2), length - 1, min(63, length - 1), min(64, length - 1)):
         buffer = bytearray(length)
         buffer[position] = 1
         assert not chunks.is_zero(memoryview(buffer))

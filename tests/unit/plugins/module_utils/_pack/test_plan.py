@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import types
 import typing as t
 from array import array
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from hypothesis import strategies as st
 
 ZERO = chunks.ZERO_CHUNK_ID
 STORED = 1000
+NOTHING: t.Mapping[str, t.Sequence[t.Optional[int]]] = types.MappingProxyType({})
 
 
 def name(number: int) -> bytes:
@@ -76,7 +78,7 @@ def seed(root: str, files: t.Mapping[str, t.Sequence[int]], trusted: bool = True
 def planned(
     wanted: t.Mapping[str, t.Sequence[int]],
     *,
-    lying: t.Mapping[str, t.Sequence[t.Optional[int]]] = {},
+    lying: t.Mapping[str, t.Sequence[t.Optional[int]]] = NOTHING,
     seeds: t.Sequence[plan.Seed] = (),
     can_clone: bool = False,
 ) -> plan.PullPlan:
@@ -91,7 +93,7 @@ def planned(
 def carried_out(
     made: plan.PullPlan,
     seeds: t.Sequence[plan.Seed] = (),
-    lying: t.Mapping[str, t.Sequence[t.Optional[int]]] = {},
+    lying: t.Mapping[str, t.Sequence[t.Optional[int]]] = NOTHING,
 ) -> dict[str, list[bytes]]:
     """What the plan makes, chunk by chunk; ids stand for content. Every write must hit what it says it hits."""
     seeded = {

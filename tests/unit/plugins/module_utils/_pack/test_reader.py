@@ -273,7 +273,7 @@ def test_a_flipped_bit_is_found_before_it_is_written(tmp_path: Path, codec: int,
     storage = MemoryStorage()
     root = make_bundle(tmp_path / "A.pvm", {IMAGE: text(1, 3 * CHUNK) + noise(2, 3 * CHUNK) + noise(3, 100)})
     index = index_of(pack(root, storage, codec=codec))
-    (name,) = storage.objects
+    name = next(iter(storage.objects))
     data = bytearray(storage.objects[name])
     rows_end = index.locator.offsets[-1] + index.locator.lengths[-1]
     data[position if position > 0 else rows_end - 1] ^= 4
