@@ -28,12 +28,9 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._progress impor
 from ansible_collections.macfleet.parallels.plugins.module_utils._transport import Transport, TransportSettings
 
 try:
-    from ansible.module_utils.secrets import register_secret  # type: ignore[import-not-found,unused-ignore]
+    from ansible.module_utils import secrets as _secrets  # type: ignore[attr-defined,unused-ignore]
 except ImportError:  # before ansible-core 2.22
-
-    def register_secret(value: str, /) -> str:
-        """Nothing masks registered secrets yet."""
-        return value
+    _secrets = None
 
 
 Spec = t.Dict[str, t.Dict[str, t.Any]]
@@ -106,6 +103,12 @@ def cache_spec() -> Spec:
 
 
 # The boundary
+
+
+def register_secret(value: str) -> None:
+    """Have Ansible mask a secret wherever it shows up, if it can."""
+    if _secrets is not None:
+        _secrets.register_secret(value)
 
 
 def make_module(spec: Spec, **rules: t.Any) -> AnsibleModule:

@@ -18,6 +18,7 @@ import os
 import sys
 import tempfile
 import typing as t
+from dataclasses import dataclass
 
 # xnu bsd/sys/fcntl.h; Python's fcntl module knows the first one only in some builds.
 _DARWIN_F_FULLFSYNC = 51
@@ -27,6 +28,21 @@ _FALLOC_FL_KEEP_SIZE = 0x01
 _FALLOC_FL_PUNCH_HOLE = 0x02
 _NOT_SUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
 _ZERO_BLOCK = bytes(1 << 20)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What stays the same as long as nobody writes to a file: inode, size in bytes, times in nanoseconds."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """The stamp of a file."""
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def fsync_directory(path: str) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ansible_collections.macfleet.parallels.plugins.module_utils import _files
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._files import Stamp
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import cache as caches
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, records, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
@@ -72,7 +73,7 @@ class ImagePlan:
     manifest: Manifest
     entry: t.Optional[caches.CacheEntry]
     proved: bool = False
-    stamps: t.Optional[t.Mapping[str, records.Stamp]] = None
+    stamps: t.Optional[t.Mapping[str, Stamp]] = None
     index: t.Optional[index.Index] = None
     pack: t.Optional[packs.PullPlan] = None
     seeds: tuple[str, ...] = ()
@@ -101,7 +102,7 @@ def plan_image(manifest: Manifest, cache: caches.Cache, tools: ImageTools, *, mu
     """
     entry = cache.find(manifest.digest)
     lying: t.Mapping[str, bytes] = {}
-    stamps: t.Optional[t.Mapping[str, records.Stamp]] = None
+    stamps: t.Optional[t.Mapping[str, Stamp]] = None
     if entry is not None:
         if not must_verify and is_trusted(entry):
             return ImagePlan(manifest, entry)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import typing as t
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._files import Stamp
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError
 from ansible_collections.macfleet.parallels.plugins.module_utils._redact import redact_url
 
@@ -20,20 +20,6 @@ TAINTED = "tainted"
 REVOKED = "revoked"
 
 _FORMAT = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Stamp:
-    """What stays the same as long as nobody writes to a file."""
-
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Stamp:
-        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @dataclasses.dataclass(frozen=True)

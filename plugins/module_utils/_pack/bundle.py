@@ -18,6 +18,7 @@ import unicodedata
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._files import Stamp
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, hds, paths
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import (
     BundleChanged,
@@ -42,21 +43,6 @@ _LEFT_OUT_ANYWHERE = frozenset({".DS_Store"})
 _LEFT_OUT_AT_TOP = re.compile(r"parallels\.log(\..*)?\Z")
 _LOCK_SUFFIXES = (".lock", ".lck")
 _MEMORY_SUFFIXES = (".sav", ".mem")
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """What tells that a file was not touched: inode, size in bytes, times in nanoseconds."""
-
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Stamp:
-        """The stamp of a file."""
-        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @dataclass(frozen=True)

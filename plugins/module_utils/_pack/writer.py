@@ -19,6 +19,7 @@ import typing as t
 from array import array
 from dataclasses import dataclass
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._files import Stamp
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.codecs import Buffer
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import BundleChanged
@@ -113,7 +114,7 @@ def _handle(
         with memoryview(buffer) as whole, whole[:length] as view:
             descriptor = bundle.open_file(snapshot.root, order.disk_path)
             try:
-                if bundle.Stamp.of(os.fstat(descriptor)).inode != snapshot.stamps[order.path].inode:
+                if Stamp.of(os.fstat(descriptor)).inode != snapshot.stamps[order.path].inode:
                     raise _changed(snapshot, order.path)
                 if bundle.read_into(descriptor, view, start) != length:
                     raise _changed(snapshot, order.path)
