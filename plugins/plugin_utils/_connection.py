@@ -52,11 +52,12 @@ class Connection:
         return CatalogClient(Http(self.url, send, authorization=lambda: headers, timeout_seconds=timeout_seconds))
 
 
-def connection(params: t.Mapping[str, t.Any], environment: t.Mapping[str, str] = os.environ) -> Connection:
+def connection(params: t.Mapping[str, t.Any], environment: t.Mapping[str, str] | None = None) -> Connection:
     """Complete a task's options of the connection from the controller's environment, and check them.
 
     :raises OptionError: something is missing, or there is too much of it
     """
+    environment = os.environ if environment is None else environment
 
     def given(name: str) -> t.Any:
         return params[name] or environment.get(PREFIX + name.replace("catalog_", "").upper()) or None

@@ -106,7 +106,7 @@ def test_a_refusal_keeps_the_word_of_the_server(server: Recording, status: int, 
     server.expect("GET", "things", **refusal(word, status, "This is why."))
     with pytest.raises(errors.ApiError) as failure:
         client(server).json("GET", "things", "read things")
-    assert type(failure.value) is kind
+    assert failure.type is kind
     assert failure.value.code == word
     assert failure.value.message == f"Could not read things at {BASE_URL}/api/v1: This is why."
     assert failure.value.details == {"attempts": 1, "status": status, "request_id": "r-1"}
