@@ -31,9 +31,7 @@ class Database:
     def __init__(self, url: str, connections: int = 5) -> None:
         self.engine = _engine(url, connections)
         self._reads = sessionmaker(self.engine, expire_on_commit=False, autoflush=False)
-        self._writes = sessionmaker(
-            self.engine.execution_options(**{_IMMEDIATE: True}), expire_on_commit=False, autoflush=False
-        )
+        self._writes = sessionmaker(self.engine.execution_options(**{_IMMEDIATE: True}), expire_on_commit=False)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

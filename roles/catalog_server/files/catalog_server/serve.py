@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import typing as t
@@ -58,12 +59,15 @@ def serve(settings: Settings, ready_file: Path | None = None) -> int:
         ssl_keyfile=settings.tls_key,
     )
     server = _Reporting(config, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", ready_file)
-    try:
-        server.run(sockets=[listening])
-    except KeyboardInterrupt:
-        # uvicorn has shut down in order and then repeats the signal.
-        pass
+    # uvicorn shuts down in order and then repeats the signal for whoever handled it before.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    server.run(sockets=[listening])
     return 0 if server.started else 1
+
+
+def _end(*_signal: object) -> None:
+    sys.exit(0)
 
 
 def _listen(settings: Settings) -> socket.socket:

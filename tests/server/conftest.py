@@ -1,0 +1,45 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Servers for the tests: one that most of them share, and others with settings of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from running import Server, prepare, running
+
+StartServer = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with a migrated database and the people of the tests."""
+    data_dir = tmp_path_factory.mktemp("template") / "data"
+    prepare(data_dir)
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server that tests share; each uses catalog ids of its own."""
+    with running(template, tmp_path_factory.mktemp("server") / "data") as started:
+        yield started
+
+
+@pytest.fixture
+def start_server(template: Path, tmp_path: Path) -> Iterator[StartServer]:
+    """Starts a server of the test's own, with settings such as CATALOG_TOKEN_SECONDS="2"."""
+    with ExitStack() as stack:
+        count = 0
+
+        def start(**settings: str) -> Server:
+            nonlocal count
+            count += 1
+            return stack.enter_context(running(template, tmp_path / f"server-{count}", settings))
+
+        yield start

@@ -1,0 +1,209 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The real server as a process, on a data directory of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from catalog_server import schema
+from catalog_server.app import open_house
+from catalog_server.identity import service as users
+from catalog_server.keys import Keys, load_keys
+from catalog_server.seed import seed
+from catalog_server.settings import Settings
+from catalog_server.work import House, command_work
+
+START_SECONDS = 30
+STOP_SECONDS = 5
+PASSWORD = "correct horse battery staple"
+
+# Who the tests are, by roles and claims
+PEOPLE: dict[str, tuple[list[str], list[str]]] = {
+    "admin": (["SUPER_USER"], []),
+    "reader": (["USER"], []),
+    "pusher": (["USER"], ["PUSH_CATALOG_MANIFEST"]),
+    "editor": (["USER", "STAFF"], ["UPDATE_CATALOG_MANIFEST", "DELETE_CATALOG_MANIFEST"]),
+    "staff": (["USER", "STAFF"], ["SECRET_IMAGES", "PUSH_CATALOG_MANIFEST"]),
+    "nobody": ([], ["READ_ONLY"]),
+}
+
+
+def environment(data_dir: Path, settings: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Without settings of the machine, proxies, or anything else that is not this test's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CATALOG_", "MACFLEET_"))}
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        kept.pop(name, None)
+    return {
+        **kept,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "CATALOG_DATA_DIR": str(data_dir),
+        "CATALOG_LOG_LEVEL": "debug",
+        **(settings or {}),
+    }
+
+
+def command(
+    data_dir: Path, *words: str, stdin: str = "", settings: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run catalog-server with these arguments."""
+    return subprocess.run(
+        [sys.executable, "-m", "catalog_server", *words],
+        env=environment(data_dir, settings),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def prepare(data_dir: Path) -> None:
+    """A database with the people of the tests."""
+    data_dir.mkdir(mode=0o700)
+    settings = Settings(data_dir=data_dir)
+    house = open_house(settings)
+    schema.migrate(house.database, settings.database)
+    hashed = house.passwords.hashed(PASSWORD)
+    with command_work(house) as work:
+        seed(work)
+        for name, (roles, claims) in PEOPLE.items():
+            users.add(work, name, None, name.capitalize(), hashed, roles, claims)
+    house.database.close()
+
+
+@dataclass
+class Server:
+    """A running server. ``house`` is the test's own way into the same database."""
+
+    data_dir: Path
+    url: str
+    process: subprocess.Popen[bytes]
+    log_file: Path
+    house: House
+    settings: Mapping[str, str]
+    # The test ended it itself.
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self._tokens: dict[str, str] = {}
+        self._client = httpx.Client(base_url=f"{self.url}/api/v1", trust_env=False, timeout=30)
+
+    def restart(self) -> None:
+        """Start it again after its process ended, on another port."""
+        assert self.process.poll() is not None
+        self.process, self.url = _launch(self.data_dir, self.settings)
+        self._client = httpx.Client(base_url=f"{self.url}/api/v1", trust_env=False, timeout=30)
+
+    @property
+    def keys(self) -> Keys:
+        return load_keys(self.house.settings)
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(encoding="utf-8")
+
+    def token(self, name: str) -> str:
+        """A login token of one of the people, made once."""
+        if name not in self._tokens:
+            self._tokens[name] = self.login(name).json()["token"]
+        return self._tokens[name]
+
+    def login(self, name: str, password: str = PASSWORD) -> httpx.Response:
+        return self.call("POST", "/auth/token", json={"email": name, "password": password})
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        by: str | None = None,
+        *,
+        bearer: str | None = None,
+        **more: object,
+    ) -> httpx.Response:
+        """One request, with the token of somebody, another bearer token, or nothing."""
+        headers = dict(more.pop("headers", None) or {})  # type: ignore[call-overload]
+        token = self.token(by) if by else bearer
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        return self._client.request(method, path, headers=headers, **more)  # type: ignore[arg-type]
+
+    def stop(self) -> int:
+        """SIGTERM; kill it if that does not help."""
+        self._client.close()
+        self.house.database.close()
+        self.process.terminate()
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the server did not stop within {STOP_SECONDS} s:\n{self.log}") from None
+
+
+def start(data_dir: Path, settings: Mapping[str, str] | None = None) -> Server:
+    """Start a server and wait until it is ready."""
+    settings = settings or {}
+    process, url = _launch(data_dir, settings)
+    fields = {name.removeprefix("CATALOG_").lower(): value for name, value in settings.items()}
+    house = open_house(Settings(data_dir=data_dir, **fields))  # type: ignore[arg-type]
+    return Server(data_dir, url, process, _log_file(data_dir), house, settings)
+
+
+def _log_file(data_dir: Path) -> Path:
+    return data_dir / "server.log"
+
+
+def _launch(data_dir: Path, settings: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], str]:
+    ready = data_dir / "ready"
+    ready.unlink(missing_ok=True)
+    with _log_file(data_dir).open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "catalog_server", "serve", "--port", "0", "--ready-file", str(ready)],
+            env=environment(data_dir, settings),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while not ready.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"the server did not start:\n{_log_file(data_dir).read_text(encoding='utf-8')}")
+        time.sleep(0.02)
+    return process, ready.read_text(encoding="ascii").strip()
+
+
+@contextmanager
+def running(template: Path, data_dir: Path, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A server on a copy of a prepared data directory; at the end it must still live and stop when told to."""
+    shutil.copytree(template, data_dir, dirs_exist_ok=True)
+    server = start(data_dir, settings)
+    try:
+        yield server
+        assert server.ended or server.process.poll() is None, f"the server died:\n{server.log}"
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+        else:
+            server.house.database.close()
+
+
+def wait_until(condition: object, seconds: float = 15.0) -> None:
+    """Ask again and again until it is true."""
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not become true in time"
+        time.sleep(0.05)

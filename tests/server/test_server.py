@@ -1,0 +1,165 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What holds for every request: shape of errors, headers, limits, both prefixes; and how the process lives and dies."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+
+import httpx
+import pytest
+from catalog_server.errors import STATUSES
+from conftest import StartServer
+from running import PASSWORD, Server, environment, wait_until
+
+PREFIXES = ("/api/v1", "/api")
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("path", ["/health/probe", "/health/live", "/health/ready"])
+def test_probes(server: Server, prefix: str, path: str) -> None:
+    reply = httpx.get(server.url + prefix + path, trust_env=False)
+    assert (reply.status_code, reply.json()) == (200, {"status": "OK"})
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_server_info_needs_no_credentials(server: Server, prefix: str) -> None:
+    info = httpx.get(f"{server.url}{prefix}/server", trust_env=False).json()
+    assert info["api"] == 1
+    assert set(info["features"]) == {"segmented", "signed", "grants"}
+    assert len(info["catalog_uuid"]) == 36
+    assert info["limits"]["page"] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "word"),
+    [
+        ("GET", "/api/nothing", 404, "not_found"),
+        ("GET", "/", 404, "not_found"),
+        ("GET", "/api/v1/server/", 404, "not_found"),
+        ("DELETE", "/api/v1/server", 405, "method_not_allowed"),
+        ("GET", "/api/v1/manifests", 401, "unauthenticated"),
+        ("POST", "/api/v1/auth/token", 400, "bad_request"),
+    ],
+)
+def test_every_error_has_the_one_shape(server: Server, method: str, path: str, status: int, word: str) -> None:
+    reply = httpx.request(method, server.url + path, trust_env=False)
+    assert reply.status_code == status == STATUSES[word]
+    assert reply.headers["content-type"] == "application/json"
+    body = reply.json()
+    assert set(body) == {"message", "code", "error"}
+    assert (body["code"], body["error"]) == (status, word)
+    assert body["message"].endswith(".")
+
+
+def test_every_reply_has_an_id_and_the_exact_content_type(server: Server) -> None:
+    replies = [
+        server.call("GET", "/server"),
+        server.call("GET", "/manifests"),
+        server.call("GET", "/manifests", "reader"),
+    ]
+    assert [reply.status_code for reply in replies] == [200, 401, 200]
+    assert {reply.headers["content-type"] for reply in replies} == {"application/json"}
+    assert len({reply.headers["x-request-id"] for reply in replies}) == 3
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b'{"verb":"pull"}', b"\xff", b"null"])
+def test_bodies_that_cannot_be_read(server: Server, body: bytes) -> None:
+    reply = server.call("POST", "/grants", "reader", content=body, headers={"Content-Type": "application/json"})
+    assert (reply.status_code, reply.json()["error"]) == (400, "bad_request")
+
+
+def test_a_body_must_say_that_it_is_json(server: Server) -> None:
+    reply = server.call(
+        "POST", "/grants", "reader", content=b'{"verb":"pull","catalog_id":"x"}', headers={"Content-Type": "text/plain"}
+    )
+    assert reply.status_code == 400
+
+
+def test_a_body_that_is_announced_too_long_is_not_read(server: Server) -> None:
+    reply = server.call("POST", "/auth/token", content=b" " * (2 << 20), headers={"Content-Type": "application/json"})
+    assert (reply.status_code, reply.json()["error"]) == (413, "payload_too_large")
+
+
+def test_a_body_that_grows_too_long_is_not_read_to_its_end(server: Server) -> None:
+    def chunks() -> object:
+        for _number in range(64):
+            yield b" " * (1 << 16)
+
+    reply = server.call("POST", "/auth/token", content=chunks(), headers={"Content-Type": "application/json"})
+    assert (reply.status_code, reply.json()["error"]) == (413, "payload_too_large")
+
+
+def test_a_log_line_for_each_request_without_query_and_secrets(server: Server) -> None:
+    marker = "a-path-of-this-test"
+    reply = server.call("GET", f"/{marker}?signature=abcdef&access_token=s3cret", "reader")
+    wait_until(lambda: reply.headers["x-request-id"] in server.log)
+    lines = [json.loads(line) for line in server.log.splitlines() if marker in line]
+    assert [line["path"] for line in lines] == [f"/api/v1/{marker}"]
+    assert lines[0]["request_id"] == reply.headers["x-request-id"]
+    for secret in ("abcdef", "s3cret", server.token("reader"), PASSWORD):
+        assert secret not in server.log
+
+
+def test_open_api_describes_the_routes(server: Server) -> None:
+    described = server.call("GET", "/openapi.json").json()
+    assert "/api/v1/grants" in described["paths"]
+
+
+def test_the_server_writes_for_itself_alone(server: Server) -> None:
+    modes = {path.name: path.stat().st_mode & 0o777 for path in server.data_dir.iterdir() if path.is_file()}
+    assert modes["server-secret"] == 0o600
+    assert server.data_dir.stat().st_mode & 0o777 == 0o700
+
+
+def test_requests_in_flight_are_finished_before_the_process_ends(start_server: StartServer) -> None:
+    started = start_server()
+    host, port = started.url.removeprefix("http://").split(":")
+    body = json.dumps({"email": "reader", "password": PASSWORD}).encode()
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        # The server has the head of the request, and waits for the rest, when it is told to stop.
+        connection.sendall(
+            b"POST /api/v1/auth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            + f"Content-Length: {len(body)}\r\n\r\n".encode()
+            + body[:10]
+        )
+        wait_until(lambda: started.call("GET", "/health/live").status_code == 200)
+        started.process.terminate()
+        wait_until(lambda: '"Shutting down"' in started.log)
+        connection.sendall(body[10:])
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert started.process.wait(10) == 0
+    started.ended = True
+
+
+def test_a_taken_port_is_one_sentence(start_server: StartServer) -> None:
+    started = start_server()
+    port = started.url.rpartition(":")[2]
+    second = subprocess.run(
+        [sys.executable, "-m", "catalog_server", "serve", "--port", port],
+        env=environment(started.data_dir),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert f"cannot listen on 127.0.0.1 port {port}" in second.stderr.splitlines()[-1]
+
+
+def test_state_survives_kill_9(start_server: StartServer) -> None:
+    started = start_server()
+    uuid = started.call("GET", "/server").json()["catalog_uuid"]
+    token = started.token("reader")
+    started.process.kill()
+    started.process.wait()
+    started.restart()
+    assert started.call("GET", "/server").json()["catalog_uuid"] == uuid
+    # The secret that signs is kept, so logins outlive a restart.
+    assert started.call("GET", "/manifests", bearer=token).status_code == 200
