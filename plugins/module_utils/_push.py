@@ -238,7 +238,11 @@ def run(request: PushRequest, tools: Tools, *, check_mode: bool, may_defer: bool
 
 def _shown(manifest: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     names = ("catalog_id", "version", "architecture", "digest", "description", "tags", "logical_bytes")
-    return {name: manifest[name] for name in names if name in manifest}
+    shown = {name: manifest[name] for name in names if name in manifest}
+    if "tags" in shown:
+        # The server moves it by itself, to this version or not.
+        shown["tags"] = [tag for tag in shown["tags"] if tag != addresses.LATEST]
+    return shown
 
 
 def check_stopped(request: PushRequest, control: t.Optional[prlctl.Prlctl]) -> None:

@@ -47,8 +47,8 @@ class ServerProcess:
 
     def __enter__(self) -> ServerProcess:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._command("migrate")
-        self._command("user", "add", "bench", "--super-user", "--password-stdin", text=self._password)
+        self.command("migrate")
+        self.command("user", "add", "bench", "--super-user", "--password-stdin", text=self._password)
         ready = self.directory / "ready"
         ready.unlink(missing_ok=True)
         with self.log.open("ab") as output:
@@ -93,7 +93,8 @@ class ServerProcess:
                 found.append(f"{row['method']} {row['path']}")
         return found
 
-    def _command(self, *words: str, text: str | None = None) -> None:
+    def command(self, *words: str, text: str | None = None) -> str:
+        """Run an administrator's command; what it printed."""
         done = subprocess.run(
             [self._python, "-m", "catalog_server", *words],
             env=self._environment,
@@ -104,6 +105,7 @@ class ServerProcess:
         )
         if done.returncode:
             raise ServerFailed(f"catalog-server {' '.join(words)} exited {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
 
     def _stop(self) -> None:
         if self._process is None:
