@@ -21,7 +21,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import GrantHolder
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import HINTS, Http
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest, manifests_from_json
 from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._progress import Progress, Snapshot, silent
@@ -178,7 +178,7 @@ def _blocked(given: t.Mapping[str, t.Any]) -> t.Optional[Blocked]:
     word = given.get("blocked")
     if not word:
         return None
-    return Blocked(given.get("blocked_message") or f"The version is {word}.", code=word)
+    return Blocked(given.get("blocked_message") or f"The version is {word}.", HINTS[word], code=word)
 
 
 def may_defer(params: Params) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import secrets
 import shlex
 import signal
@@ -69,12 +70,14 @@ class _Signals:
     """Lets a process that is to end do one thing before.
 
     A worker of Ansible dies at once of the signals that it gets when a play is interrupted. Inside of this context
-    they are exceptions; when it is left, the signal has the effect that it would have had.
+    they wait, or between ``deliver`` and ``hold`` are exceptions; when it is left, the signal has the effect that it
+    would have had.
     """
 
     def __init__(self) -> None:
         self._before: dict[int, t.Any] = {}
         self._received: int | None = None
+        self._delivers = False
 
     def __enter__(self) -> _Signals:
         if threading.current_thread() is threading.main_thread():
@@ -88,17 +91,21 @@ class _Signals:
         if self._received is not None:
             os.kill(os.getpid(), self._received)
 
+    def deliver(self) -> None:
+        """From now on signals are exceptions, one that waits as well."""
+        self._delivers = True
+        if self._received is not None:
+            raise _Interrupted
+
     def hold(self) -> None:
-        """From now on, further signals wait for the end of the context."""
-        for number in self._before:
-            signal.signal(number, self._remember)
+        """From now on signals wait."""
+        self._delivers = False
 
     def _receive(self, number: int, _frame: t.Any) -> None:
         self._received = number
-        raise _Interrupted
-
-    def _remember(self, number: int, _frame: t.Any) -> None:
-        self._received = number
+        if self._delivers:
+            self._delivers = False
+            raise _Interrupted
 
 
 class BackgroundJob:
@@ -118,17 +125,22 @@ class BackgroundJob:
         self._clock = clock
         self._sleep = sleep
         self._lines = ProgressLines(clock)
+        self._name = f"macfleet-{secrets.token_hex(8)}"
+        self._directory = ""
         self._path = ""
         self._job_id = ""
 
     def run(self) -> Result:
         """Start the module, wait for its end, return what it returned."""
-        started = self._start()
-        if started.get("failed") or not started.get("ansible_job_id"):
-            return started
-        self._job_id = str(started["ansible_job_id"])
         with _Signals() as signals:
+            started = self._start()
+            if started.get("failed") or not started.get("ansible_job_id") or not started.get("results_file"):
+                return started
+            self._job_id = str(started["ansible_job_id"])
+            self._directory = posixpath.dirname(str(started["results_file"]))
+            self._path = posixpath.join(self._directory, self._name)
             try:
+                signals.deliver()
                 result = self._wait()
             except BaseException:
                 # Also when the user interrupts: nobody would watch it any more.
@@ -145,10 +157,11 @@ class BackgroundJob:
         return {name: value for name, value in result.items() if name not in _JOB_KEYS}
 
     def _start(self) -> Result:
+        """Start the job. Only the host knows where its user's home is, so a path that begins there is kept as it is."""
         action = self._action
-        directory = action._remote_expand_user(action.get_shell_option("async_dir", default="~/.ansible_async"))
-        self._path = action._connection._shell.join_path(directory, f"macfleet-{secrets.token_hex(8)}")
-        handover = {**self._args["handover"], "phase": "run", "progress_path": self._path}
+        directory = str(action.get_shell_option("async_dir", default="~/.ansible_async"))
+        progress_path = action._connection._shell.join_path(directory, self._name)
+        handover = {**self._args["handover"], "phase": "run", "progress_path": progress_path}
         # _execute_module() takes the job's time limit from the task.
         action._task.async_val = LIMIT_SECONDS
         try:
@@ -232,24 +245,13 @@ class BackgroundJob:
             pass
 
     def _ask(self, mode: str) -> Result:
-        """Run Ansible's own module for the state of a job."""
-        action = self._action
-        task = action._task.copy()
-        task.args = {"jid": self._job_id, "mode": mode}
-        task.async_val = 0
-        handler = action._shared_loader_obj.action_loader.get(
-            "ansible.legacy.async_status",
-            task=task,
-            connection=action._connection,
-            play_context=action._play_context,
-            loader=action._loader,
-            templar=action._templar,
-            shared_loader_obj=action._shared_loader_obj,
+        """Run Ansible's own module for the state of a job, with the directory that the job has found."""
+        args: dict[str, t.Any] = {"jid": self._job_id, "mode": mode, "_async_dir": self._directory}
+        return dict(
+            self._action._execute_module(
+                module_name="ansible.legacy.async_status", module_args=args, task_vars=self._task_vars
+            )
         )
-        try:
-            return dict(handler.run(task_vars=self._task_vars))
-        finally:
-            handler.cleanup(force=True)
 
     def _cancel(self) -> None:
         try:

@@ -82,7 +82,8 @@ _ERRORS: dict[int, type[ApiError]] = {
     504: Unavailable,
 }
 
-_HINTS = {
+# What to do about an error, by its word.
+HINTS = {
     "unauthenticated": "Set catalog_token, catalog_api_key, or catalog_username and catalog_password.",
     "invalid_credentials": "Check the user name and the password, or the API key.",
     "token_expired": "Get a new catalog_token, or use catalog_api_key.",
@@ -274,7 +275,7 @@ class Http:
         word = code or kind.code
         return kind(
             f"Could not {doing} at {redact_url(self._base_url)}: {reason}{tried}.",
-            _HINTS.get(word),
+            HINTS.get(word),
             {"attempts": attempts, **(details or {})},
             code=word,
         )

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import types
 import typing as t
 
 import pytest
@@ -46,11 +45,9 @@ class Host:
         self.resets = 0
         action._execute_module = self.execute
         action._low_level_execute_command = self.command
-        action._remote_expand_user = lambda path: path.replace("~", "/home/m")
         action.get_shell_option = lambda option, default: default
         action._connection._shell.join_path = lambda *parts: "/".join(parts)
         action._connection.reset = self.reset
-        action._shared_loader_obj = types.SimpleNamespace(action_loader=types.SimpleNamespace(get=self.handler))
         monkeypatch.setattr(_transfer.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(_transfer.time, "sleep", self.sleep)
         monkeypatch.setattr(_background.display, "display", self.shown.append)
@@ -61,7 +58,16 @@ class Host:
     def reset(self) -> None:
         self.resets += 1
 
-    def execute(self, *, module_args: t.Any = None, task_vars: t.Any = None, wrap_async: bool = False) -> t.Any:
+    def execute(
+        self,
+        *,
+        module_name: str | None = None,
+        module_args: t.Any = None,
+        task_vars: t.Any = None,
+        wrap_async: bool = False,
+    ) -> t.Any:
+        if module_name is not None:
+            return self.job(module_name, module_args)
         args = self.action._task.args if module_args is None else module_args
         self.modules.append((args, wrap_async, self.action._task.async_val))
         return self.results.pop(0)
@@ -73,15 +79,12 @@ class Host:
             return {"rc": 1, "stdout": ""} if told is None else {"rc": 0, "stdout": f"motd\n{told}\n"}
         return {"rc": self.alive.pop(0) if command.startswith("kill ") else 0, "stdout": ""}
 
-    def handler(self, name: str, *, task: t.Any, **rest: t.Any) -> t.Any:
+    def job(self, name: str, args: dict[str, t.Any]) -> dict[str, t.Any]:
         assert name == "ansible.legacy.async_status"
-        assert (task.args["jid"], task.async_val) == ("j1.5", 0)
-
-        def run(task_vars: t.Any) -> dict[str, t.Any]:
-            self.commands.append(task.args["mode"])
-            return {} if task.args["mode"] == "cleanup" else next_of(self.statuses)
-
-        return types.SimpleNamespace(run=run, cleanup=lambda force: None)
+        assert (args["jid"], args["_async_dir"]) == ("j1.5", "/home/m/.ansible_async")
+        assert self.action._task.async_val == 0
+        self.commands.append(args["mode"])
+        return {} if args["mode"] == "cleanup" else dict(next_of(self.statuses))
 
 
 def next_of(answers: list[t.Any]) -> t.Any:
@@ -258,8 +261,8 @@ def test_a_long_transfer_is_watched(host: Host) -> None:
     args, wrap_async, limit = host.modules[1]
     assert (args["handover"]["phase"], wrap_async, limit) == ("run", True, 86400)
     path = args["handover"]["progress_path"]
-    assert path.startswith("/home/m/.ansible_async/macfleet-")
-    assert host.commands[0] == f"cat {path}"
+    assert path.startswith("~/.ansible_async/macfleet-")
+    assert host.commands[0] == f"cat {path.replace('~', '/home/m')}"
     assert host.commands[-1] == "cleanup"
     assert host.shown[0] == "[mac-1] catalog_pull download: 0 B of 100 B (0 %)"
     assert 2 <= len(host.shown) <= 11
@@ -323,4 +326,4 @@ def test_a_transfer_that_nobody_watches_is_cancelled(host: Host, interruption: B
     with pytest.raises(type(interruption)):
         run(host)
     path = host.modules[1][0]["handover"]["progress_path"]
-    assert host.commands[-1] == f": > {path}.cancel"
+    assert host.commands[-1] == f": > {path.replace('~', '/home/m')}.cancel"
