@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Conflict
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadRequest, Conflict
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import (
     Manifest,
     MinimumRequirements,
@@ -263,6 +263,13 @@ def check_stopped(request: PushRequest, control: t.Optional[prlctl.Prlctl]) -> N
 
 
 def _chunk_size(request: PushRequest, existing: t.Optional[Manifest], bases: t.Sequence[Manifest]) -> int:
+    if request.chunk_size is not None and not chunks.is_chunk_size(request.chunk_size):
+        raise BadRequest(
+            f"Packing {request.path} in chunks of {request.chunk_size} bytes cannot be.",
+            hint=f"Set chunk_size to a power of two from {chunks.MIN_CHUNK_SIZE} to {chunks.MAX_CHUNK_SIZE}, "
+            "or leave it out.",
+            code="invalid_option",
+        )
     if existing is not None:
         # The digest covers the chunk size: only with the same one can the content be compared.
         return existing.chunk_size

@@ -33,7 +33,7 @@ class ServerProcess:
         self.storage = directory / "storage"
         self.log = directory / "server.log"
         self.url = ""
-        self._python = python
+        self.python = python
         self._password = "correct horse battery staple"
         self._environment = {
             **os.environ,
@@ -48,12 +48,12 @@ class ServerProcess:
     def __enter__(self) -> ServerProcess:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.command("migrate")
-        self.command("user", "add", "bench", "--super-user", "--password-stdin", text=self._password)
+        self.command("user", "add", "bench", "--if-missing", "--super-user", "--password-stdin", text=self._password)
         ready = self.directory / "ready"
         ready.unlink(missing_ok=True)
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [self._python, "-m", "catalog_server", "serve", "--port", "0", "--ready-file", str(ready)],
+                [self.python, "-m", "catalog_server", "serve", "--port", "0", "--ready-file", str(ready)],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -96,7 +96,7 @@ class ServerProcess:
     def command(self, *words: str, text: str | None = None) -> str:
         """Run an administrator's command; what it printed."""
         done = subprocess.run(
-            [self._python, "-m", "catalog_server", *words],
+            [self.python, "-m", "catalog_server", *words],
             env=self._environment,
             input=text,
             capture_output=True,

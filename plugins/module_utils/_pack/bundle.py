@@ -24,6 +24,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors im
     BundleChanged,
     BundleInUse,
     InvalidBundle,
+    UnsafePath,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     DIRECTORY,
@@ -94,11 +95,7 @@ def inspect(root: str, chunk_size: int, *, allow_suspended: bool = False) -> Sna
         first_chunk += entry.chunk_count
         if entry.kind == FILE:
             stamps[entry.path] = Stamp.of(item.status)
-    for entry in entries:
-        paths.check_path(entry.path)
-        if entry.kind == LINK:
-            paths.check_link(entry.path, entry.target)
-    paths.check_unique(entry.path for entry in entries)
+    _check_paths(root, entries)
     _check_is_bundle(root, entries)
     _check_limits(root, entries, chunk_size)
     _check_not_in_use(root, entries, allow_suspended)
@@ -280,6 +277,20 @@ def _image_header(root: str, item: _Found) -> t.Optional[hds.ImageHeader]:
             hint="Shut the virtual machine down (start it once, if it crashed), and push it again.",
         )
     return header
+
+
+def _check_paths(root: str, entries: t.Sequence[Entry]) -> None:
+    try:
+        for entry in entries:
+            paths.check_path(entry.path)
+            if entry.kind == LINK:
+                paths.check_link(entry.path, entry.target)
+        paths.check_unique(entry.path for entry in entries)
+    except UnsafePath as error:
+        raise UnsafePath(
+            f"The bundle {root} cannot be packed: {error.message}",
+            hint="Rename or remove it in the bundle, and push it again.",
+        ) from error
 
 
 def _check_is_bundle(root: str, entries: t.Sequence[Entry]) -> None:

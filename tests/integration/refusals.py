@@ -1,0 +1,26 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What every refusal must be."""
+
+from __future__ import annotations
+
+from ansible_collections.macfleet.parallels.tests.support.ansible_runs import TaskResult
+
+LONGEST_MESSAGE = 600
+
+
+def assert_refused(done: TaskResult, code: str, *words: str) -> str:
+    """A failure with this error word: what was attempted, on what (``words``), and what to do; returns the message."""
+    result = done.result
+    assert done.status == "ignored", f"{done.task} was not refused: {result}"
+    assert result.get("error_code") == code, result.get("msg")
+    message = str(result["msg"])
+    for word in words:
+        assert word in message
+    assert "\n" not in message and "Traceback" not in message and len(message) < LONGEST_MESSAGE, message
+    # What is wrong with an option, the sentence itself has to say.
+    assert code == "bad_request" or (result["hint"] and message.endswith(result["hint"])), message
+    assert not result.get("changed")
+    return message
