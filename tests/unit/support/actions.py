@@ -36,7 +36,7 @@ def make(
     loader = DataLoader()
     shell = types.SimpleNamespace(tmpdir=None)
     plugin = importlib.import_module(f"{COLLECTION}.plugins.action.{name}")
-    return plugin.ActionModule(
+    action = plugin.ActionModule(
         task=task,
         connection=connection or types.SimpleNamespace(_shell=shell, has_pipelining=False),
         play_context=None,
@@ -44,3 +44,6 @@ def make(
         templar=Templar(loader=loader),
         shared_loader_obj=None,
     )
+    # As Ansible's loader of plugins does it.
+    action._load_name = task.action
+    return action
