@@ -136,6 +136,7 @@ def matching(
 def change(request: CacheRequest, tools: Tools, *, check_mode: bool) -> dict[str, t.Any]:
     """The result of catalog_cache."""
     started = time.monotonic()
+    check_facts(tools)
     cache = caches.Cache.open(tools.settings.path, create=False)
     made = plan(request, cache, tools)
     if not check_mode and cache.exists:
@@ -155,6 +156,14 @@ def gather(tools: Tools) -> dict[str, t.Any]:
     """The result of catalog_cache_facts: reads only, publishes nothing."""
     cache = caches.Cache.open(tools.settings.path, create=False)
     return {"changed": False, "ansible_facts": current_facts(cache, tools, may_publish=False)}
+
+
+def check_facts(tools: Tools) -> None:
+    """Before anything is changed: whether the facts of it could be published.
+
+    :raises FactsUnsafe: they could not
+    """
+    facts.check_publishable(tools.settings.facts_directory, tools.settings.owner)
 
 
 def current_facts(cache: caches.Cache, tools: Tools, *, may_publish: bool) -> dict[str, t.Any]:

@@ -197,6 +197,7 @@ def run(request: PullRequest, tools: Tools, *, check_mode: bool, may_defer: bool
     """The result of catalog_pull; with ``may_defer``, a long transfer is announced instead of carried out."""
     started = time.monotonic()
     made = plan(request, tools)
+    _cache.check_facts(tools.cache)
     if may_defer and not check_mode and not is_short(made):
         return {"changed": False, "transfer_pending": True}
     _warn_of_state(made, tools)

@@ -81,7 +81,12 @@ def _transfer_delays() -> t.Iterator[float]:
 
 
 def _prlctl(module: AnsibleModule) -> t.Optional[Prlctl]:
+    given = module.params["prlctl_path"]
+    if given and not os.access(given, os.X_OK):
+        raise PrlctlMissing(
+            f"There is no program {given} on this host.", "Correct prlctl_path, or leave it out to look for prlctl."
+        )
     try:
-        return Prlctl(CommandRunner(module), module.params["prlctl_path"] or find_prlctl())
+        return Prlctl(CommandRunner(module), given or find_prlctl())
     except PrlctlMissing:
         return None

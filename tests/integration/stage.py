@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import json
 import os
 import typing as t
@@ -209,12 +210,17 @@ class Stage:
         hosts = {mac.name: mac.variables for mac in macs}
         # The same host once more: two plays that meet there.
         hosts["mac02-again"] = hosts["mac02"]
-        groups = {
+        groups: dict[str, t.Any] = {
             "catalog_builders": {"hosts": {BUILDER: {}}},
             "macs": {"hosts": {name: {} for name in MACS}},
             "twice": {"hosts": {"mac02": {}, "mac02-again": {}}},
         }
         self.ansible = Ansible(work / "runs", {"all": {"hosts": hosts, "children": groups}}, environment)
+
+    @property
+    def user(self) -> str:
+        """Who works on the hosts."""
+        return getpass.getuser()
 
     @property
     def builder(self) -> Mac:

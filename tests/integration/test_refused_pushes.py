@@ -201,9 +201,7 @@ def test_no_bad_bundle_left_anything(bad_bundles: Results, server: Server) -> No
 def bad_requests(stage: Stage, variables: dict[str, str]) -> Results:
     bundle = small_bundle(stage.builder.home / "bad requests", "Good")
     wanted = {"path": str(bundle), "catalog_id": IMAGE, "version": "1.0.0"}
-    tasks = [
-        task(name, "catalog_push", {**wanted, **bad.options}, may_fail=True) for name, bad in BAD_REQUESTS.items()
-    ]
+    tasks = [task(name, "catalog_push", {**wanted, **bad.options}, may_fail=True) for name, bad in BAD_REQUESTS.items()]
     return stage.play("builder", tasks, variables)
 
 

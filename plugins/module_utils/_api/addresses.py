@@ -288,7 +288,8 @@ def check_pullable(candidate: Candidate, catalog_id: str, wanted: t.Optional[str
     """Raise Blocked if the manifest is tainted or revoked."""
     if not candidate.tainted and not candidate.revoked:
         return
-    word = "tainted" if candidate.tainted else "revoked"
+    # What is both can be untainted by nobody.
+    word = "revoked" if candidate.revoked else "tainted"
     asked = f", which {wanted!r} names," if wanted and wanted != candidate.version else ""
     raise Blocked(
         f"Version {candidate.version!r} of catalog id {catalog_id!r} for {candidate.architecture}{asked} "

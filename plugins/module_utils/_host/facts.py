@@ -114,6 +114,21 @@ def with_cache(document: Document, cache_path: str, cache: Document, vms: t.Iter
     return {**document, "caches": {**document["caches"], cache_path: cache}, "vms": [*others, *vms]}
 
 
+def check_publishable(facts_directory: str, owner: str) -> bool:
+    """Whether the host is prepared for the facts of this owner; changes nothing.
+
+    :raises FactsUnsafe: the directory or the file is a link, or somebody else's
+    """
+    directory = os.path.join(facts_directory, owner)
+    path = os.path.join(directory, FILE_NAME)
+    if not os.path.lexists(directory):
+        return False
+    with translated(FactsUnsafe, f"Publishing facts as {path}"):
+        _require_ours(directory, stat.S_ISDIR, "directory")
+        _require_ours(path, stat.S_ISREG, "file")
+    return True
+
+
 def publish(
     facts_directory: str, owner: str, cache_path: str, cache: Document, vms: t.Iterable[Document]
 ) -> t.Optional[str]:
@@ -125,10 +140,9 @@ def publish(
     """
     directory = os.path.join(facts_directory, owner)
     path = os.path.join(directory, FILE_NAME)
-    if not os.path.lexists(directory):
+    if not check_publishable(facts_directory, owner):
         return None
     with translated(FactsUnsafe, f"Publishing facts as {path}"):
-        _require_ours(directory, stat.S_ISDIR, "directory")
         with locks.hold(os.path.join(directory, _LOCK_NAME), "publishing facts", _LOCK_SECONDS):
             _require_ours(path, stat.S_ISREG, "file")
             before: Document = {"caches": {}, "vms": []}

@@ -256,6 +256,13 @@ def test_a_name_of_what_is_blocked_fails_and_says_so(word: str, wanted: str) -> 
     assert failure.value.code == word
 
 
+def test_what_is_revoked_for_good_is_not_called_tainted() -> None:
+    with pytest.raises(Blocked) as failure:
+        chosen([Image("1.5", tainted=True, revoked=True)], "1.5")
+    assert failure.value.code == "revoked"
+    assert "untaint" not in str(failure.value)
+
+
 def test_a_range_of_which_all_are_blocked_is_unknown() -> None:
     with pytest.raises(Missing) as failure:
         chosen([Image("1.5", tainted=True)], "1.*")

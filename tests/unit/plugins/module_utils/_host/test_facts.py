@@ -184,3 +184,12 @@ def test_damaged_facts_are_replaced(published: pathlib.Path) -> None:
     (published / "ci/facts.json").write_bytes(b"{half")
     facts.publish(str(published), "ci", "/cache", CACHE, [])
     assert facts.read_published(str(published))["caches"] == {"/cache": CACHE}
+
+
+def test_what_cannot_be_published_is_known_before(published: pathlib.Path) -> None:
+    assert facts.check_publishable(str(published), "ci")
+    assert not facts.check_publishable(str(published), "nobody")
+    (published / "ci/facts.json").symlink_to(published / "elsewhere")
+    with pytest.raises(FactsUnsafe, match="symbolic link"):
+        facts.check_publishable(str(published), "ci")
+    assert os.listdir(published / "ci") == ["facts.json"]
