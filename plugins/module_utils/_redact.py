@@ -7,14 +7,12 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 import urllib.parse
 
 HIDDEN = "***"
 # Anything shorter would tear holes into ordinary words, and is no secret anyhow.
 _SHORTEST_SECRET = 4
-_URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
 
 
 def redact_url(url: str) -> str:
@@ -42,11 +40,6 @@ def _without_query(text: str) -> str:
         name, equals, _value = part.partition("=")
         parts.append(f"{name}={HIDDEN}" if equals else HIDDEN)
     return f"{path}?{'&'.join(parts)}"
-
-
-def redact_urls(text: str) -> str:
-    """``text`` with every URL in it redacted."""
-    return _URL.sub(lambda found: redact_url(found.group()), text)
 
 
 def redact(text: str, secrets: t.Iterable[str | None]) -> str:
