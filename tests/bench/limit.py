@@ -93,7 +93,7 @@ class Server:
         request = urllib.request.Request(f"{self._url}/api/{path}", data, headers, method=method)
         with urllib.request.urlopen(request, timeout=60) as response:
             answer = response.read()
-            return json.loads(answer) if "json" in response.headers.get("Content-Type", "") else answer
+            return json.loads(answer) if answer and "json" in response.headers.get("Content-Type", "") else answer
 
 
 class Connections(threading.local):
