@@ -109,6 +109,21 @@ ansible_facts:
       description: The complete document, see M(macfleet.parallels.catalog_cache_facts).
       type: dict
       returned: success
+error_code:
+  description: A stable word for what went wrong, for example V(cache_locked) or V(cache_unsafe).
+  returned: failure
+  type: str
+  sample: cache_locked
+hint:
+  description: What to do about it.
+  returned: failure
+  type: str
+  sample: Wait until that has ended, or raise the lock timeout.
+details:
+  description: More about the failure.
+  returned: failure
+  type: dict
+  sample: {}
 """
 
 from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _cache, _tools

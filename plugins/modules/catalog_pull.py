@@ -214,6 +214,23 @@ ansible_facts:
       description: The complete document, see M(macfleet.parallels.catalog_cache_facts).
       type: dict
       returned: success
+error_code:
+  description: A stable word for what went wrong, for example V(unknown_manifest) or V(disk_full).
+  returned: failure
+  type: str
+  sample: unknown_manifest
+hint:
+  description: What to do about it.
+  returned: failure
+  type: str
+  sample: Remove something, for example cached images by catalog_cache; nothing was changed on this host.
+details:
+  description: More about the failure.
+  returned: failure
+  type: dict
+  sample:
+    free_bytes: 1073741824
+    needed_bytes: 41943040000
 """
 
 from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _pull, _tools

@@ -240,6 +240,21 @@ elapsed:
   returned: success
   type: float
   sample: 73.4
+error_code:
+  description: A stable word for what went wrong, for example V(version_exists) or V(bundle_in_use).
+  returned: failure
+  type: str
+  sample: version_exists
+hint:
+  description: What to do about it.
+  returned: failure
+  type: str
+  sample: Push the bundle as another version, or set force to true to replace this one.
+details:
+  description: More about the failure.
+  returned: failure
+  type: dict
+  sample: {}
 """
 
 from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _push, _tools

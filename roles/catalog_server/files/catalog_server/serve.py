@@ -19,7 +19,6 @@ from catalog_server import telemetry
 from catalog_server.app import create_app
 from catalog_server.settings import Settings
 
-
 # A slow Mac encodes a segment for half a minute between two requests; connecting anew costs it a TLS handshake.
 KEEP_ALIVE_SECONDS = 75
 
