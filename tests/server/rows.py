@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import secrets
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from catalog_server.catalog import service
 from catalog_server.identity.access import Audience
 from catalog_server.models.catalog import Manifest, ManifestSegment
 from catalog_server.models.storage import COMMITTED, Segment, Upload
+from catalog_server.transfers.packs import pack_of
 from catalog_server.work import command_work
 from running import Server
 
@@ -72,8 +74,8 @@ def put_manifest(
                 "stored_bytes": 500_000,
                 "storage": upload.storage,
                 "pack": upload.id,
-                "listing_object": f"{secrets.token_hex(32)}.listing",
-                "locator_object": f"{secrets.token_hex(32)}.locator",
+                "listing_object": _put_object(server, upload, "listing"),
+                "locator_object": _put_object(server, upload, "locator"),
                 "created_at": work.now,
                 "pushed_at": work.now,
                 "updated_at": work.now,
@@ -103,6 +105,14 @@ def put_manifest(
             work.session.add(ManifestSegment(manifest_id=manifest.id, pack=pack, sha256=sha256))
         service.tag_push(work, manifest, list(tags))
         return manifest.id
+
+
+def _put_object(server: Server, upload: Upload, ending: str) -> str:
+    """An index file in the storage, of which only the name is right."""
+    data = secrets.token_bytes(32)
+    name = f"{hashlib.sha256(data).hexdigest()}.{ending}"
+    pack_of(server.house, upload.storage, upload.id).put(name, data)
+    return name
 
 
 def segments_of(server: Server, manifest_id: str) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ from catalog_server.settings import Settings
 from catalog_server.work import House, command_work
 
 START_SECONDS = 30
-STOP_SECONDS = 5
+STOP_SECONDS = 10
 PASSWORD = "correct horse battery staple"
 
 # Who the tests are, by roles and claims
@@ -47,7 +47,6 @@ def environment(data_dir: Path, settings: Mapping[str, str] | None = None) -> di
         kept.pop(name, None)
     return {
         **kept,
-        "PYTHONDONTWRITEBYTECODE": "1",
         "CATALOG_DATA_DIR": str(data_dir),
         "CATALOG_LOG_LEVEL": "debug",
         **(settings or {}),

@@ -1,0 +1,216 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The catalog-server command as an administrator runs it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+from catalog_server.cli import main
+from catalog_server.models.audit import AuditEntry
+from conftest import StartServer
+from running import PASSWORD, command
+from sqlalchemy import create_engine, select
+from sqlalchemy.orm import Session
+
+
+@pytest.fixture(name="data_dir")
+def data_dir_fixture(template: Path, tmp_path: Path) -> Path:
+    """A prepared data directory of the test's own."""
+    copy: Path = shutil.copytree(template, tmp_path / "data")
+    return copy
+
+
+def done(answer: subprocess.CompletedProcess[str]) -> str:
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr == ""
+    return answer.stdout
+
+
+def failed(answer: subprocess.CompletedProcess[str], status: int = 1) -> str:
+    assert answer.returncode == status, answer.stdout + answer.stderr
+    assert "Traceback" not in answer.stderr
+    return answer.stderr
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command ended with, and what it said."""
+
+    status: object
+    out: str
+    err: str
+
+
+@pytest.fixture(name="run")
+def run_fixture(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Answer]:
+    """The command in this very process, for there are many cases; the first test below starts real ones."""
+
+    def run(*words: str, stdin: str = "", **variables: str) -> Answer:
+        for name, value in {"CATALOG_DATA_DIR": str(data_dir), **variables}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        mask = os.umask(0o022)
+        try:
+            status: object = main(words)
+        except SystemExit as end:
+            status = end.code
+        finally:
+            os.umask(mask)
+        said = capsys.readouterr()
+        return Answer(status, said.out, said.err)
+
+    return run
+
+
+def good(answer: Answer) -> str:
+    assert answer.status == 0, answer
+    assert answer.err == ""
+    return answer.out
+
+
+def refused(answer: Answer, status: int) -> str:
+    assert answer.status == status, answer
+    assert answer.out == ""
+    return answer.err
+
+
+def test_from_nothing_to_a_first_user(tmp_path: Path) -> None:
+    data_dir = tmp_path / "new" / "data"
+    assert done(command(data_dir, "migrate")) == "schema none -> 0001\n"
+    assert done(command(data_dir, "migrate")) == "schema 0001\n"
+    assert data_dir.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o077 for path in data_dir.iterdir()} == {0}
+    added = command(data_dir, "user", "add", "First", "--super-user", "--password-stdin", stdin=PASSWORD + "\n")
+    assert done(added) == "user first added\n"
+    again = command(data_dir, "user", "add", "first", "--if-missing", "--password-stdin", stdin=PASSWORD)
+    assert done(again) == "user first exists\n"
+    (user,) = json.loads(done(command(data_dir, "user", "list", "--json")))
+    assert (user["username"], user["email"], user["roles"]) == ("first", "first@localhost", ["SUPER_USER"])
+    assert PASSWORD not in (data_dir / "catalog.db").read_bytes().decode("latin-1")
+
+
+def test_the_life_of_a_user(start_server: StartServer, run: Callable[..., Answer]) -> None:
+    server = start_server()
+    own = partial(run, CATALOG_DATA_DIR=str(server.data_dir))
+    words = ("user", "add", "ann", "--email", "Ann@Example.com", "--name", "Ann", "--role", "qa", "--claim", "list")
+    good(own(*words, "--password-env", "NEW_PASSWORD", NEW_PASSWORD="a password of hers"))
+    token = server.login("ann@example.com", "a password of hers").json()["token"]
+    assert server.call("GET", "/manifests", bearer=token).status_code == 403
+    assert good(own("user", "set", "ann", "--role", "USER", "--role", "qa")) == "changed\n"
+    assert good(own("user", "set", "ann", "--role", "qa", "--role", "user")) == "unchanged\n"
+    assert server.call("GET", "/manifests", bearer=token).status_code == 200
+    good(own("user", "set", "ann", "--no-claims"))
+    assert "ann\tann@example.com\tQA,USER\t\n" in good(own("user", "list"))
+    good(own("user", "set-password", "ann", "--password-stdin", stdin="another password"))
+    assert server.login("ann", "another password").status_code == 200
+    assert good(own("user", "delete", "ann")) == "user ann deleted\n"
+    assert server.login("ann", "another password").status_code == 401
+    with server.house.database.reading() as session:
+        actions = session.scalars(select(AuditEntry.action).where(AuditEntry.actor == "catalog-server")).all()
+    assert [action for action in actions if "user." in action][-5:] == [
+        "user.add", "user.edit", "user.edit", "user.set_password", "user.delete"
+    ]  # fmt: skip
+
+
+def test_the_life_of_an_api_key(start_server: StartServer, run: Callable[..., Answer]) -> None:
+    server = start_server()
+    own = partial(run, CATALOG_DATA_DIR=str(server.data_dir))
+    key = good(own("user", "key", "reader", "--name", "ci", "--expires-days", "30")).strip()
+    assert server.call("GET", "/manifests", headers={"X-Api-Key": key}).status_code == 200
+    name, secret = base64.b64decode(key).decode().split(":")
+    listed = good(own("user", "keys", "reader", "--json"))
+    assert [one["key"] for one in json.loads(listed)] == [name]
+    assert secret not in listed
+    assert good(own("user", "revoke-key", name)) == "revoked\n"
+    assert good(own("user", "revoke-key", name)) == "revoked before\n"
+    assert server.call("GET", "/manifests", headers={"X-Api-Key": key}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "sentence"),
+    [
+        (("user", "add", "reader", "--no-password"), "", "There is a user 'reader' already."),
+        (("user", "add", "reader@localhost", "--no-password"), "", "There is a user 'reader@localhost' already."),
+        (("user", "add", "two words", "--no-password"), "", "'two words' is no user name"),
+        (("user", "add", "x", "--email", "nowhere", "--no-password"), "", "'nowhere' is no mail address."),
+        (("user", "add", "x", "--password-stdin"), "short", "A password has 12 to 256 characters."),
+        (("user", "add", "x", "--password-env", "NO_SUCH"), "", "There is no variable NO_SUCH"),
+        (("user", "set-password", "x", "--password-stdin"), PASSWORD, "There is no user 'x'."),
+        (("user", "set", "x", "--name", "y"), "", "There is no user 'x'."),
+        (("user", "set", "reader", "--email", "admin@localhost"), "", "There is a user 'admin@localhost' already."),
+        (("user", "delete", "x"), "", "There is no user 'x'."),
+        (("user", "key", "x", "--never-expires"), "", "There is no user 'x'."),
+        (("user", "revoke-key", "x"), "", "There is no API key 'x'."),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(
+    run: Callable[..., Answer], words: tuple[str, ...], stdin: str, sentence: str
+) -> None:
+    answer = refused(run(*words, stdin=stdin), 1)
+    assert answer.startswith("catalog-server: ")
+    assert sentence in answer
+    assert answer.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("user", "add", "x"),
+        ("user", "add", "x", "--password", "secret"),
+        ("user", "key", "reader"),
+        ("user", "key", "reader", "--expires-days", "0"),
+        ("gc",),
+        (),
+    ],
+)
+def test_wrong_words_are_a_wrong_use(run: Callable[..., Answer], words: tuple[str, ...]) -> None:
+    assert refused(run(*words), 2).startswith("usage: catalog-server")
+
+
+def test_a_database_without_the_schema_is_refused(tmp_path: Path) -> None:
+    for words in (("serve", "--port", "0"), ("user", "list")):
+        assert "run catalog-server migrate" in failed(command(tmp_path / "data", *words))
+
+
+def test_a_server_of_another_release_is_not_ready(start_server: StartServer) -> None:
+    server = start_server()
+    with Session(create_engine(server.house.settings.database)) as session:
+        session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        session.commit()
+    reply = server.call("GET", "/health/ready")
+    assert (reply.status_code, reply.json()["error"]) == (503, "unavailable")
+    assert server.call("GET", "/health/live").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"CATALOG_PORT": "many"}, "CATALOG_PORT: "),
+        ({"CATALOG_SERVER_SECRET": "too short"}, "CATALOG_SERVER_SECRET: it must have at least 32 characters"),
+        ({"CATALOG_SERVER_SECRET_FILE": "/no/such/file"}, "the file /no/such/file that CATALOG_SERVER_SECRET_FILE"),
+        ({"CATALOG_SETTINGS_FILE": "/no/such/file"}, "the settings in /no/such/file cannot be read"),
+        ({"CATALOG_DATABASE_URL": "mysql://x"}, "CATALOG_DATABASE_URL: it must be sqlite:///"),
+        ({"CATALOG_PUBLIC_URL": "catalog.example.com"}, "CATALOG_PUBLIC_URL: it must begin with http"),
+        ({"CATALOG_TLS_KEY": "/some/key"}, "tls_certificate and tls_key go together"),
+    ],
+)
+def test_settings_that_cannot_be_used(run: Callable[..., Answer], settings: dict[str, str], sentence: str) -> None:
+    answer = refused(run("user", "list", **settings), 2)
+    assert sentence in answer
+    assert "too short" not in answer

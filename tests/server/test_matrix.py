@@ -1,0 +1,193 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every route for every kind of caller. A route that has no row here fails the tests."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from catalog_server.app import PREFIXES, create_app
+from catalog_server.settings import Settings
+from rows import new_catalog_id, put_manifest, segments_of
+from running import Server
+
+CALLERS = (
+    "anonymous",
+    "nobody",  # a user without any right
+    "reader",
+    "pusher",
+    "staff",  # another pusher
+    "editor",
+    "admin",
+    "pull grant",
+    "pull grant for another manifest",
+    "push grant",
+    "push grant for another version",
+)
+
+Cells = tuple[int, ...]
+OPEN: Cells = (200,) * 11
+UNSIGNED: Cells = (400,) * 11
+READ: Cells = (401, 403, 200, 200, 200, 200, 200, 403, 403, 403, 403)
+EDIT: Cells = (401, 403, 403, 403, 403, 200, 200, 403, 403, 403, 403)
+SUPER: Cells = (401, 403, 403, 403, 403, 403, 200, 403, 403, 403, 403)
+INDEX: Cells = (401, 403, 200, 200, 200, 200, 200, 200, 403, 200, 403)
+PULL: Cells = (401, 403, 200, 200, 200, 200, 200, 200, 403, 403, 403)
+MINT_PUSH: Cells = (401, 403, 403, 200, 200, 403, 200, 403, 403, 403, 403)
+BEGIN: Cells = (401, 403, 403, 200, 200, 403, 200, 403, 403, 200, 403)
+# An upload is its pusher's own, also against whoever sees everything.
+UPLOAD: Cells = (401, 403, 403, 200, 404, 403, 404, 403, 403, 200, 403)
+RENEW: Cells = (401, 403, 400, 400, 400, 400, 400, 200, 200, 200, 200)
+OWN_GRANT: Cells = (401, 404, 204, 404, 404, 404, 204, 403, 403, 403, 403)
+
+
+def _with(cells: Cells, status: int) -> Cells:
+    return tuple(status if cell == 200 else cell for cell in cells)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A route, what is sent to it, and its answers. A row can have a name of its own behind the route."""
+
+    cells: Cells
+    body: Callable[[Scene], object] = lambda _scene: None
+
+
+@dataclass
+class Scene:
+    """A manifest, another one, an upload, and grants for them."""
+
+    server: Server
+
+    def __post_init__(self) -> None:
+        self.catalog_id = new_catalog_id()
+        self.manifest_id = put_manifest(self.server, self.catalog_id, "1.0")
+        self.other_id = put_manifest(self.server)
+        self.segment = segments_of(self.server, self.manifest_id)[0]
+        mine = {"catalog_id": self.catalog_id}
+        pull = self.mint("reader", verb="pull", version="1.0", **mine)
+        self.jti = pull["id"]
+        other = self.server.call("GET", f"/manifests/{self.other_id}", "reader").json()["catalog_id"]
+        self.grants = {
+            "pull grant": pull["grant"],
+            "pull grant for another manifest": self.mint("reader", verb="pull", catalog_id=other)["grant"],
+            "push grant": self.mint("pusher", verb="push", version="2.0", bases=["1.0"], **mine)["grant"],
+            "push grant for another version": self.mint("pusher", verb="push", version="3.0", bases=[], **mine)[
+                "grant"
+            ],
+        }
+        self.upload_id = ""
+
+    def mint(self, by: str, **body: object) -> dict[str, str]:
+        reply = self.server.call("POST", "/grants", by, json=body)
+        assert reply.status_code == 200, reply.text
+        return dict(reply.json())
+
+    def begin_body(self) -> dict[str, object]:
+        return {
+            "catalog_id": self.catalog_id,
+            "version": "2.0",
+            "architecture": "arm64",
+            "type": "pvm",
+            "name": "Image.pvm",
+            "chunk_size": 262144,
+        }
+
+    def path(self, template: str) -> str:
+        if "{upload_id}" in template:
+            # Each call gets an open one, of the pusher.
+            self.upload_id = self.server.call("POST", "/uploads", "pusher", json=self.begin_body()).json()["id"]
+        return template.format(
+            manifest_id=self.manifest_id, upload_id=self.upload_id, jti=self.jti, key=f"packs/{'0' * 32}/{'0' * 64}"
+        )
+
+
+MATRIX: dict[tuple[str, str, str], Row] = {
+    ("GET", "/health/live", ""): Row(OPEN),
+    ("GET", "/health/probe", ""): Row(OPEN),
+    ("GET", "/health/ready", ""): Row(OPEN),
+    ("GET", "/server", ""): Row(OPEN),
+    ("POST", "/auth/token", ""): Row(
+        _with(OPEN, 401), lambda _scene: {"email": secrets.token_hex(8), "password": "wrong"}
+    ),
+    ("POST", "/grants", "pull"): Row(READ, lambda scene: {"verb": "pull", "catalog_id": scene.catalog_id}),
+    ("POST", "/grants", "push"): Row(
+        MINT_PUSH, lambda scene: {"verb": "push", "catalog_id": scene.catalog_id, "version": "9"}
+    ),
+    ("POST", "/grants/renew", ""): Row(RENEW),
+    ("DELETE", "/grants/{jti}", ""): Row(OWN_GRANT),
+    ("GET", "/manifests", ""): Row(READ),
+    ("GET", "/manifests/resolve?catalog_id={manifest_id}", ""): Row(_with(READ, 404)),
+    ("GET", "/manifests/{manifest_id}", ""): Row(READ),
+    ("PATCH", "/manifests/{manifest_id}", ""): Row(EDIT, lambda _scene: {"description": "x"}),
+    ("DELETE", "/manifests/{manifest_id}", ""): Row(_with(EDIT, 204)),
+    ("POST", "/manifests/{manifest_id}/taint", ""): Row(SUPER),
+    ("POST", "/manifests/{manifest_id}/untaint", ""): Row(SUPER),
+    ("POST", "/manifests/{manifest_id}/revoke", ""): Row(SUPER),
+    ("GET", "/manifests/{manifest_id}/listing", ""): Row(INDEX),
+    ("GET", "/manifests/{manifest_id}/locator", ""): Row(INDEX),
+    ("POST", "/manifests/{manifest_id}/urls", ""): Row(
+        PULL, lambda scene: {"segments": [{"pack": scene.segment[0], "sha256": scene.segment[1]}]}
+    ),
+    ("POST", "/uploads", ""): Row(BEGIN, lambda scene: scene.begin_body()),
+    ("GET", "/uploads/{upload_id}", ""): Row(UPLOAD),
+    ("POST", "/uploads/{upload_id}/urls", ""): Row(
+        UPLOAD, lambda _scene: {"segments": [{"sha256": "0" * 64, "size": 100}]}
+    ),
+    # An empty body is no index.
+    ("POST", "/uploads/{upload_id}/commit", ""): Row(_with(UPLOAD, 400)),
+    ("DELETE", "/uploads/{upload_id}", ""): Row(_with(UPLOAD, 204)),
+    # Only the signature in the URL counts.
+    ("GET", "/objects/{key}", ""): Row(UNSIGNED),
+    ("HEAD", "/objects/{key}", ""): Row(UNSIGNED),
+    ("PUT", "/objects/{key}", ""): Row(UNSIGNED),
+}
+
+
+@pytest.fixture(scope="module", name="scene")
+def scene_fixture(server: Server) -> Scene:
+    """One for the routes that change nothing that the others look at."""
+    return Scene(server)
+
+
+@pytest.mark.parametrize("route", list(MATRIX), ids=" ".join)
+def test_who_may_do_what(server: Server, scene: Scene, route: tuple[str, str, str]) -> None:
+    method, template, _name = route
+    row = MATRIX[route]
+    lasting = method == "DELETE" or template.endswith(("taint", "revoke"))
+    answers: dict[str, int] = {}
+    for caller in CALLERS:
+        here = Scene(server) if lasting else scene
+        bearer = here.grants.get(caller)
+        by = None if bearer or caller == "anonymous" else caller
+        more = {"json": row.body(here)} if row.body(here) is not None else {}
+        answers[caller] = server.call(method, here.path(template), by, bearer=bearer, **more).status_code
+    assert answers == dict(zip(CALLERS, row.cells, strict=True))
+
+
+def test_every_route_has_a_row(tmp_path: Path) -> None:
+    app = create_app(Settings(data_dir=tmp_path))
+    known = {
+        (method.upper(), path.removeprefix(PREFIXES[0]))
+        for path, methods in app.openapi()["paths"].items()
+        for method in methods
+    }
+    rows = {(method, template.partition("?")[0]) for method, template, _name in MATRIX}
+    assert rows == known
+    app.state.house.database.close()
+
+
+def test_what_is_reserved_for_some_needs_the_very_claim(server: Server) -> None:
+    manifest_id = put_manifest(server)
+    refused = server.call("PATCH", f"/manifests/{manifest_id}", "reader", json={"description": "x"})
+    assert refused.json() == {
+        "message": "This needs the claim UPDATE_CATALOG_MANIFEST or CATALOG_MANAGER_UPDATE.",
+        "code": 403,
+        "error": "forbidden",
+    }

@@ -1,0 +1,41 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Migrations: they make what the models say, once, whoever runs them at the same time."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from catalog_server import schema
+from catalog_server.database import Database
+from catalog_server.models import Base
+from running import command
+from sqlalchemy import inspect
+
+
+def test_no_model_without_its_migration(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'catalog.db'}"
+    database = Database(url)
+    assert schema.migrate(database, url) == (None, "0001")
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+        # Alembic does not compare names of constraints.
+        found = inspect(connection)
+        for table in Base.metadata.sorted_tables:
+            names = {key["name"] for key in found.get_foreign_keys(table.name)}
+            assert names == {key.name for key in table.foreign_key_constraints}, table.name
+            assert found.get_pk_constraint(table.name)["name"] == table.primary_key.name
+    database.close()
+
+
+def test_two_that_migrate_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(lambda _number: command(tmp_path / "data", "migrate"), range(3)))
+    assert [answer.returncode for answer in answers] == [0, 0, 0], answers
+    assert sorted(answer.stdout for answer in answers) == ["schema 0001\n"] * 2 + ["schema none -> 0001\n"]

@@ -1,0 +1,53 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Logs: JSON, and no secrets in them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+import pytest
+from catalog_server.telemetry import JsonLines, redacted
+
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJ1aWQiOiJ4In0.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"got {TOKEN} from",
+        f"Authorization: Bearer {TOKEN}",
+        "X-Api-Key: QUJDREVGOnNlY3JldHNlY3JldHNlY3JldA==",
+        "GET /objects/a?expires=1&signature=c2lnbmF0dXJl HTTP/1.1",
+        "https://x/?access_token=c2lnbmF0dXJl&a=b",
+        "password=c2lnbmF0dXJl",
+    ],
+)
+def test_redaction(text: str) -> None:
+    clean = redacted(text)
+    assert "***" in clean
+    for secret in (TOKEN, "c2lnbmF0dXJl", "QUJDREVG"):
+        assert secret not in clean
+
+
+def test_ordinary_text_is_left_alone() -> None:
+    text = "PUT /api/v1/objects/packs/0123456789abcdef/listing took 3 ms"
+    assert redacted(text) == text
+
+
+def test_a_record_is_one_line_of_json() -> None:
+    try:
+        raise ValueError(f"line one\nwith {TOKEN}")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, __file__, 1, "it %s", ("failed",), sys.exc_info())
+    record.status = 500
+    text = JsonLines().format(record)
+    line = json.loads(text)
+    assert "\n" not in text
+    assert (line["message"], line["level"], line["status"]) == ("it failed", "error", 500)
+    assert "line one" in line["exception"]
+    assert TOKEN not in text
