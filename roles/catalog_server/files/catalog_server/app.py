@@ -61,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         title=NAME,
         version=VERSION,
         lifespan=lifespan,
+        responses=errors.RESPONSES,
         redirect_slashes=False,
         openapi_url=f"{PREFIXES[0]}/openapi.json",
         docs_url=None,

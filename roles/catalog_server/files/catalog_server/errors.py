@@ -22,6 +22,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 STATUSES = {
@@ -235,9 +236,16 @@ def word_of(error: CatalogError) -> str:
     return "internal_error"
 
 
-def body_of(word: str, message: str) -> dict[str, t.Any]:
+class ErrorBody(BaseModel):
     """The one shape of an error."""
-    return {"message": message, "code": STATUSES[word], "error": word}
+
+    message: str
+    code: int
+    error: str
+
+
+# Of every route, in its description
+RESPONSES: dict[int | str, dict[str, t.Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
 
 
 def reply(word: str, message: str, headers: t.Mapping[str, str] | None = None) -> JSONResponse:
@@ -245,7 +253,8 @@ def reply(word: str, message: str, headers: t.Mapping[str, str] | None = None) -
     extra = dict(headers or {})
     if STATUSES[word] == 401:
         extra.setdefault("WWW-Authenticate", "Bearer")
-    return JSONResponse(body_of(word, message), status_code=STATUSES[word], headers=extra)
+    body = ErrorBody(message=message, code=STATUSES[word], error=word)
+    return JSONResponse(body.model_dump(), status_code=body.code, headers=extra)
 
 
 def _of_ours(_request: Request, error: Exception) -> JSONResponse:
