@@ -37,6 +37,12 @@ def test_every_error_of_the_server_has_a_word_of_the_table() -> None:
     assert {one.code for one in classes(errors.ServerError)} <= errors.STATUSES.keys()
 
 
+def test_every_word_is_provoked_by_a_test() -> None:
+    own = Path(__file__)
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in own.parent.glob("test_*.py") if path != own)
+    assert [word for word in errors.STATUSES if f'"{word}"' not in tests] == []
+
+
 def test_every_route_stands_in_the_table(tmp_path: Path) -> None:
     app = create_app(Settings(data_dir=tmp_path))
     app.state.house.database.close()

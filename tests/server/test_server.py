@@ -10,12 +10,17 @@ import json
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 from catalog_server.errors import STATUSES
+from catalog_server.models.audit import AuditEntry
+from catalog_server.models.catalog import Manifest
 from conftest import StartServer
+from rows import put_manifest
 from running import PASSWORD, Server, environment, wait_until
+from sqlalchemy import select
 
 PREFIXES = ("/api/v1", "/api")
 
@@ -151,6 +156,51 @@ def test_a_taken_port_is_one_sentence(start_server: StartServer) -> None:
     )
     assert second.returncode == 1
     assert f"cannot listen on 127.0.0.1 port {port}" in second.stderr.splitlines()[-1]
+
+
+def test_a_mistake_of_the_server_tells_clients_nothing(start_server: StartServer) -> None:
+    server = start_server()
+    manifest_id = put_manifest(server)
+    with server.house.database.writing() as session:
+        session.get_one(Manifest, manifest_id).audience = "not what the server wrote"
+    reply = server.call("GET", f"/manifests/{manifest_id}", "admin")
+    assert (reply.status_code, reply.json()["error"]) == (500, "internal_error")
+    assert "audience" not in reply.text
+    assert "what the server wrote" not in reply.text
+    line = next(line for line in server.log.splitlines() if "JSONDecodeError" in line)
+    assert json.loads(line)["request_id"] == reply.headers["x-request-id"]
+    # It is one request that failed, and nothing else.
+    assert server.call("GET", "/server").status_code == 200
+
+
+def test_a_database_that_is_gone_is_unavailable(start_server: StartServer) -> None:
+    server = start_server()
+    token = server.token("reader")
+    with server.house.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE users RENAME TO elsewhere")
+    reply = server.call("GET", "/manifests", bearer=token)
+    assert (reply.status_code, reply.json()["error"]) == (503, "unavailable")
+    assert reply.headers["retry-after"] == "1"
+    assert "users" not in reply.text
+    with server.house.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO users")
+    assert server.call("GET", "/manifests", bearer=token).status_code == 200
+
+
+def test_many_writers_at_once_lose_nothing(server: Server) -> None:
+    manifest_ids = [put_manifest(server) for _number in range(4)]
+    # Each has a token before it is timed against the others.
+    server.token("admin")
+
+    def edit(number: int) -> int:
+        changes = {"description": f"edit {number}"}
+        return server.call("PATCH", f"/manifests/{manifest_ids[number % 4]}", "admin", json=changes).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(edit, range(40))) == {200}
+    with server.house.database.reading() as session:
+        entries = session.scalars(select(AuditEntry).where(AuditEntry.subject_id.in_(manifest_ids))).all()
+    assert len(entries) == 40
 
 
 def test_state_survives_kill_9(start_server: StartServer) -> None:

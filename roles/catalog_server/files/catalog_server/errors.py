@@ -46,7 +46,6 @@ STATUSES = {
     "missing_segment": 409,
     "shared_segments": 409,
     "upload_closed": 409,
-    "base_unusable": 409,
     "upload_expired": 410,
     "payload_too_large": 413,
     "locked_out": 429,
@@ -193,12 +192,6 @@ class UploadClosed(Conflict):
     """The upload was committed or aborted."""
 
     code = "upload_closed"
-
-
-class BaseUnusable(Conflict):
-    """A base was deleted, tainted, revoked or hidden meanwhile."""
-
-    code = "base_unusable"
 
 
 class UploadExpired(ServerError):
