@@ -29,12 +29,17 @@ from pathlib import Path
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
 from ansible_collections.macfleet.parallels.tests.bench import chunk_sizes
 from ansible_collections.macfleet.parallels.tests.bench.report import AT_MOST, Bar, as_json, as_table
-from ansible_collections.macfleet.parallels.tests.bench.volume import NoVolume, free_bytes, reflink_volume
 from ansible_collections.macfleet.parallels.tests.bench.watch import MARK, PeakMemory, kill_module
 from ansible_collections.macfleet.parallels.tests.simulators.prlctl import control
 from ansible_collections.macfleet.parallels.tests.support import bundles, ssh_hosts
 from ansible_collections.macfleet.parallels.tests.support.ansible_runs import Ansible, Run, TaskResult
 from ansible_collections.macfleet.parallels.tests.support.server_process import ServerProcess
+from ansible_collections.macfleet.parallels.tests.support.volume import (
+    NoVolume,
+    free_bytes,
+    keep_mounts_private,
+    reflink_volume,
+)
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -360,7 +365,9 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     """Everything, and the table."""
-    bench = Bench(parse())
+    arguments = parse()
+    keep_mounts_private()
+    bench = Bench(arguments)
     shutil.rmtree(bench.work / "runs", ignore_errors=True)
     size = bundles.Size(int(bench.arguments.logical_gib * GIB), int(bench.arguments.data_gib * GIB))
     first = bench.machine(

@@ -25,11 +25,13 @@ from pathlib import Path
 from ansible_collections.macfleet.parallels.tests.simulators.prlctl import control
 from ansible_collections.macfleet.parallels.tests.support import bundles, ssh_hosts
 from ansible_collections.macfleet.parallels.tests.support.ansible_runs import Ansible, RunFailed, TaskResult
+from ansible_collections.macfleet.parallels.tests.support.volume import NoVolume, keep_mounts_private, reflink_volume
 
 MACS = ("mac01", "mac02", "mac03")
 BUILDER = "builder"
 IMAGE = "debian-runner"
 MIB = 1 << 20
+VOLUME_BYTES = 16 << 30
 PLAYBOOK = "macfleet.parallels.{}"
 
 
@@ -66,8 +68,8 @@ class Demo:
             raise RuntimeError("the hosts are not known yet")
         return self._ansible
 
-    def know_hosts(self, hosts: t.Sequence[ssh_hosts.Host], environment: t.Mapping[str, str]) -> None:
-        """Write the inventory."""
+    def know_hosts(self, hosts: t.Sequence[ssh_hosts.Host], environment: t.Mapping[str, str], runs: str) -> None:
+        """Write the inventory; logs go to ``runs``."""
         by_name = {host.name: host.variables for host in hosts}
         server = {"ansible_connection": "local", "ansible_python_interpreter": self.server_python}
         groups = {
@@ -75,7 +77,7 @@ class Demo:
             "catalog_builders": {"hosts": {BUILDER: by_name[BUILDER]}},
             "macs": {"hosts": {name: by_name[name] for name in MACS}},
         }
-        self._ansible = Ansible(self.work / "runs", {"all": {"children": groups}}, environment)
+        self._ansible = Ansible(self.work / "runs" / runs, {"all": {"children": groups}}, environment)
 
     def add_row(self, what: str, done: TaskResult, moved: str, reused: str) -> None:
         """Note what one host did."""
@@ -94,6 +96,7 @@ class Demo:
 
 def main() -> int:
     """The whole demonstration; 0 if everything went well."""
+    keep_mounts_private()
     work, host_python, server_python = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -105,7 +108,7 @@ def main() -> int:
         print(f"The demonstration failed.\n{error}", file=sys.stderr)
         return 1
     # What is left below the directory are logs; the disks would be several GiB.
-    for name in ("hosts/homes", "server"):
+    for name in ("hosts", "server"):
         shutil.rmtree(work / name, ignore_errors=True)
     demo.say(f"Nothing is left running; the logs are in {work / 'runs'}.")
     return 0
@@ -115,8 +118,12 @@ def perform(demo: Demo, stack: contextlib.ExitStack) -> None:
     """Everything that is shown."""
     hosts = start_hosts(demo, stack)
     server = server_settings(demo)
-    environment = {**os.environ, "MACFLEET_CATALOG_URL": server["catalog_server_public_url"]}
-    demo.know_hosts(hosts, environment)
+    environment = {
+        **os.environ,
+        "ANSIBLE_PIPELINING": "true",
+        "MACFLEET_CATALOG_URL": server["catalog_server_public_url"],
+    }
+    demo.know_hosts(hosts, environment, "server")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         home = next(host.home for host in hosts if host.name == BUILDER)
         sample = pool.submit(bundles.SampleVm.create, str(home / "Parallels"), "Debian runner", size=bundles.DEMO)
@@ -145,15 +152,21 @@ def perform(demo: Demo, stack: contextlib.ExitStack) -> None:
 
 
 def start_hosts(demo: Demo, stack: contextlib.ExitStack) -> list[ssh_hosts.Host]:
-    """A build host and three to pull, by SSH if possible."""
-    names, directory = (BUILDER, *MACS), demo.work / "hosts"
+    """A build host and three to pull, by SSH and with cloning disks if possible."""
+    names, directory, packages = (BUILDER, *MACS), demo.work / "hosts", demo.work.parent / "packages"
     programs = directory / "bin"
     control.install(programs, demo.host_python)
     try:
-        hosts = stack.enter_context(ssh_hosts.ssh_hosts(names, directory, programs, demo.host_python))
+        homes = stack.enter_context(reflink_volume(directory, VOLUME_BYTES, packages))
+        demo.say("Their disks: a file system with reflinks, as APFS has clones")
+    except NoVolume as error:
+        homes = directory
+        demo.say(f"Their disks: those of this machine, virtual machines are copies; for reflinks, {error}")
+    try:
+        hosts = stack.enter_context(ssh_hosts.ssh_hosts(names, homes, programs, demo.host_python, packages))
         demo.say(f"{len(hosts)} hosts, each an sshd with a home of its own: {', '.join(names)}")
     except ssh_hosts.CannotRunSshd as error:
-        hosts = ssh_hosts.local_hosts(names, directory, programs, demo.host_python)
+        hosts = ssh_hosts.local_hosts(names, homes, programs, demo.host_python)
         demo.say(f"{len(hosts)} hosts with homes of their own, not by SSH: {error}")
     return hosts
 
@@ -189,7 +202,7 @@ def log_in(
     """Credentials for the controller; the hosts never see them."""
     password = Path(server["catalog_server_config_directory"], "admin-password").read_text(encoding="utf-8").strip()
     credentials = {"MACFLEET_CATALOG_USERNAME": "admin", "MACFLEET_CATALOG_PASSWORD": password}
-    demo.know_hosts(hosts, {**environment, **credentials})
+    demo.know_hosts(hosts, {**environment, **credentials}, "images")
 
 
 def prepare_hosts(demo: Demo, hosts: t.Sequence[ssh_hosts.Host]) -> None:

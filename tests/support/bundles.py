@@ -36,7 +36,7 @@ class Size(t.NamedTuple):
 
 
 SMALL = Size(64 * MIB, 20 * MIB)
-DEMO = Size(6 * GIB, 600 * MIB)
+DEMO = Size(6 * GIB, 400 * MIB)
 BENCH = Size(16 * GIB, int(4.4 * GIB))
 
 _CONFIG = """<?xml version="1.0" encoding="UTF-8"?>

@@ -13,6 +13,7 @@ import contextlib
 import getpass
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -88,13 +89,18 @@ def _directories(home: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def ssh_hosts(names: t.Sequence[str], directory: Path, programs: Path, python: str) -> t.Iterator[list[Host]]:
+def ssh_hosts(
+    names: t.Sequence[str], directory: Path, programs: Path, python: str, packages: Path | None = None
+) -> t.Iterator[list[Host]]:
     """Run one sshd for each host while the block runs. ``programs`` comes first in the PATH of the hosts.
+
+    An sshd that is not installed is downloaded, and kept in ``packages``.
 
     :raises CannotRunSshd: there is no ssh, no sshd, or it does not start
     """
-    sshd = find_program("sshd", "openssh-server", directory / "packages")
-    if sshd is None or not find_program("ssh", "openssh-client", directory / "packages"):
+    packages = packages or directory / "packages"
+    sshd = find_program("sshd", "openssh-server", packages)
+    if sshd is None or not shutil.which("ssh"):
         raise CannotRunSshd("ssh or sshd is not installed and could not be downloaded")
     keys = directory / "keys"
     keys.mkdir(parents=True, exist_ok=True)

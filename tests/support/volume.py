@@ -9,19 +9,33 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
-from ansible_collections.macfleet.parallels.tests.support.debian import find_program
+from .debian import find_program
+
+_INSIDE = "MACFLEET_PRIVATE_MOUNTS"
 
 
 class NoVolume(Exception):
     """Why there is none here."""
 
 
+def keep_mounts_private() -> None:
+    """As root, go on in a mount namespace of this process: what it mounts ends with it, however it ends."""
+    if os.geteuid() != 0 or _INSIDE in os.environ:
+        return
+    unshare = ["unshare", "--mount", "--propagation", "private"]
+    with contextlib.suppress(OSError):
+        if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0:
+            os.environ[_INSIDE] = "1"
+            os.execvp(unshare[0], [*unshare, sys.executable, *sys.argv])
+
+
 @contextlib.contextmanager
-def reflink_volume(directory: Path, size_bytes: int) -> t.Iterator[Path]:
-    """Mount one below ``directory`` while the block runs.
+def reflink_volume(directory: Path, size_bytes: int, packages: Path | None = None) -> t.Iterator[Path]:
+    """Mount one below ``directory`` while the block runs; what has to be downloaded is kept in ``packages``.
 
     :raises NoVolume: it takes root, a loop device, and mkfs.xfs or mkfs.btrfs
     """
@@ -32,7 +46,7 @@ def reflink_volume(directory: Path, size_bytes: int) -> t.Iterator[Path]:
     with image.open("wb") as stream:
         stream.truncate(size_bytes)
     try:
-        _make(image, directory)
+        _make(image, packages or directory / "packages")
         done = subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, text=True, check=False)
         if done.returncode:
             raise NoVolume(done.stderr.strip())
@@ -44,12 +58,12 @@ def reflink_volume(directory: Path, size_bytes: int) -> t.Iterator[Path]:
         image.unlink()
 
 
-def _make(image: Path, directory: Path) -> None:
+def _make(image: Path, packages: Path) -> None:
     for name, package, options in (
         ("mkfs.xfs", "xfsprogs", ["-q", "-m", "reflink=1"]),
         ("mkfs.btrfs", "btrfs-progs", ["-q"]),
     ):
-        program = find_program(name, package, directory / "packages")
+        program = find_program(name, package, packages)
         if program is None:
             continue
         environment = {**os.environ, **program.environment}
