@@ -28,7 +28,8 @@ from catalog_server.transfers.signing import GET, PUT, ObjectSigner, Permit
 from catalog_server.transfers.streaming import ObjectResponse, parse_range, receive_object
 from catalog_server.work import House
 
-router = APIRouter(tags=["objects"])
+# To clients these are whatever a signed URL opens, here or at a provider, and no part of the API.
+router = APIRouter(include_in_schema=False)
 
 _Number = t.Annotated[int, Query(ge=0, lt=1 << 53)]
 _Text = t.Annotated[str, Query(max_length=128)]

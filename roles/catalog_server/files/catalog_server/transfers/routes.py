@@ -42,6 +42,14 @@ async def _raw_body(request: Request) -> bytes:
 
 
 RawBody = t.Annotated[bytes, Depends(_raw_body)]
+_OCTETS = "application/octet-stream"
+_INDEX = {"requestBody": {"required": True, "content": {_OCTETS: {}}}}
+
+
+class IndexFile(Response):
+    """A listing or locator, with its SHA-256."""
+
+    media_type = _OCTETS
 
 
 def _links(desk: Desk) -> Links:
@@ -104,7 +112,7 @@ def store_urls(desk: AtDesk, upload_id: UploadId, body: NewSegments) -> StoreUrl
     return StoreUrls(urls=urls)
 
 
-@router.post("/uploads/{upload_id}/commit")
+@router.post("/uploads/{upload_id}/commit", openapi_extra=_INDEX)
 def commit(desk: AtDesk, upload_id: UploadId, body: RawBody) -> ManifestRecord:
     """Make a manifest of an upload; the body is its index. Committing the same again gives the same answer."""
     with desk.reading(access.TRANSFER_IN) as work:
@@ -125,28 +133,28 @@ def abort(desk: AtDesk, upload_id: UploadId) -> None:
     packs.pack_of(desk.house, storage, pack).remove_all()
 
 
-@router.get("/manifests/{manifest_id}/listing", response_class=Response)
-def listing(desk: AtDesk, manifest_id: ManifestId) -> Response:
+@router.get("/manifests/{manifest_id}/listing", response_class=IndexFile)
+def listing(desk: AtDesk, manifest_id: ManifestId) -> IndexFile:
     """What a manifest contains."""
     with desk.reading(access.reading_index_of(manifest_id)) as work:
         found = service.listing_object(work, manifest_id)
     return _index_file(desk, found)
 
 
-@router.get("/manifests/{manifest_id}/locator", response_class=Response)
-def locator(desk: AtDesk, manifest_id: ManifestId) -> Response:
+@router.get("/manifests/{manifest_id}/locator", response_class=IndexFile)
+def locator(desk: AtDesk, manifest_id: ManifestId) -> IndexFile:
     """Where the content of a manifest lies."""
     with desk.reading(access.reading_index_of(manifest_id)) as work:
         found = service.locator_object(work, manifest_id)
     return _index_file(desk, found)
 
 
-def _index_file(desk: Desk, found: service.IndexObject) -> Response:
+def _index_file(desk: Desk, found: service.IndexObject) -> IndexFile:
     data = packs.pack_of(desk.house, found.storage, found.pack).get(found.name)
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != found.name.partition(".")[0]:
         raise Unavailable("The index of this manifest is damaged in storage.")
-    return Response(data, media_type="application/octet-stream", headers={"X-Content-SHA256": sha256})
+    return IndexFile(data, headers={"X-Content-SHA256": sha256})
 
 
 @router.post("/manifests/{manifest_id}/urls")
