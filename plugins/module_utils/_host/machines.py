@@ -74,7 +74,10 @@ def parse_machines(output: str) -> t.Tuple[VirtualMachine, ...]:
     # An empty array counts only if no record can have been lost beside it.
     if "{" not in text and any(not items for items in _arrays(text)):
         return ()
-    raise PrlctlError(f"Reading the list of virtual machines failed: prlctl printed {_excerpt(output)}.")
+    raise PrlctlError(
+        f"Reading the list of virtual machines failed: prlctl printed {_excerpt(output)}.",
+        "See what prlctl list -a -i --json prints in a terminal of that user on the Mac.",
+    )
 
 
 def parse_vm_home(output: str) -> t.Optional[str]:

@@ -185,7 +185,7 @@ def _failure(argv: t.Sequence[str], result: CommandResult) -> t.Union[PrlctlErro
     details = {"returncode": result.returncode}
     if _NOT_FOUND in reason and argv[1] != "register":
         return VmNotFound(message, details=details)
-    return PrlctlError(message, details=details)
+    return PrlctlError(message, "See whether it works in a terminal of that user on the Mac.", details)
 
 
 def _shown(argv: t.Sequence[str]) -> str:

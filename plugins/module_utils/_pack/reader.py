@@ -263,6 +263,7 @@ def _damaged(segment: SegmentRef, identity: bytes) -> DamagedChunk:
     return DamagedChunk(
         f"The chunk {identity.hex()} downloaded from the segment {segment.sha256} does not have its digest, "
         "so the segment is damaged in storage or on the way.",
-        hint="Pull again; if it fails on the same segment, push the version again with force.",
+        hint="Pull again; if it fails on the same segment, delete the version, and push it again with an empty list "
+        "of bases.",
         details={"segment": segment.sha256, "pack": segment.pack},
     )

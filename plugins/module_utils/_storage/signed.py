@@ -44,6 +44,7 @@ _PORTS = {"http": 80, "https": 443}
 _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(?:\d{1,18}|\*)\Z")
 _NO_PLAIN_URL = "it is no http or https URL with a host"
+_LOST = "If it stays so, the storage has lost data: delete the version, and push it again with an empty list of bases."
 _RETRYABLE_STATUS = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -247,9 +248,9 @@ def _check_status(response: http.client.HTTPResponse, wanted: tuple[int, ...], d
     if status in (401, 403):
         raise StorageDenied(f"Could not {doing}: {answer}.")
     if status in (404, 410):
-        raise StorageMissing(f"Could not {doing}: {answer}.")
+        raise StorageMissing(f"Could not {doing}: {answer}.", _LOST)
     if status == 416:
-        raise StorageChanged(f"Could not {doing}: the object is shorter than that.")
+        raise StorageChanged(f"Could not {doing}: the object is shorter than that.", _LOST)
     if status == 507:
         raise StorageFull(f"Could not {doing}: {answer}.")
     if status in (429, 503):
@@ -278,9 +279,9 @@ def _check_range(response: http.client.HTTPResponse, offset: int, length: int, d
         return
     match = _CONTENT_RANGE.match(value.strip())
     if match is None or (int(match[1]), int(match[2])) != (offset, offset + length - 1):
-        raise StorageChanged(f"Could not {doing}: the storage sent the range {value[:80]!r}.")
+        raise StorageChanged(f"Could not {doing}: the storage sent the range {value[:80]!r}.", _LOST)
     if response.length is not None and response.length != length:
-        raise StorageChanged(f"Could not {doing}: the storage announced {response.length} bytes.")
+        raise StorageChanged(f"Could not {doing}: the storage announced {response.length} bytes.", _LOST)
 
 
 def _read_into(response: http.client.HTTPResponse, view: memoryview, doing: str) -> None:

@@ -201,16 +201,24 @@ def check_references(
 
 def _check_objects(house: House, made: Draft, segments: Iterable[SegmentRef]) -> None:
     there: dict[str, dict[str, int]] = {}
-    missing = []
+    missing: list[SegmentRef] = []
     for segment in segments:
         if segment.pack not in there:
             there[segment.pack] = packs.pack_of(house, made.storage, segment.pack).segments()
         if there[segment.pack].get(segment.sha256) != segment.size:
-            missing.append(segment.sha256)
+            missing.append(segment)
     if missing:
+        named = ", ".join(segment.sha256 for segment in missing[:_MOST_NAMED])
+        # What a base has lost stays lost; what this upload lacks, the next attempt sends.
+        of_base = any(segment.pack != made.upload_id for segment in missing)
         raise MissingSegment(
             f"{len(missing)} of the segments that the index refers to are not in storage, or have another size: "
-            f"{', '.join(missing[:_MOST_NAMED])}{' …' if len(missing) > _MOST_NAMED else ''}. Run the push again."
+            f"{named}{' …' if len(missing) > _MOST_NAMED else ''}. "
+            + (
+                "A base has lost them: push without it, by an empty list of bases."
+                if of_base
+                else "Run the push again."
+            )
         )
 
 
