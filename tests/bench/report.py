@@ -39,13 +39,13 @@ class Bar:
 def as_table(bars: t.Sequence[Bar]) -> str:
     """Markdown."""
     lines = ["| what | measured | bar | verdict | how |", "|---|---:|---:|---|---|"]
-    for bar in bars:
-        value = "–" if bar.value is None else f"{bar.value:.2f} {bar.unit}".rstrip()
-        limit = "–" if bar.limit is None else f"{bar.relation} {bar.limit:.2f} {bar.unit}".rstrip()
-        lines.append(f"| {bar.what} | {value} | {limit} | {bar.verdict} | {bar.note} |")
+    for row in bars:
+        value = "–" if row.value is None else f"{row.value:.2f} {row.unit}".rstrip()
+        limit = "–" if row.limit is None else f"{row.relation} {row.limit:.2f} {row.unit}".rstrip()
+        lines.append(f"| {row.what} | {value} | {limit} | {row.verdict} | {row.note} |")
     return "\n".join(lines)
 
 
 def as_json(bars: t.Sequence[Bar]) -> list[dict[str, t.Any]]:
     """The same for programs."""
-    return [{**asdict(bar), "verdict": bar.verdict} for bar in bars]
+    return [{**asdict(row), "verdict": row.verdict} for row in bars]

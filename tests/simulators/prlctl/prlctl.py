@@ -24,7 +24,7 @@ import sys
 import time
 import typing as t
 import uuid as uuids
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 VERSION = "26.1.2"
 BUILD = "57293"

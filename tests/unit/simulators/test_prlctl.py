@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 import typing as t
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 import pytest
 from ansible_collections.macfleet.parallels.tests.simulators.prlctl.control import Simulated, install

@@ -99,7 +99,7 @@ def pushed_versions(session: Session, catalog_id: str, architecture: str) -> Seq
         .where(Manifest.catalog_id == catalog_id, Manifest.architecture == architecture)
         .order_by(Manifest.pushed_at, Manifest.id)
     )
-    return [(version, manifest_id) for version, manifest_id in session.execute(statement)]
+    return [(row.version, row.id) for row in session.execute(statement)]
 
 
 def tag(session: Session, catalog_id: str, architecture: str, name: str) -> ManifestTag | None:

@@ -69,7 +69,7 @@ def reusable_segments(
 def segments_of(session: Session, manifest_id: str) -> set[SegmentName]:
     """All segments that a manifest uses."""
     statement = select(ManifestSegment.pack, ManifestSegment.sha256).where(ManifestSegment.manifest_id == manifest_id)
-    return {(pack, sha256) for pack, sha256 in session.execute(statement)}
+    return {(row.pack, row.sha256) for row in session.execute(statement)}
 
 
 def used_by(session: Session, manifest_id: str, wanted: Sequence[SegmentName]) -> list[Segment]:

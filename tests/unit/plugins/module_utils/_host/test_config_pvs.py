@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import config_pvs

@@ -31,7 +31,7 @@ def test_reads_a_range_and_stores_over_one_connection(server: StorageServer, tra
     assert transfer.fetch(server.url("a/b"), 17, 2 << 20) == DATA[17 : 17 + (2 << 20)]
     assert transfer.fetch(server.url("a/b"), len(DATA) - 1, 1) == DATA[-1:]
     assert server.connections == 1
-    (_method, path, put_headers), (_, _, get_headers), _last = server.seen
+    (_method, path, put_headers), (_again, _path, get_headers), _last = server.seen
     assert path == "/a/b?signature=s3cret"
     assert put_headers["X-Bound"] == "yes"
     assert put_headers["Content-Length"] == str(len(DATA))
@@ -139,7 +139,7 @@ def test_each_status_is_an_error_of_ours(
             transfer.fetch(server.url("a"), 0, 10)
         else:
             transfer.put(server.url("a"), DATA)
-    assert type(caught.value) is kind
+    assert caught.value.__class__ is kind
     assert "s3cret" not in str(caught.value)
     assert len(server.seen) == 1
     # The answer was read, so the connection stays.
