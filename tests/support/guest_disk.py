@@ -33,6 +33,10 @@ _TOOL_PATH = os.pathsep.join(("/usr/sbin", "/sbin", "/usr/local/sbin", "/opt/hom
 _RESERVE_PERIOD = 8
 
 
+# Files up to this size weigh little, whatever takes their place.
+SMALL_FILE_BYTES = 64 << 10
+
+
 class ToolFailed(Exception):
     """mke2fs or debugfs is missing or complained."""
 
@@ -131,6 +135,8 @@ class GuestDisk:
             # needs one that takes its place.
             if removed + size > wanted * 1.5 or len(victims) + len(group) > len(self.reserve):
                 continue
+            if not all(self._has_match(self.files[path]) for path in group):
+                continue
             victims.extend(group)
             removed += size
         if removed < wanted:
@@ -177,6 +183,10 @@ class GuestDisk:
             script.flush()
             options = ["-w"] if write else []
             return _run([_tool("debugfs"), *options, "-f", script.name, self.image])
+
+    def _has_match(self, size: int) -> bool:
+        """Whether some content in reserve can take the place of a file without changing what is measured."""
+        return size <= SMALL_FILE_BYTES or any(0.9 * size <= file.size <= 1.1 * size for file in self.reserve)
 
     def _take_nearest(self, sizes: t.Sequence[int]) -> t.List[RealFile]:
         by_size = sorted(self.reserve, key=lambda file: (file.size, file.path))

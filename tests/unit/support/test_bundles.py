@@ -27,7 +27,7 @@ def read_disk(image: str) -> bytes:
     """What the guest would read from an expandable image."""
     with open(image, "rb") as stream:
         data = stream.read()
-    magic, unused, unused, unused, sectors, entries, disk_sectors = struct.unpack_from("<16sIIIIIQ", data)
+    magic, _version, _heads, _cylinders, sectors, entries, disk_sectors = struct.unpack_from("<16sIIIIIQ", data)
     unit = 512 if magic == expandable.OLD_MAGIC else sectors * 512
     disk = bytearray()
     for entry in struct.unpack_from(f"<{entries}I", data, 64):
