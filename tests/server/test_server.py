@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -18,8 +20,8 @@ from catalog_server.errors import STATUSES
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import Manifest
 from conftest import StartServer
-from rows import put_manifest
-from running import PASSWORD, Server, environment, wait_until
+from rows import new_catalog_id, put_manifest
+from running import PASSWORD, Server, command, environment, wait_until
 from sqlalchemy import select
 
 PREFIXES = ("/api/v1", "/api")
@@ -201,6 +203,60 @@ def test_many_writers_at_once_lose_nothing(server: Server) -> None:
     with server.house.database.reading() as session:
         entries = session.scalars(select(AuditEntry).where(AuditEntry.subject_id.in_(manifest_ids))).all()
     assert len(entries) == 40
+
+
+@pytest.fixture(name="certificate")
+def certificate_fixture(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 and its key."""
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+        + ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+        + ["-out", str(certificate), "-keyout", str(key)],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
+
+
+def test_tls_of_its_own(start_server: StartServer, certificate: tuple[Path, Path]) -> None:
+    server = start_server(CATALOG_TLS_CERTIFICATE=str(certificate[0]), CATALOG_TLS_KEY=str(certificate[1]))
+    assert server.url.startswith("https://127.0.0.1:")
+    context = ssl.create_default_context(cafile=str(certificate[0]))
+    reply = httpx.get(f"{server.url}/api/health/ready", verify=context, trust_env=False)
+    assert reply.json() == {"status": "OK"}
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{server.url}/api/health/ready", trust_env=False)
+
+
+def test_a_certificate_that_is_none_is_one_sentence(template: Path, certificate: tuple[Path, Path]) -> None:
+    for wrong in ("/no/such/file", str(certificate[1])):
+        settings = {"CATALOG_TLS_CERTIFICATE": wrong, "CATALOG_TLS_KEY": str(certificate[1])}
+        answer = command(template, "serve", "--port", "0", settings=settings)
+        assert answer.returncode == 2
+        assert answer.stderr.splitlines()[-1].startswith("catalog-server: the certificate")
+        assert wrong in answer.stderr
+        assert "Traceback" not in answer.stderr
+
+
+def test_links_follow_the_public_url_or_a_trusted_proxy(start_server: StartServer) -> None:
+    begin = {"version": "1", "architecture": "arm64", "type": "pvm", "name": "a.pvm", "chunk_size": 262144}
+    forwarded = {"X-Forwarded-Proto": "https"}
+
+    def link(server: Server, headers: dict[str, str]) -> str:
+        body = {"catalog_id": new_catalog_id(), **begin}
+        upload_id = server.call("POST", "/uploads", "pusher", json=body).json()["id"]
+        segments = {"segments": [{"sha256": "0" * 64, "size": 100}]}
+        reply = server.call("POST", f"/uploads/{upload_id}/urls", "pusher", json=segments, headers=headers)
+        return str(reply.json()["urls"][0]["url"])
+
+    own = start_server()
+    assert link(own, {}).startswith(f"{own.url}/api/v1/objects/packs/")
+    assert link(own, forwarded).startswith("https://127.0.0.1:")
+    public = start_server(CATALOG_PUBLIC_URL="https://catalog.example.com/vms/")
+    assert link(public, {}).startswith("https://catalog.example.com/vms/api/v1/objects/packs/")
+    wary = start_server(CATALOG_TRUSTED_PROXIES="192.0.2.1")
+    assert link(wary, forwarded).startswith(f"{wary.url}/api/v1/objects/")
 
 
 def test_state_survives_kill_9(start_server: StartServer) -> None:

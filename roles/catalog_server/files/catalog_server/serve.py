@@ -17,7 +17,7 @@ import uvicorn
 
 from catalog_server import telemetry
 from catalog_server.app import create_app
-from catalog_server.settings import Settings
+from catalog_server.settings import Settings, SettingsError
 
 # A slow Mac encodes a segment for half a minute between two requests; connecting anew costs it a TLS handshake.
 KEEP_ALIVE_SECONDS = 75
@@ -62,6 +62,12 @@ def serve(settings: Settings, ready_file: Path | None = None) -> int:
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )
+    try:
+        config.load()
+    except OSError as error:
+        raise SettingsError(
+            f"the certificate {settings.tls_certificate} with the key {settings.tls_key} cannot be used: {error}"
+        ) from error
     server = _Reporting(config, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", ready_file)
     # uvicorn shuts down in order and then repeats the signal for whoever handled it before.
     for number in (signal.SIGTERM, signal.SIGINT):
