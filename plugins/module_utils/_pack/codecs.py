@@ -29,6 +29,9 @@ Buffer = t.Union[bytes, bytearray, memoryview]
 Encoder = t.Callable[[Buffer], bytes]
 
 DEFAULT_LEVEL = 1
+# What isal 1.9 makes of less than about 500 bytes depends on what its memory held before, so the same bundle
+# gave other segments from run to run. Below this, with room to spare, zlib encodes in its place.
+_ISAL_LEAST_BYTES = 4096
 _SAMPLE = b"".join(b"%d a chunk of a virtual machine " % (number * 7919 % 1000) for number in range(400))
 
 
@@ -74,7 +77,11 @@ def _isal_provider() -> Provider:
     from isal import igzip_lib
 
     def encoder(level: int) -> Encoder:
+        encode_small = _zlib_provider().encoder(max(1, level))
+
         def encode(data: Buffer) -> bytes:
+            if len(data) < _ISAL_LEAST_BYTES:
+                return encode_small(data)
             return igzip_lib.compress(data, level, igzip_lib.COMP_DEFLATE)
 
         return encode

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import typing as t
 import zlib
@@ -127,6 +130,42 @@ def test_decoding_in_many_threads_at_once() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+# Encodes what libraries could treat specially, in a process whose fresh memory holds arbitrary bytes.
+PERTURBED = """
+import hashlib, random, sys
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import codecs
+
+source = random.Random(2)
+made = hashlib.sha256()
+for _number in range(1500):
+    period = source.getrandbits(8 * 40).to_bytes(40, "little")[: source.randrange(1, 40)]
+    data = (period * 9000)[: source.randrange(1, 600 if _number % 8 else 9000)]
+    for codec in (1, 2):
+        for provider in codecs.providers(codec):
+            for level in (1, 2, 3):
+                made.update(provider.encoder(level)(data))
+print(made.hexdigest())
+"""
+
+
+def test_the_same_bytes_come_out_whatever_lies_in_memory() -> None:
+    outputs = set()
+    for fill in ("0", "255"):
+        # What glibc fills memory with; elsewhere it is ignored.
+        variables = {"MALLOC_PERTURB_": fill, "PYTHONMALLOC": "malloc", "PYTHONPATH": os.pathsep.join(sys.path)}
+        finished = subprocess.run(
+            [sys.executable, "-c", PERTURBED],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env={**os.environ, **variables},
+        )
+        assert finished.returncode == 0, finished.stderr
+        outputs.add(finished.stdout)
+    assert len(outputs) == 1
 
 
 # Providers that cannot be used
