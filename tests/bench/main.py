@@ -34,6 +34,7 @@ from ansible_collections.macfleet.parallels.tests.simulators.prlctl import contr
 from ansible_collections.macfleet.parallels.tests.support import bundles, ssh_hosts
 from ansible_collections.macfleet.parallels.tests.support.ansible_runs import Ansible, Run, TaskResult
 from ansible_collections.macfleet.parallels.tests.support.server_process import ServerProcess
+from ansible_collections.macfleet.parallels.tests.support.signals import end_in_order
 from ansible_collections.macfleet.parallels.tests.support.volume import (
     NoVolume,
     free_bytes,
@@ -52,13 +53,13 @@ LIMIT = Path(__file__).with_name("limit.py")
 
 @dataclass(frozen=True)
 class Case:
-    """One codec as one provider carries it out; ``bar`` is the share of the limit that is asked for."""
+    """One codec as one provider carries it out; ``asked`` is the share of the limit that shall be reached."""
 
     name: str
     codec: str
     provider: str
     host: str
-    bar: float | None
+    asked: float | None
 
 
 CASES = (
@@ -77,6 +78,8 @@ class Bench:
         self.work = Path(arguments.work)
         self.bars: list[Bar] = []
         self.pythons = {"plain": arguments.plain_python, "fast": sys.executable}
+        # The hosts of an earlier run know machines whose disks are gone.
+        shutil.rmtree(self.work / "hosts", ignore_errors=True)
         programs = self.work / "bin"
         control.install(programs, arguments.plain_python)
         self.hosts = [
@@ -206,7 +209,7 @@ def measure_throughput(stand: Stand, case: Case, machine: bundles.SampleVm, runs
                 f"{verb}, cold, {case.name}",
                 limit_seconds / module,
                 "of the limit",
-                limit=case.bar,
+                limit=case.asked,
                 note=note,
                 runs=times[verb],
             )
@@ -367,6 +370,7 @@ def main() -> None:
     """Everything, and the table."""
     arguments = parse()
     keep_mounts_private()
+    end_in_order()
     bench = Bench(arguments)
     shutil.rmtree(bench.work / "runs", ignore_errors=True)
     size = bundles.Size(int(bench.arguments.logical_gib * GIB), int(bench.arguments.data_gib * GIB))

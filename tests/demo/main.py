@@ -25,6 +25,7 @@ from pathlib import Path
 from ansible_collections.macfleet.parallels.tests.simulators.prlctl import control
 from ansible_collections.macfleet.parallels.tests.support import bundles, ssh_hosts
 from ansible_collections.macfleet.parallels.tests.support.ansible_runs import Ansible, RunFailed, TaskResult
+from ansible_collections.macfleet.parallels.tests.support.signals import end_in_order
 from ansible_collections.macfleet.parallels.tests.support.volume import NoVolume, keep_mounts_private, reflink_volume
 
 MACS = ("mac01", "mac02", "mac03")
@@ -97,6 +98,7 @@ class Demo:
 def main() -> int:
     """The whole demonstration; 0 if everything went well."""
     keep_mounts_private()
+    end_in_order()
     work, host_python, server_python = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

@@ -14,6 +14,8 @@ import typing as t
 import urllib.request
 from pathlib import Path
 
+from .signals import tied_to_parent
+
 _READY_SECONDS = 30
 _STOP_SECONDS = 20
 _POLL_SECONDS = 0.05
@@ -53,7 +55,7 @@ class ServerProcess:
         ready.unlink(missing_ok=True)
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [self.python, "-m", "catalog_server", "serve", "--port", "0", "--ready-file", str(ready)],
+                [*tied_to_parent(), *self._argv("serve", "--port", "0", "--ready-file", str(ready))],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -96,7 +98,7 @@ class ServerProcess:
     def command(self, *words: str, text: str | None = None) -> str:
         """Run an administrator's command; what it printed."""
         done = subprocess.run(
-            [self.python, "-m", "catalog_server", *words],
+            self._argv(*words),
             env=self._environment,
             input=text,
             capture_output=True,
@@ -116,6 +118,9 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def _argv(self, *words: str) -> list[str]:
+        return [self.python, "-m", "catalog_server", *words]
 
     def _tail(self) -> str:
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
