@@ -31,15 +31,15 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.plan import PullPlan, Seed, plan_pull
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reuse import KnownChunks
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Only the smallest chunks are cheap enough for many examples.
 CHUNK = chunks.MIN_CHUNK_SIZE
 PACK = "0123456789abcdef0123456789abcdef"
 
 # Nothing is written beside the tests, and a busy machine is no failure.
-QUICK = settings(max_examples=200, deadline=None, database=None)
-SLOW = settings(max_examples=25, deadline=None, database=None)
+QUICK = settings(max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(QUICK, max_examples=25)
 
 DESCRIPTOR = (
     '<?xml version="1.0" encoding="UTF-8"?>\n'

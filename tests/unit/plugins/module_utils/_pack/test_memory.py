@@ -17,7 +17,7 @@ import pytest
 MIB = 1 << 20
 # The engine's share of what push and pull may take; the interpreter itself is not in it.
 BOUNDS_MIB = {"push": 220, "pull": 100, "seeded": 80}
-DATA_MIB = 256
+DATA_MIB = 192
 HOLE_MIB = 512
 
 SCRIPT = """

@@ -112,6 +112,22 @@ def test_a_stage_that_is_closed_early_ends_its_threads(make: t.Any) -> None:
 
 
 @pytest.mark.parametrize("make", MAPS)
+def test_what_waits_is_not_begun_any_more_when_a_stage_is_closed(make: t.Any) -> None:
+    begun: list[int] = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        time.sleep(0.01)
+        return item
+
+    with contextlib.closing(make(work, range(1000), workers=1, window=100)) as stage:
+        next(stage)
+        at_the_end = len(begun)
+    # One may have been taken by the worker at that very moment.
+    assert len(begun) <= at_the_end + 2
+
+
+@pytest.mark.parametrize("make", MAPS)
 def test_an_error_of_the_items_comes_out_as_itself(make: t.Any) -> None:
     def items() -> t.Iterator[int]:
         yield 1

@@ -356,6 +356,13 @@ def test_ranges_cover_what_is_wanted_within_their_bounds(
             assert begin - (first.offset + first.length) > gap or behind - first.offset > most
 
 
+@pytest.mark.parametrize(("gap", "most", "ranges"), [(10, 120, 1), (9, 120, 2), (10, 119, 2), (0, 1, 2)])
+def test_bounds_are_kept_to_the_byte(gap: int, most: int, ranges: int) -> None:
+    segment = SegmentRef(PACK, "0" * 64, 1000)
+    locator = Locator("", (segment,), array("I", [0, 0]), array("I", [8, 118]), array("I", [100, 10]), bytes(2))
+    assert len(list(plan.coalesce(locator, [0, 1], max_range_bytes=most, max_gap_bytes=gap))) == ranges
+
+
 def test_chunks_that_lie_over_one_another_are_fetched_together() -> None:
     segment = SegmentRef(PACK, "0" * 64, 1000)
     locator = Locator(

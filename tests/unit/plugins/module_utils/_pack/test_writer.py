@@ -239,6 +239,20 @@ def test_a_push_that_was_cut_off_goes_on_where_it_was(root: Path) -> None:
     index_of(resumed)
 
 
+def test_a_chunk_that_was_placed_is_not_encoded_again(tmp_path: Path) -> None:
+    root = make_bundle(tmp_path / "A.pvm", {IMAGE: noise(1, CHUNK) * 1000})
+    encoded: list[int] = []
+
+    def encode(data: codecs.Buffer) -> tuple[int, bytes]:
+        encoded.append(len(data))
+        return CODEC_RAW, bytes(data)
+
+    snapshot = bundle.inspect(str(root), CHUNK)
+    writer.write_pack(snapshot, KnownChunks(), encode, MemoryStorage().put, workers=1)
+    # What was read before the first one was placed may be encoded, too: at most a window of 64 chunks each.
+    assert encoded.count(CHUNK) <= 6 * 64
+
+
 # What goes wrong
 
 
