@@ -17,7 +17,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -310,8 +309,8 @@ def kill_when(stand: Stand, task: dict[str, t.Any], reached: t.Callable[[], bool
             time.sleep(POLL_SECONDS)
         if not kill_module(mark):
             raise RuntimeError("there was no module to kill")
-        os.killpg(run.process.pid, signal.SIGKILL)
-        run.process.wait()
+        run.kill()
+        # What a worker may have started in between.
         kill_module(mark)
     finally:
         run.end()

@@ -6,16 +6,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
 GRACE_SECONDS = 10
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,39 @@ class Run:
         return self.results()
 
     def end(self) -> None:
-        """End it and what it started in its process group."""
+        """End it if it still runs, and what is left of its workers, which are sessions of their own."""
         for sent in (signal.SIGTERM, signal.SIGKILL):
-            if self.process.poll() is not None:
+            self._send(sent)
+            deadline = time.monotonic() + GRACE_SECONDS
+            while self.process.poll() is None or self._workers():
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_POLL_SECONDS)
+            else:
                 return
-            os.killpg(self.process.pid, sent)
-            try:
-                self.process.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                continue
+
+    def kill(self) -> None:
+        """End controller and workers as a power cut would."""
+        self._send(signal.SIGKILL)
+        self.process.wait()
+
+    def _send(self, number: int) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+        for worker in self._workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, number)
+
+    def _workers(self) -> list[int]:
+        """Processes of ansible-playbook that write to the results of this run."""
+        mark = f"RECORD_RESULTS_PATH={self._results}".encode()
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                is_ours = mark in (entry / "environ").read_bytes().split(b"\0")
+                if is_ours and b"ansible-playbook" in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+        return [number for number in found if number != self.process.pid]
 
     def _tail(self) -> str:
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-25:])
