@@ -27,8 +27,16 @@ class Finished:
     def succeeded(self) -> bool:
         return self.status == 0
 
+    def lines(self) -> list[str]:
+        return self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+
     def last_lines(self, count: int) -> str:
-        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
+        return "\n".join(self.lines()[-count:])
+
+    def excerpt(self, count: int) -> str:
+        """The lines that say what is wrong, if there are such, and the last ones."""
+        lines = self.lines()
+        return "\n".join([line for line in lines[:-count] if line.startswith("ERROR: ")] + lines[-count:])
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

@@ -54,8 +54,8 @@ def run_step(step: Step, house: House) -> Tally:
         print(f"          FAILED: {name}")
     while house.failures:
         finished = house.failures.pop(0)
-        print(f"---------- the end of {finished.log}")
-        print(finished.last_lines(LAST_LINES))
+        print(f"---------- from {finished.log}")
+        print(finished.excerpt(LAST_LINES))
         print("----------", flush=True)
     return tally
 
