@@ -166,8 +166,17 @@ def check_facts(tools: Tools) -> None:
     facts.check_publishable(tools.settings.facts_directory, tools.settings.owner)
 
 
-def current_facts(cache: caches.Cache, tools: Tools, *, may_publish: bool) -> dict[str, t.Any]:
-    """``ansible_facts``: the complete document of this host, which is published, too, if it may be."""
+def current_facts(
+    cache: caches.Cache,
+    tools: Tools,
+    *,
+    may_publish: bool,
+    machines: t.Optional[t.Sequence[VirtualMachine]] = None,
+) -> dict[str, t.Any]:
+    """``ansible_facts``: the complete document of this host, which is published, too, if it may be.
+
+    ``machines`` spares a call of prlctl to whoever knows them already.
+    """
     settings = tools.settings
     document = facts.read_published(settings.facts_directory)
     if not cache.exists:
@@ -176,10 +185,12 @@ def current_facts(cache: caches.Cache, tools: Tools, *, may_publish: bool) -> di
     receipts, unreadable = Receipts(cache.receipts_path).read_all()
     for name in unreadable:
         tools.warn(f"The receipt {name} in {cache.receipts_path} cannot be read, so its virtual machine is not shown.")
-    machines = facts.vm_documents(receipts, _machines(tools) if receipts else None)
+    if machines is None and receipts:
+        machines = _machines(tools)
+    documents = facts.vm_documents(receipts, machines)
     if may_publish:
-        facts.publish(settings.facts_directory, settings.owner, cache.path, own, machines)
-    return {"parallels_catalog": facts.with_cache(document, cache.path, own, machines)}
+        facts.publish(settings.facts_directory, settings.owner, cache.path, own, documents)
+    return {"parallels_catalog": facts.with_cache(document, cache.path, own, documents)}
 
 
 def _machines(tools: Tools) -> t.Optional[t.Sequence[VirtualMachine]]:

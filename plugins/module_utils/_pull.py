@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import os
 import time
@@ -33,6 +34,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
     PrlctlMissing,
     RequirementsUnmet,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.moments import utc_text
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipt, Receipts
@@ -104,6 +106,7 @@ class Plan:
     starts: bool = False
     removes_vm: bool = False
     victims: tuple[str, ...] = ()
+    machines: t.Optional[t.Sequence[VirtualMachine]] = None
 
     @property
     def changed(self) -> bool:
@@ -122,11 +125,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Applied:
-    """What a pull did beyond its plan: the VM as it is now, and the counts of the transfer."""
+    """What a pull did beyond its plan: the VM, and all others, as they are now, and the counts of the transfer.
+
+    ``machines`` is None where nobody asked: each call of prlctl takes its time.
+    """
 
     vm: t.Optional[vms.ManagedVm]
     changed: bool
     transfer: t.Optional[_pull_image.ImageOutcome] = None
+    machines: t.Optional[t.Sequence[VirtualMachine]] = None
 
 
 def plan(request: PullRequest, tools: Tools) -> Plan:
@@ -142,12 +149,13 @@ def plan(request: PullRequest, tools: Tools) -> Plan:
         return _plan_absent(request, cache, tools)
     found = None
     if request.state in (PRESENT, STARTED):
-        found = vms.Vms(tools.prlctl, Receipts(cache.receipts_path)).look(request.name)
+        machines = tools.prlctl.list_machines()
+        found = vms.Vms(tools.prlctl, Receipts(cache.receipts_path)).look(request.name, machines)
         if found.vm is not None:
             manifest = _choose(request) if request.blocked is None else None
             # A version that must not be pulled any more leaves its VM as it is.
             starts = request.state == STARTED and not found.vm.runs and request.blocked is None
-            return Plan(request, cache, manifest, found=found, starts=starts)
+            return Plan(request, cache, manifest, found=found, starts=starts, machines=machines)
     manifest = _choose(request)
     directory = _directory(request, tools) if found is not None else cache.path
     _check_requirements(request, manifest, directory)
@@ -165,7 +173,7 @@ def apply(made: Plan, tools: Tools) -> Applied:
     if request.state == ABSENT:
         return _apply_absent(made, tools)
     if made.image is None and not made.starts:
-        return Applied(made.found.vm if made.found else None, changed=False)
+        return Applied(made.found.vm if made.found else None, changed=False, machines=made.machines)
     cache = caches.Cache.open(tools.cache.settings.path, create=True)
     transfer = None
     if made.image is not None:
@@ -180,17 +188,25 @@ def apply(made: Plan, tools: Tools) -> Applied:
         return Applied(None, t.cast(_pull_image.ImageOutcome, transfer).changed, transfer)
     with _vm_lock(request, cache, tools):
         control = vms.Vms(tools.prlctl, Receipts(cache.receipts_path))
-        found = control.look(request.name)
+        machines = tools.prlctl.list_machines()
+        found = control.look(request.name, machines)
         changed = transfer is not None and transfer.changed
         machine = found.vm
         if machine is None and transfer is not None:
             control.recover(found.interrupted)
             machine = _create(made, transfer.entry, cache, control, tools)
             changed = True
-        if machine is not None and request.state == STARTED:
-            changed = control.start(machine) or changed
-        # Asked again, since starting has changed it.
-        return Applied(control.look(request.name).vm, changed, transfer)
+        if machine is not None and request.state == STARTED and control.start(machine):
+            now = tools.prlctl.find(machine.machine.uuid)
+            machine, changed = dataclasses.replace(machine, machine=now or machine.machine), True
+        return Applied(machine, changed, transfer, _with(machines, machine))
+
+
+def _with(machines: t.Sequence[VirtualMachine], vm: t.Optional[vms.ManagedVm]) -> t.Sequence[VirtualMachine]:
+    """All machines, one of them as it is now."""
+    if vm is None:
+        return machines
+    return (*(machine for machine in machines if machine.uuid != vm.machine.uuid), vm.machine)
 
 
 def run(request: PullRequest, tools: Tools, *, check_mode: bool, may_defer: bool) -> dict[str, t.Any]:
@@ -206,7 +222,9 @@ def run(request: PullRequest, tools: Tools, *, check_mode: bool, may_defer: bool
     return {
         **_described(made, applied),
         "elapsed": round(time.monotonic() - started, 3),
-        "ansible_facts": _cache.current_facts(cache, tools.cache, may_publish=not check_mode),
+        "ansible_facts": _cache.current_facts(
+            cache, tools.cache, may_publish=not check_mode, machines=applied.machines
+        ),
     }
 
 
