@@ -200,6 +200,7 @@ class Stage:
             "ANSIBLE_DEPRECATION_WARNINGS": "true",
             "ANSIBLE_HOME": str(work / "controller"),
             "ANSIBLE_INJECT_FACT_VARS": "false",
+            "ANSIBLE_INJECT_INVOCATION": "true",
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_VERBOSITY": "3",
             "HOME": str(work / "controller"),

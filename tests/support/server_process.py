@@ -36,7 +36,7 @@ class ServerProcess:
         self.log = directory / "server.log"
         self.url = ""
         self.python = python
-        self._password = "correct horse battery staple"
+        self.password = "correct horse battery staple"
         self._environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join((str(_ROLE_FILES), str(_COLLECTIONS))),
@@ -50,7 +50,7 @@ class ServerProcess:
     def __enter__(self) -> ServerProcess:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.command("migrate")
-        self.command("user", "add", "bench", "--if-missing", "--super-user", "--password-stdin", text=self._password)
+        self.command("user", "add", "bench", "--if-missing", "--super-user", "--password-stdin", text=self.password)
         ready = self.directory / "ready"
         ready.unlink(missing_ok=True)
         with self.log.open("ab") as output:
@@ -75,7 +75,7 @@ class ServerProcess:
 
     def token(self) -> str:
         """A login token."""
-        body = json.dumps({"username": "bench", "password": self._password}).encode()
+        body = json.dumps({"username": "bench", "password": self.password}).encode()
         request = urllib.request.Request(
             f"{self.url}/api/auth/token", body, {"Content-Type": "application/json"}, method="POST"
         )

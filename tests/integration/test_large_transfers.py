@@ -1,0 +1,205 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Large transfers: in the background with progress, killed half-way and gone on with, and two at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.macfleet.parallels.tests.integration.gate import DOWN, UP, Gate
+from ansible_collections.macfleet.parallels.tests.integration.images import MIB, small_bundle, tree
+from ansible_collections.macfleet.parallels.tests.integration.stage import Mac, Results, Server, Stage, task
+from ansible_collections.macfleet.parallels.tests.support.ansible_runs import Run
+
+IMAGE = "large-image"
+# Four full segments: more than are uploaded at once, so one is complete before the last begins.
+SIZE = 130 * MIB
+SEGMENT_BYTES = 32 * MIB
+# Four workers may hold 8 MiB each of ranges that are not whole yet: when so much has come, some is safe, and what is
+# left is still enough for a job in the background.
+KILLED_BYTES = 48 * MIB
+IN_FLIGHT_BYTES = 4 * 8 * MIB
+SLOW = 12 * MIB
+PATIENCE_SECONDS = 120
+# The beginning of every token and grant.
+JWT = b"eyJhbGciOi"
+
+
+def kill(mac: Mac, words: str, run: Run) -> None:
+    """What runs on the host ends as in a power cut, and so does the controller."""
+    victims = mac.processes(words)
+    assert victims, f"nothing on {mac.name} has {words!r} in its command line"
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while mac.processes(words):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    run.end()
+
+
+def assert_no_secret_in_commands(mac: Mac) -> None:
+    """Whoever may list the processes of the host sees no grant."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                assert JWT not in (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+
+
+def progress_lines(run: Run, host: str, module: str) -> list[str]:
+    """What the controller showed of a transfer."""
+    shown = re.compile(rf"^\[{host}\] {module} (.*)$", re.MULTILINE)
+    return shown.findall(run.log.read_text(encoding="utf-8"))
+
+
+def jobs(stage: Stage) -> set[str]:
+    """Files of background jobs on the hosts."""
+    macs = (stage.builder, stage.mac("mac01"))
+    return {str(path).removesuffix(".cancel") for mac in macs for path in (mac.home / ".ansible_async").glob("*")}
+
+
+class Large(t.NamedTuple):
+    """All that happened to the large image."""
+
+    bundle: Path
+    push: Results
+    push_run: Run
+    sent_bytes: int
+    pull: Results
+    pull_run: Run
+    received_bytes: int
+    partials: list[str]
+    left_by_killed: set[str]
+
+
+@pytest.fixture(scope="module")
+def large(stage: Stage, server: Server) -> Large:
+    mac = stage.mac("mac01")
+    bundle = small_bundle(stage.builder.home / "large", "Large", SIZE)
+    push = {"path": str(bundle), "catalog_id": IMAGE, "version": "1.0.0", "codec": "raw"}
+    before = len(server.segments(SEGMENT_BYTES // 2))
+
+    def is_half_there(total: int) -> bool:
+        return total > SEGMENT_BYTES and len(server.segments(SEGMENT_BYTES // 2)) > before
+
+    with Gate(server.url) as gate:
+        gate.hold(UP, is_half_there)
+        run = stage.start("builder", [task("push", "catalog_push", {**push, "catalog_url": gate.url})])
+        assert gate.wait_until_held(PATIENCE_SECONDS), run.log.read_text(encoding="utf-8")
+        assert_no_secret_in_commands(stage.builder)
+        kill(stage.builder, "AnsiballZ_catalog_push", run)
+    assert server.manifests(IMAGE) == []
+    with Gate(server.url, SLOW) as gate:
+        push_run = stage.start("builder", [task("push", "catalog_push", {**push, "catalog_url": gate.url})])
+        pushed = Results(push_run.wait(PATIENCE_SECONDS), push_run.log)
+        sent_bytes = gate.moved(UP)
+
+    pull = {"catalog_id": IMAGE, "state": "cached"}
+    held = mac.holdings()
+    with Gate(server.url) as gate:
+        gate.hold(DOWN, lambda total: total > KILLED_BYTES)
+        run = stage.start("mac01", [task("pull", "catalog_pull", {**pull, "catalog_url": gate.url})])
+        assert gate.wait_until_held(PATIENCE_SECONDS), run.log.read_text(encoding="utf-8")
+        assert_no_secret_in_commands(mac)
+        kill(mac, "AnsiballZ_catalog_pull", run)
+    assert mac.holdings() == held
+    partials = os.listdir(mac.cache / "partial")
+    left_by_killed = jobs(stage)
+    with Gate(server.url, SLOW) as gate:
+        pull_run = stage.start("mac01", [task("pull", "catalog_pull", {**pull, "catalog_url": gate.url})])
+        pulled = Results(pull_run.wait(PATIENCE_SECONDS), pull_run.log)
+        received_bytes = gate.moved(DOWN)
+    return Large(bundle, pushed, push_run, sent_bytes, pulled, pull_run, received_bytes, partials, left_by_killed)
+
+
+def test_a_push_that_was_killed_goes_on(large: Large) -> None:
+    done = large.push["push"].result
+    assert done["changed"]
+    assert done["resumed_bytes"] >= SEGMENT_BYTES // 2
+    assert large.sent_bytes < SIZE - done["resumed_bytes"] + 8 * MIB
+    assert done["bytes"]["new"] + done["bytes"]["reused"] == done["manifest"]["data_bytes"]
+
+
+def test_a_pull_that_was_killed_goes_on(large: Large, stage: Stage) -> None:
+    done = large.pull["pull"].result
+    mac = stage.mac("mac01")
+    digest = done["manifest"]["digest"]
+    assert large.partials == [digest]
+    assert done["changed"] and done["resumed"]
+    assert done["bytes"]["downloaded"] <= SIZE - KILLED_BYTES + IN_FLIGHT_BYTES + MIB
+    assert large.received_bytes < done["bytes"]["downloaded"] + 8 * MIB
+    assert tree(mac.cached(digest)) == tree(large.bundle)
+    assert os.listdir(mac.cache / "partial") == []
+
+
+def test_large_transfers_tell_their_progress(large: Large, stage: Stage) -> None:
+    line = re.compile(r"(push|download): [0-9.]+ [kMG]?B of [0-9.]+ [MG]B \([0-9]+ %\)")
+    for run, host, module in (
+        (large.push_run, "builder", "catalog_push"),
+        (large.pull_run, "mac01", "catalog_pull"),
+    ):
+        shown = progress_lines(run, host, module)
+        assert any(line.match(text) for text in shown), shown
+        assert len(shown) < 30
+    for results in (large.push, large.pull):
+        for row in results.rows:
+            assert not {"ansible_job_id", "results_file", "transfer_pending"} & set(row.result)
+
+
+def test_no_job_left_anything_behind(large: Large, stage: Stage) -> None:
+    """But those that were killed, of which the host had no time to clean up."""
+    assert jobs(stage) <= large.left_by_killed
+    for mac in (stage.builder, stage.mac("mac01")):
+        assert not mac.processes("AnsiballZ_catalog_")
+
+
+def test_an_interrupted_play_ends_its_transfer(large: Large, stage: Stage, gate: Gate) -> None:
+    mac = stage.mac("mac02")
+    gate.hold(DOWN, lambda total: total > 8 * MIB)
+    wanted = {"catalog_id": IMAGE, "state": "cached", "catalog_url": gate.url, "cache_path": "~/interrupted"}
+    run = stage.start("mac02", [task("pull", "catalog_pull", wanted)])
+    assert gate.wait_until_held(PATIENCE_SECONDS)
+    assert mac.processes("AnsiballZ_catalog_pull")
+    os.killpg(run.process.pid, signal.SIGINT)
+    run.process.wait(PATIENCE_SECONDS)
+    gate.release()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while mac.processes("AnsiballZ_catalog_pull"):
+        assert time.monotonic() < deadline, "the module runs on though nobody waits for it"
+        time.sleep(0.1)
+    assert os.listdir(mac.home / "interrupted/bundles") == []
+
+
+def test_two_pulls_at_once_download_once(stage: Stage, server: Server) -> None:
+    size = 32 * MIB
+    bundle = small_bundle(stage.builder.home / "twice", "Twice", size)
+    address = {"catalog_id": "twice-image", "version": "1.0.0"}
+    stage.play("builder", [task("push", "catalog_push", {"path": str(bundle), **address})])
+    with Gate(server.url, 6 * MIB) as gate:
+        wanted = {**address, "state": "cached", "catalog_url": gate.url}
+        rows = stage.play("twice", [task("pull", "catalog_pull", wanted)]).of("pull")
+        received_bytes = gate.moved(DOWN)
+    assert len(rows) == 2
+    first, second = sorted((row.result for row in rows.values()), key=lambda result: not result["changed"])
+    assert first["changed"] and first["bytes"]["downloaded"] >= size
+    assert not second["changed"] and second["bytes"]["downloaded"] == 0
+    assert any("Waiting for the lock" in warning for warning in second["warnings"])
+    assert received_bytes < size * 1.2
+    assert tree(stage.mac("mac02").cached(first["manifest"]["digest"])) == tree(bundle)
+
+
+def test_a_task_may_be_asynchronous_itself(stage: Stage) -> None:
+    bundle = small_bundle(stage.builder.home / "async", "Async")
+    wanted = {"path": str(bundle), "catalog_id": "async-image", "version": "1.0.0"}
+    done = stage.play("builder", [{**task("push", "catalog_push", wanted), "async": 60, "poll": 1}])["push"]
+    assert done.result["changed"] and done.result["manifest"]["version"] == "1.0.0"
