@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 
 import pytest
 from catalog_server.telemetry import JsonLines, redacted
@@ -40,10 +39,10 @@ def test_ordinary_text_is_left_alone() -> None:
 
 
 def test_a_record_is_one_line_of_json() -> None:
-    try:
-        raise ValueError(f"line one\nwith {TOKEN}")
-    except ValueError:
-        record = logging.LogRecord("x", logging.ERROR, __file__, 1, "it %s", ("failed",), sys.exc_info())
+    error = ValueError(f"line one\nwith {TOKEN}")
+    record = logging.LogRecord(
+        "x", logging.ERROR, __file__, 1, "it %s", ("failed",), (ValueError, error, error.__traceback__)
+    )
     record.status = 500
     text = JsonLines().format(record)
     line = json.loads(text)
