@@ -24,6 +24,8 @@ SERVER_PACKAGES = "roles/catalog_server/files"
 # Unit tests of what runs on the controller or on the server's host, whose Pythons are newer than the oldest of a Mac
 NOT_ON_MANAGED_HOSTS = ("plugins/action", "plugins/plugin_utils", "roles/catalog_server", "tools")
 SHELL_SCRIPT = re.compile(rb"#!.*\b(sh|bash)\b")
+INTEGRATION = "tests/integration"
+LIFE_OF_AN_IMAGE = f"{INTEGRATION}/test_life_of_an_image.py"
 NOTHING_TO_CHECK = "No tests applicable"
 
 
@@ -228,12 +230,13 @@ class House:
         search = f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"
         return self.pytest("server", self.server(), ["tests/server"], {"PYTHONPATH": search})
 
-    def integration(self) -> Tally:
-        search = f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"
-        variables = {"PYTHONPATH": search}
-        if OLDEST_TARGET in self.machine.pythons:
-            variables["MACFLEET_TEST_TARGET_PYTHON"] = str(self.machine.pythons[OLDEST_TARGET])
-        return self.pytest("integration", self.server(), ["tests/integration"], variables)
+    def integration(self, version: Version, tests: str) -> Tally:
+        """Plays between a real server and real hosts; the modules run on this Python."""
+        name = f"integration-{written(version)}"
+        variables = {"PYTHONPATH": f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"}
+        if version in self.machine.pythons:
+            variables["MACFLEET_TEST_TARGET_PYTHON"] = str(self.machine.pythons[version])
+        return self.pytest(name, self.server(), [tests], variables)
 
     def demo(self) -> Tally:
         programs = self.tools()
@@ -261,10 +264,15 @@ def running_steps(house: House, versions: Iterable[Version]) -> list[Step]:
     def units_on(version: Version) -> Step:
         return Step(f"unit tests, Python {written(version)}", lambda: house.units(version))
 
+    def integration_on(version: Version, tests: str) -> Step:
+        return Step(
+            f"integration tests, modules on Python {written(version)}", lambda: house.integration(version, tests)
+        )
+
     steps = [Step("ansible-test sanity", house.sanity)]
     steps += [units_on(version) for version in sorted(set(versions))]
     steps.append(Step("tests of the server", house.server_tests))
-    if (house.machine.collection / "tests/integration").is_dir():
-        steps.append(Step("integration tests", house.integration))
+    for version, tests in ((OLDEST_TARGET, INTEGRATION), (house.machine.newest, LIFE_OF_AN_IMAGE)):
+        steps.append(integration_on(version, tests))
     steps.append(Step("demo", house.demo))
     return steps
