@@ -330,14 +330,17 @@ def _upload_request(made: Plan) -> UploadRequest:
 
 def _predicted_manifest(made: Plan) -> dict[str, t.Any]:
     request, scan = made.request, t.cast(writer.Scan, made.scan)
+    # A version that is replaced keeps its tags, and its description if there is no new one.
+    kept = made.existing.tags if made.existing is not None else ()
+    description = made.existing.description if made.existing is not None and request.description is None else None
     return {
         "catalog_id": request.catalog_id,
         "version": request.version,
         "architecture": made.architecture,
         "type": made.snapshot.type,
         "name": made.snapshot.name,
-        "description": request.description,
-        "tags": list(request.tags),
+        "description": description or request.description or "",
+        "tags": sorted({*kept, *(addresses.normalise_tag(tag) for tag in request.tags)}),
         "required_roles": list(request.required_roles),
         "required_claims": list(request.required_claims),
         "minimum_requirements": request.minimum_requirements.to_json(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import sys
 import typing as t
 from pathlib import Path
@@ -82,15 +83,16 @@ def pusher(server: Server) -> User:
     return server.add_user("pusher", "--role", "USER", "--claim", "PUSH_CATALOG_MANIFEST")
 
 
+@pytest.fixture(scope="session")
+def nowhere() -> str:
+    """The URL of a server that does not run."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
 @pytest.fixture
 def gate(server: Server) -> t.Iterator[Gate]:
     """A way to the server that can be shut."""
     with Gate(server.url) as made:
-        yield made
-
-
-@pytest.fixture
-def slow_gate(server: Server) -> t.Iterator[Gate]:
-    """A way to the server that lets some MiB through in a second."""
-    with Gate(server.url, bytes_per_second=12 << 20) as made:
         yield made

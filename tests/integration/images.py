@@ -20,15 +20,11 @@ MIB = bundles.MIB
 Tree = t.Dict[str, t.Tuple[str, str]]
 
 
-def noise(size: int, seed: int) -> bytes:
-    """Bytes that no codec makes smaller, the same for the same seed."""
-    return random.Random(seed).randbytes(size)
-
-
-def small_bundle(directory: Path, name: str, size: int = MIB, seed: int = 1, disk: str = bundles.EXPANDABLE) -> Path:
-    """A bundle whose disk holds noise."""
+def small_bundle(directory: Path, name: str, size: int = MIB, disk: str = bundles.EXPANDABLE) -> Path:
+    """A bundle whose disk holds noise that no codec makes smaller, the same for the same directory and name alone."""
     directory.mkdir(parents=True, exist_ok=True)
-    return Path(bundles.make_bundle(str(directory), noise(size, seed), name, disk=disk))
+    content = random.Random(str(directory / name)).randbytes(size)
+    return Path(bundles.make_bundle(str(directory), content, name, disk=disk))
 
 
 def tree(bundle: Path, without: t.Collection[str] = ()) -> Tree:

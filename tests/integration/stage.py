@@ -74,7 +74,7 @@ def task(
     *,
     check: bool = False,
     may_fail: bool = False,
-    **keywords: t.Any,
+    **keywords: str | bool,
 ) -> Task:
     """A task with a module of the collection, or with any other by its full name."""
     full_name = module if "." in module or module == "hand_over" else f"macfleet.parallels.{module}"

@@ -53,7 +53,7 @@ def mac(stage: Stage) -> Mac:
 def images(stage: Stage) -> dict[str, Path]:
     """A bundle of its own for each damage, pushed by the name of the damage."""
     place = stage.builder.home / "damaged"
-    made = {name: small_bundle(place, name, 3 * MIB, seed) for seed, name in enumerate(DAMAGES)}
+    made = {name: small_bundle(place, name, 3 * MIB) for name in DAMAGES}
     pushes = [
         task(name, "catalog_push", {"path": str(bundle), "catalog_id": name, "version": "1.0.0"})
         for name, bundle in made.items()

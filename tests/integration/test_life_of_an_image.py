@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.tests.integration.images import Tree, tree
+from ansible_collections.macfleet.parallels.tests.integration.images import Tree, small_bundle, tree
 from ansible_collections.macfleet.parallels.tests.integration.stage import Results, Stage, task, thrice
 from ansible_collections.macfleet.parallels.tests.support import bundles
 
@@ -235,3 +235,30 @@ def test_removal(life: Life, stage: Stage) -> None:
     assert not mac.vm_home(VM).exists()
     facts = life.cleared["facts"].result["ansible_facts"]["parallels_catalog"]
     assert facts["caches"][str(mac.cache)]["entries"] == [] and facts["vms"] == []
+
+
+def test_a_version_is_replaced_by_force_only(stage: Stage) -> None:
+    place = stage.builder.home / "forced"
+    first, second = (small_bundle(place / name, "Forced") for name in ("first", "second"))
+    address = {"catalog_id": "forced-image", "version": "1.0.0"}
+    pull = {**address, "name": "Forced"}
+    done = stage.play(
+        "builder",
+        [
+            task("push", "catalog_push", {**address, "path": str(first)}),
+            task("pull", "catalog_pull", pull, delegate_to="mac02"),
+            task("other content", "catalog_push", {**address, "path": str(second)}, may_fail=True),
+            *thrice("forced", "catalog_push", {**address, "path": str(second), "force": True}),
+            task("pull again", "catalog_pull", pull, delegate_to="mac02"),
+            task("absent", "catalog_pull", {**pull, "state": "absent"}, delegate_to="mac02"),
+        ],
+    )
+    before, after = (done[name].result["manifest"] for name in ("push", "forced"))
+    check, forced = assert_predicted(done, "forced")
+    assert_same_counts(check, forced, but=["encoded"])
+    assert forced["diff"]["before"]["digest"] == before["digest"] != after["digest"]
+    assert before["created_at"] == after["created_at"]
+    (there,) = stage.server.manifests("forced-image")
+    assert (there["id"], there["digest"]) == (before["id"], after["digest"])
+    kept = done["pull again"].result
+    assert not kept["changed"] and kept["update_available"] and kept["vm"]["digest"] == before["digest"]

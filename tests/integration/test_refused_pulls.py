@@ -61,6 +61,7 @@ BAD_PULLS = {
     "hungry": BadPull({"catalog_id": HUNGRY}, "requirements_unmet", (HUNGRY, "4096 processor cores", "MiB of memory")),
     "foreign name": BadPull({"catalog_id": OPEN, "name": "Foreign"}, "vm_name_taken", ("Foreign",)),
     "taken path": BadPull({"catalog_id": OPEN, "name": "Taken"}, "path_taken", ("Taken.pvm",)),
+    "no server": BadPull({"catalog_id": OPEN, "catalog_url": "{{ nowhere }}"}, "unreachable", ("http://127.0.0.1:",)),
     "bad name": BadPull({"catalog_id": OPEN, "name": "../escape"}, "vm_name_invalid", ("../escape",)),
     "bad range": BadPull({"catalog_id": OPEN, "version": ">=one"}, "bad_request", (">=one",)),
     "unsafe cache": BadPull(
@@ -84,12 +85,12 @@ def mac(stage: Stage) -> Mac:
 
 
 @pytest.fixture(scope="module")
-def variables(mac: Mac, reader: User) -> dict[str, str]:
+def variables(mac: Mac, reader: User, nowhere: str) -> dict[str, str]:
     unsafe = mac.home / "unsafe"
     unsafe.mkdir()
     unsafe.chmod(0o777)
     (mac.home / "linked").symlink_to(mac.home / "elsewhere")
-    return {"reader_token": reader.token, "unsafe": str(unsafe), "linked": str(mac.home / "linked")}
+    return {"nowhere": nowhere, "reader_token": reader.token, "unsafe": str(unsafe), "linked": str(mac.home / "linked")}
 
 
 @pytest.fixture(scope="module")
