@@ -14,13 +14,13 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(CHECKOUT / "tests/tools"))
 
-from machine import Machine, find_pythons
+from machine import SetUpError, this_machine
 from staging import stage
 
 
 def main() -> None:
     """Copy the collection, make an environment, go on in it."""
-    machine = Machine(CHECKOUT, CHECKOUT / ".build", find_pythons())
+    machine = this_machine(CHECKOUT)
     print("Setting up below .build/ …", flush=True)
     stage(CHECKOUT, machine.collection)
     programs = machine.virtual_environment("demo", machine.newest, [Path(__file__).with_name("requirements.txt")])
@@ -35,4 +35,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SetUpError as error:
+        sys.exit(str(error))

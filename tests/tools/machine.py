@@ -21,11 +21,16 @@ from process import run_logged
 Version = tuple[int, int]
 
 OLDEST_TARGET: Version = (3, 9)
+OLDEST_CONTROLLER: Version = (3, 11)
 INSTALL_SECONDS = 900
 NAME_OF_PYTHON = re.compile(r"python3\.[0-9]+")
 PROBE = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
 KEPT_PREFIXES = ("LANG", "PIP_", "SSL_", "REQUESTS_", "http_", "https_", "no_", "HTTP_", "HTTPS_", "NO_", "npm_config_")
 KEPT_NAMES = ("CI", "LOGNAME", "NODE_EXTRA_CA_CERTS", "TERM", "TMPDIR", "USER")
+
+
+class SetUpError(Exception):
+    """The tests could not be prepared."""
 
 
 def written(version: Version) -> str:
@@ -157,5 +162,15 @@ class Machine:
             settings.write(file)
 
 
-class SetUpError(Exception):
-    """The tests could not be prepared."""
+def this_machine(checkout: Path) -> Machine:
+    """What there is to work with.
+
+    :raises SetUpError: no Python is new enough for the server
+    """
+    pythons = find_pythons()
+    if not pythons or max(pythons) < OLDEST_CONTROLLER:
+        raise SetUpError(
+            f"No Python from {written(OLDEST_CONTROLLER)} on that can make virtual environments was found. Install one; "
+            "on Debian it takes the package python3-venv."
+        )
+    return Machine(checkout, checkout / ".build", pythons)

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from machine import OLDEST_TARGET, Machine, SetUpError, find_pythons, written
+from machine import OLDEST_TARGET, SetUpError, this_machine, written
 from staging import stage
 from steps import House, Step, running_steps, static_steps
 from tally import Tally, strict
@@ -62,12 +62,12 @@ def run_step(step: Step, house: House) -> Tally:
 
 def main() -> int:
     options = arguments()
-    pythons = find_pythons()
-    if not pythons:
-        print("No Python from 3.9 on that can make virtual environments was found: install python3-venv.")
+    try:
+        machine = this_machine(CHECKOUT)
+    except SetUpError as error:
+        print(error)
         return 1
-    machine = Machine(CHECKOUT, CHECKOUT / ".build", pythons)
-    print("Pythons found: " + ", ".join(f"{written(version)} ({path})" for version, path in pythons.items()))
+    print("Pythons found: " + ", ".join(f"{written(version)} ({path})" for version, path in machine.pythons.items()))
     print(f"Logs of the steps: {machine.build / 'logs'}", flush=True)
     machine.keep_pip_settings()
     stage(CHECKOUT, machine.collection)
