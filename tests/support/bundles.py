@@ -29,14 +29,15 @@ EXPANDABLE = "expandable"
 
 
 class Size(t.NamedTuple):
-    """Size of a guest's disk, and of the files in it."""
+    """Size of a guest's disk, and of the files in it; fewer, but the least, will do where the machine has no more."""
 
     logical_bytes: int
     data_bytes: int
+    least_data_bytes: t.Optional[int] = None
 
 
 SMALL = Size(64 * MIB, 20 * MIB)
-DEMO = Size(6 * GIB, 400 * MIB)
+DEMO = Size(6 * GIB, 400 * MIB, 100 * MIB)
 BENCH = Size(16 * GIB, int(4.4 * GIB))
 
 _CONFIG = """<?xml version="1.0" encoding="UTF-8"?>

@@ -92,10 +92,20 @@ class GuestDisk:
 
     @classmethod
     def create(
-        cls, image: str, state_path: str, logical_bytes: int, data_bytes: int, roots: t.Optional[t.Sequence[str]] = None
+        cls,
+        image: str,
+        state_path: str,
+        logical_bytes: int,
+        data_bytes: int,
+        least_data_bytes: t.Optional[int] = None,
+        *,
+        roots: t.Optional[t.Sequence[str]] = None,
     ) -> GuestDisk:
-        """Make the file system and fill it with real files of this machine."""
-        found, reserve = _divide(roots, data_bytes)
+        """Make the file system and fill it with real files of this machine.
+
+        :raises NotEnoughFiles: the machine has not ``least_data_bytes`` (``data_bytes``, if None) of them
+        """
+        found, reserve = _divide(roots, data_bytes, data_bytes if least_data_bytes is None else least_data_bytes)
         _make_file_system(image, logical_bytes)
         disk = cls(image, state_path, {}, reserve)
         paths = [file.path for file in found]
@@ -223,7 +233,9 @@ class GuestDisk:
         return pieces
 
 
-def _divide(roots: t.Optional[t.Sequence[str]], data_bytes: int) -> t.Tuple[t.List[RealFile], t.List[RealFile]]:
+def _divide(
+    roots: t.Optional[t.Sequence[str]], data_bytes: int, least_data_bytes: int
+) -> t.Tuple[t.List[RealFile], t.List[RealFile]]:
     """Files for the image and files for its updates."""
     found: t.List[RealFile] = []
     reserve: t.List[RealFile] = []
@@ -236,11 +248,13 @@ def _divide(roots: t.Optional[t.Sequence[str]], data_bytes: int) -> t.Tuple[t.Li
         found.append(file)
         total += file.size
         if total >= data_bytes:
-            return found, reserve
-    raise NotEnoughFiles(
-        f"This machine has {total} bytes of distinct files of installed software for a guest, {data_bytes} are "
-        "wanted. Ask for a smaller image or install more software."
-    )
+            break
+    if total < least_data_bytes:
+        raise NotEnoughFiles(
+            f"This machine has {total} bytes of distinct files of installed software for a guest, {least_data_bytes} "
+            "are wanted. Ask for a smaller image or install more software."
+        )
+    return found, reserve
 
 
 def _make_file_system(image: str, logical_bytes: int) -> None:

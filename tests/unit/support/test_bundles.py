@@ -87,4 +87,14 @@ def test_too_few_real_files_are_told(tmp_path: t.Any) -> None:
     (tmp_path / "only").write_bytes(b"a" * 5000)
     (tmp_path / "twin").write_bytes(b"a" * 5000)
     with pytest.raises(guest_disk.NotEnoughFiles, match="has 5000 bytes"):
-        guest_disk.GuestDisk.create(str(tmp_path / "img"), str(tmp_path / "state"), 8 * MIB, MIB, [str(tmp_path)])
+        guest_disk.GuestDisk.create(str(tmp_path / "img"), str(tmp_path / "state"), 8 * MIB, MIB, roots=[str(tmp_path)])
+
+
+def test_fewer_real_files_will_do_where_that_is_said(tmp_path: t.Any) -> None:
+    software = tmp_path / "software"
+    software.mkdir()
+    (software / "only").write_bytes(b"a" * 5000)
+    image = tmp_path / "img"
+    disk = guest_disk.GuestDisk.create(str(image), str(tmp_path / "state"), 8 * MIB, MIB, 5000, roots=[str(software)])
+    assert disk.data_bytes == 5000
+    assert image.stat().st_size == 8 * MIB
