@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import typing as t
+from array import array
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     Listing,
@@ -18,18 +19,40 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.segments import TrailerRow
 
+# A dictionary entry holds table and row as one number; a locator has fewer rows than this.
+_ROWS = 1 << 32
+
+
+class _Table(t.Protocol):
+    """Rows that tell where chunks lie."""
+
+    def placement(self, row: int) -> Placement:
+        """Where the chunk of a row lies."""
+        ...  # pylint: disable=unnecessary-ellipsis
+
+
+class _Trailer:
+    """The rows of one segment, in columns."""
+
+    def __init__(self, segment: SegmentRef, rows: t.Sequence[TrailerRow]) -> None:
+        self._segment = segment
+        self._offsets = array("I", (row.offset for row in rows))
+        self._lengths = array("I", (row.length for row in rows))
+        self._codecs = bytes(row.codec for row in rows)
+
+    def placement(self, row: int) -> Placement:
+        return Placement(self._segment, self._offsets[row], self._lengths[row], self._codecs[row])
+
 
 class KnownChunks:
     """Where known chunks lie; what was added first wins.
 
-    Holds one dictionary entry a chunk and the columns of the locators, not an object a chunk.
+    Holds one dictionary entry a chunk and columns of locators and trailers, not an object a chunk.
     """
 
     def __init__(self) -> None:
-        self._locators: list[Locator] = []
-        self._trailers: list[tuple[SegmentRef, t.Sequence[TrailerRow]]] = []
-        # id -> (table, row); tables below zero are trailers
-        self._where: dict[bytes, tuple[int, int]] = {}
+        self._tables: list[_Table] = []
+        self._where: dict[bytes, int] = {}
 
     def __contains__(self, identity: bytes) -> bool:
         return identity in self._where
@@ -39,25 +62,22 @@ class KnownChunks:
 
     def add_index(self, listing: Listing, locator: Locator) -> None:
         """All chunks of a base."""
-        self._locators.append(locator)
-        table = len(self._locators) - 1
-        for identity, row in chunk_rows(listing).row_of.items():
-            self._where.setdefault(identity, (table, row))
+        self._add(locator, chunk_rows(listing).row_of.items())
 
     def add_trailer(self, segment: SegmentRef, rows: t.Sequence[TrailerRow]) -> None:
         """All chunks of one segment."""
-        self._trailers.append((segment, rows))
-        table = -len(self._trailers)
-        for number, row in enumerate(rows):
-            self._where.setdefault(row.identity, (table, number))
+        self._add(_Trailer(segment, rows), ((row.identity, number) for number, row in enumerate(rows)))
+
+    def _add(self, table: _Table, rows: t.Iterable[tuple[bytes, int]]) -> None:
+        first = len(self._tables) * _ROWS
+        self._tables.append(table)
+        for identity, row in rows:
+            self._where.setdefault(identity, first + row)
 
     def placement(self, identity: bytes) -> t.Optional[Placement]:
         """Where a chunk lies, or None."""
         where = self._where.get(identity)
         if where is None:
             return None
-        table, row = where
-        if table >= 0:
-            return self._locators[table].placement(row)
-        segment, rows = self._trailers[-table - 1]
-        return Placement(segment, rows[row].offset, rows[row].length, rows[row].codec)
+        table, row = divmod(where, _ROWS)
+        return self._tables[table].placement(row)

@@ -240,7 +240,7 @@ def write_pack(
         counts["encoded"] += row.length
         return open_number
 
-    def segments() -> t.Iterator[tuple[int, bytes]]:
+    def segments() -> t.Generator[tuple[int, bytes], None, None]:
         builder = SegmentBuilder(segment_bytes)
         open_number: t.Optional[int] = None
         with contextlib.closing(_read_chunks(snapshot, workers, must_store, encode)) as stage:
@@ -257,10 +257,10 @@ def write_pack(
         if open_number is not None:
             yield open_number, builder.finish()
 
-    with contextlib.closing(
-        pipeline.ordered_map(lambda item: (item[0], put(item[1])), segments(), workers=_UPLOADS, window=_UPLOADS)
-    ) as uploads:
-        for number, segment in uploads:
+    with contextlib.ExitStack() as stack:
+        made = stack.enter_context(contextlib.closing(segments()))
+        uploads = pipeline.ordered_map(lambda item: (item[0], put(item[1])), made, workers=_UPLOADS, window=_UPLOADS)
+        for number, segment in stack.enter_context(contextlib.closing(uploads)):
             placed.segments[number] = segment
     listing = make_listing(snapshot.chunk_size, snapshot.entries, bytes(identities))
     return WrittenPack(
