@@ -29,6 +29,8 @@ class ActionModule(TransferAction):
         "version": {"type": "str", "required": True},
         "architecture": {"type": "str"},
         "bases": {"type": "list", "elements": "str"},
+        "required_roles": {"type": "list", "elements": "str"},
+        "required_claims": {"type": "list", "elements": "str"},
     }
 
     def mint(self, client: CatalogClient, options: t.Mapping[str, t.Any]) -> MintedGrant:
@@ -38,4 +40,6 @@ class ActionModule(TransferAction):
             normalise_version(options["version"]),
             options["architecture"] and normalise_architecture(options["architecture"]),
             options["bases"],
+            options["required_roles"],
+            options["required_claims"],
         )

@@ -54,7 +54,7 @@ class PullRequest:
     """What the task asks for, and what the controller found out.
 
     ``manifests`` are what the version means, at most one for each architecture. ``blocked`` holds the error
-    of a version that must not be pulled.
+    of a version that must not be pulled for any of them.
     """
 
     state: str
@@ -94,11 +94,15 @@ class Tools:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a pull would do. ``image`` is None when the cache does not matter."""
+    """What a pull would do. ``image`` is None when the cache does not matter.
+
+    ``blocked`` says why a VM stays though its version must not be pulled any more; ``manifest`` is None then.
+    """
 
     request: PullRequest
     cache: caches.Cache
     manifest: t.Optional[Manifest]
+    blocked: t.Optional[Blocked] = None
     image: t.Optional[_pull_image.ImagePlan] = None
     found: t.Optional[vms.Found] = None
     home: str = ""
@@ -152,19 +156,30 @@ def plan(request: PullRequest, tools: Tools) -> Plan:
         machines = tools.prlctl.list_machines()
         found = vms.Vms(tools.prlctl, Receipts(cache.receipts_path)).look(request.name, machines)
         if found.vm is not None:
-            manifest = _choose(request) if request.blocked is None else None
-            # A version that must not be pulled any more leaves its VM as it is.
-            starts = request.state == STARTED and not found.vm.runs and request.blocked is None
+            try:
+                manifest = _choose(request)
+            except Blocked as error:
+                return Plan(request, cache, None, error, found=found, machines=machines)
+            starts = request.state == STARTED and not found.vm.runs
             return Plan(request, cache, manifest, found=found, starts=starts, machines=machines)
     manifest = _choose(request)
     directory = _directory(request, tools) if found is not None else cache.path
     _check_requirements(request, manifest, directory)
     image = _pull_image.plan_image(manifest, cache, tools.image, must_verify=request.verify)
     if found is None:
-        return Plan(request, cache, manifest, image)
+        return Plan(request, cache, manifest, image=image)
     home = vms.home_path(directory, request.name, manifest.type)
     _check_home(home, found, cache, manifest)
-    return Plan(request, cache, manifest, image, found, home, creates=True, starts=request.state == STARTED)
+    return Plan(
+        request,
+        cache,
+        manifest,
+        image=image,
+        found=found,
+        home=home,
+        creates=True,
+        starts=request.state == STARTED,
+    )
 
 
 def apply(made: Plan, tools: Tools) -> Applied:
@@ -245,6 +260,7 @@ def _choose(request: PullRequest) -> Manifest:
     architecture = addresses.normalise_architecture(request.architecture or requirements.hardware_architecture())
     for manifest in request.manifests:
         if manifest.architecture == architecture:
+            addresses.check_pullable(manifest, request.catalog_id, request.version)
             return manifest
     raise Missing(
         f"There is no {request.catalog_id} {request.version or addresses.LATEST} for {architecture}, or none that you "
@@ -373,17 +389,16 @@ def _apply_absent(made: Plan, tools: Tools) -> Applied:
 
 
 def _warn_of_state(made: Plan, tools: Tools) -> None:
-    blocked = made.request.blocked
-    if blocked is not None and made.found is not None and made.found.vm is not None:
+    if made.blocked is not None and made.found is not None and made.found.vm is not None:
         receipt = made.found.vm.receipt
         tools.cache.warn(
             f"The virtual machine {made.request.name} stays as it is, made of {receipt.catalog_id} {receipt.version}. "
-            f"{blocked.message}"
+            f"{made.blocked.message}"
         )
 
 
 def _described(made: Plan, applied: Applied) -> dict[str, t.Any]:
-    request, pack = made.request, made.image.pack if made.image is not None else None
+    pack = made.image.pack if made.image is not None else None
     vm = applied.vm
     manifest = made.manifest.to_json() if made.manifest is not None else {}
     before, after = _diff(made)
@@ -397,7 +412,7 @@ def _described(made: Plan, applied: Applied) -> dict[str, t.Any]:
         "manifest": manifest,
         "vm": _vm_result(vm) if vm is not None else {},
         "update_available": made.update_available,
-        "manifest_state": request.blocked.code if request.blocked is not None else records.ACTIVE,
+        "manifest_state": made.blocked.code if made.blocked is not None else records.ACTIVE,
         "actions": _actions(made),
         "chunks": {"downloaded": moved.download_chunks if moved else 0},
         "bytes": {

@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.macfleet.parallels.tests.integration.images import small_bundle
 from ansible_collections.macfleet.parallels.tests.integration.refusals import assert_refused
 from ansible_collections.macfleet.parallels.tests.integration.stage import (
+    ARCHITECTURE,
     OTHER_ARCHITECTURE,
     Mac,
     Results,
@@ -180,6 +181,29 @@ def test_a_vm_outlives_its_version(stage: Stage, mac: Mac, images: Results) -> N
     # Whoever wants to be rid of it needs nobody's leave.
     assert done["absent"].result["changed"]
     assert not mac.vm_home("Outlived").exists()
+
+
+def test_one_architecture_of_two_is_tainted(stage: Stage, mac: Mac, images: Results) -> None:
+    bundle = small_bundle(stage.builder.home / "two kinds", "Two kinds")
+    address = {"catalog_id": "two-kinds", "version": "1.0.0"}
+    ours, theirs = ({**address, "architecture": name} for name in (ARCHITECTURE, OTHER_ARCHITECTURE))
+    done = stage.play(
+        "mac02",
+        [
+            task("push ours", "catalog_push", {**ours, "path": str(bundle)}, delegate_to="builder"),
+            task("push theirs", "catalog_push", {**theirs, "path": str(bundle)}, delegate_to="builder"),
+            task("made", "catalog_pull", {**address, "name": "Two kinds"}),
+            task("taint", "catalog_manifest", {**ours, "tainted": True}),
+            task("stays", "catalog_pull", {**address, "name": "Two kinds", "state": "started"}),
+            task("another VM", "catalog_pull", {**address, "name": "Late"}, may_fail=True),
+            task("absent", "catalog_pull", {**address, "name": "Two kinds", "state": "absent"}),
+        ],
+    )
+    stays = done["stays"].result
+    assert not stays["changed"] and stays["manifest_state"] == "tainted"
+    assert stays["vm"]["state"] == "stopped" and stays["vm"]["uuid"] == done["made"].result["vm"]["uuid"]
+    assert any("Two kinds" in warning and "tainted" in warning for warning in stays["warnings"])
+    assert_refused(done["another VM"], "tainted", "two-kinds", ARCHITECTURE)
 
 
 def test_facts_are_not_published_through_a_link(stage: Stage, mac: Mac, images: Results) -> None:

@@ -66,6 +66,16 @@ def test_without_an_architecture_a_grant_is_for_each(server: Server) -> None:
         assert set(jwt.decode(renewed.json()["grant"], options={"verify_signature": False})["man"]) == set(ids)
 
 
+def test_a_blocked_architecture_is_told_and_not_opened(server: Server) -> None:
+    catalog_id = new_catalog_id()
+    arm = put_manifest(server, catalog_id, "1.0", "arm64", tainted=True)
+    intel = put_manifest(server, catalog_id, "1.0", "x86_64")
+    reply = mint(server, "reader", "pull", catalog_id, version="1.0").json()
+    assert [(found["id"], found["tainted"]) for found in reply["manifests"]] == [(intel, False), (arm, True)]
+    assert jwt.decode(reply["grant"], options={"verify_signature": False})["man"] == [intel]
+    assert error_of(server.call("GET", f"/manifests/{arm}/listing", bearer=reply["grant"]))[0] in (403, 404)
+
+
 def test_what_cannot_be_pulled(server: Server) -> None:
     catalog_id = new_catalog_id()
     put_manifest(server, catalog_id, "1.0", tainted=True)
@@ -114,6 +124,26 @@ def test_a_push_grant_brings_what_is_there_and_the_newest_as_base(server: Server
     assert fresh["manifests"] == []
     assert [manifest["id"] for manifest in fresh["bases"]] == [old]
     assert mint(server, "pusher", "push", catalog_id, version="3.0", bases=[]).json()["bases"] == []
+
+
+def test_the_base_has_the_audience_of_the_push(server: Server) -> None:
+    catalog_id = new_catalog_id()
+    public = put_manifest(server, catalog_id, "1.0")
+    staff = put_manifest(server, catalog_id, "1.1", roles=["STAFF"])
+    both = put_manifest(server, catalog_id, "1.2", roles=["STAFF"], claims=["SEE"])
+
+    def bases(**fields: object) -> list[str]:
+        reply = mint(server, "admin", "push", catalog_id, **fields).json()
+        return [manifest["id"] for manifest in reply["bases"]]
+
+    assert bases(version="2.0") == [public]
+    assert bases(version="2.0", required_roles=["staff"]) == [staff]
+    assert bases(version="2.0", required_roles=["staff"], required_claims=["see"]) == [both]
+    assert bases(version="2.0", required_roles=["OTHER"]) == []
+    # What is left out is that of the version that is there.
+    assert bases(version="1.1") == [staff]
+    assert bases(version="1.1", required_roles=[]) == [public]
+    assert bases(version="1.1", required_claims=["SEE"]) == [both]
 
 
 def test_what_cannot_be_pushed(server: Server) -> None:

@@ -333,10 +333,12 @@ def choose(
     return found
 
 
-def choose_each(candidates: t.Iterable[C], wanted: t.Optional[str], *, catalog_id: str) -> t.List[C]:
-    """Like ``choose``, once for each architecture that has a match, in the order of their names.
+def choose_each(
+    candidates: t.Iterable[C], wanted: t.Optional[str], *, catalog_id: str
+) -> t.Tuple[t.List[C], t.List[C]]:
+    """Like ``choose``, once for each architecture that has a match, in the order of their names: pullable, and blocked.
 
-    An architecture whose match is blocked is left out as long as another one has a match that is not.
+    Blocked ones alone are the error that they are for ``choose``.
     """
     parsed = parse_wanted(wanted)
     by_architecture: t.Dict[str, t.List[C]] = {}
@@ -349,4 +351,4 @@ def choose_each(candidates: t.Iterable[C], wanted: t.Optional[str], *, catalog_i
     pullable = [match for match in matches if not match.tainted and not match.revoked]
     if not pullable:
         check_pullable(matches[0], catalog_id, wanted or LATEST)
-    return pullable
+    return pullable, [match for match in matches if match.tainted or match.revoked]

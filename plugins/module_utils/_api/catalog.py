@@ -71,11 +71,13 @@ class CatalogClient:
         version: str,
         architecture: str | None = None,
         bases: t.Sequence[str] | None = None,
+        required_roles: t.Sequence[str] | None = None,
+        required_claims: t.Sequence[str] | None = None,
     ) -> MintedGrant:
-        """A grant to push a version; ``bases`` are versions, without them the server chooses."""
+        """A grant to push a version; ``bases`` are versions; without them the server chooses."""
+        named = {"bases": bases, "required_roles": required_roles, "required_claims": required_claims}
         body: dict[str, t.Any] = {"verb": "push", **_address(catalog_id, version, architecture)}
-        if bases is not None:
-            body["bases"] = list(bases)
+        body.update({name: list(values) for name, values in named.items() if values is not None})
         doing = f"get a grant to push {_named(catalog_id, version, architecture)}"
         return MintedGrant.from_json(self._http.json("POST", "grants", doing, body=body, idempotent=True))
 

@@ -44,7 +44,16 @@ def pullable(work: Work, manifest_id: str) -> Manifest:
 
 
 def resolve(work: Work, catalog_id: str, version: str | None, architecture: str | None) -> Sequence[Manifest]:
+    """What a version, tag or range means, as ``resolve_each`` says; the pullable ones."""
+    return resolve_each(work, catalog_id, version, architecture)[0]
+
+
+def resolve_each(
+    work: Work, catalog_id: str, version: str | None, architecture: str | None
+) -> tuple[Sequence[Manifest], Sequence[Manifest]]:
     """What a version, tag or range means, one manifest for each architecture, or for the one that is asked for.
+
+    First those that may be pulled, of which there is at least one, then those that must not.
 
     :raises Missing: nothing that the caller may see
     :raises Blocked: it is tainted or revoked
@@ -55,16 +64,23 @@ def resolve(work: Work, catalog_id: str, version: str | None, architecture: str 
     found = queries.candidates(work.session, work.caller, catalog_id, architecture)
     if architecture is None:
         return addresses.choose_each(found, version, catalog_id=catalog_id)
-    return [addresses.choose(found, version, catalog_id=catalog_id, architecture=architecture)]
+    return [addresses.choose(found, version, catalog_id=catalog_id, architecture=architecture)], []
 
 
-def default_bases(work: Work, catalog_id: str, architecture: str | None) -> Sequence[Manifest]:
-    """The newest manifest of each architecture that may be pulled: what a push refers to unless it says otherwise."""
-    newest: dict[str, Manifest] = {}
-    for found in queries.candidates(work.session, work.caller, catalog_id, architecture):
-        if not found.tainted and not found.revoked:
-            newest.setdefault(found.architecture, found)
-    return [newest[name] for name in sorted(newest)]
+def default_bases(
+    candidates: Iterable[Manifest], version: str, roles: Iterable[str] | None, claims: Iterable[str] | None
+) -> Sequence[Manifest]:
+    """What a push of a version refers to unless it says otherwise: of each architecture the first candidate that may be
+    pulled, and has the audience that the version will have.
+    """
+    candidates = list(candidates)
+    before = {found.architecture: Audience.parse(found.audience) for found in candidates if found.version == version}
+    chosen: dict[str, Manifest] = {}
+    for found in candidates:
+        audience = before.get(found.architecture, Audience()).edited(roles, claims)
+        if not found.tainted and not found.revoked and found.audience == audience.text():
+            chosen.setdefault(found.architecture, found)
+    return [chosen[name] for name in sorted(chosen)]
 
 
 # Editing
@@ -107,7 +123,7 @@ def _set(manifest: Manifest, columns: Mapping[str, t.Any], before: dict[str, t.A
 
 def _move_audience(work: Work, manifest: Manifest, changes: Mapping[str, t.Any], before: dict[str, t.Any]) -> None:
     old = Audience.parse(manifest.audience)
-    new = Audience.of(changes.get("required_roles", old.roles), changes.get("required_claims", old.claims))
+    new = old.edited(changes.get("required_roles"), changes.get("required_claims"))
     if new == old:
         return
     if not new.lies_within(old) and queries.uses_shared_segments(work.session, manifest.id):

@@ -120,6 +120,10 @@ class Audience:
             raise BadRequest(f"At most {MAX_NAMES} roles and {MAX_NAMES} claims can be required.")
         return cls(*names)
 
+    def edited(self, roles: Iterable[str] | None, claims: Iterable[str] | None) -> Audience:
+        """This audience with what a user wrote in place of what is not None."""
+        return Audience.of(self.roles if roles is None else roles, self.claims if claims is None else claims)
+
     @classmethod
     def parse(cls, text: str) -> Audience:
         """Read what ``text`` wrote."""

@@ -43,18 +43,27 @@ class Minted:
 
 
 def mint_pull(work: Work, catalog_id: str, version: str | None, architecture: str | None) -> Minted:
-    """A grant to pull what a version, tag or range means now.
+    """A grant to pull what a version, tag or range means now. With it comes what it does not open, being blocked.
 
-    :raises Missing, Blocked, InvalidAddress: as ``catalog.resolve``
+    :raises Missing, Blocked, InvalidAddress: as ``catalog.resolve_each``
     """
-    manifests = catalog.resolve(work, catalog_id, version, architecture)
-    return _mint(work, PULL, manifests[0].catalog_id, None, architecture, manifests, ())
+    manifests, blocked = catalog.resolve_each(work, catalog_id, version, architecture)
+    minted = _mint(work, PULL, manifests[0].catalog_id, None, architecture, manifests, ())
+    return replace(minted, manifests=[*manifests, *blocked])
 
 
 def mint_push(
-    work: Work, catalog_id: str, version: str, architecture: str | None, base_versions: Sequence[str] | None
+    work: Work,
+    catalog_id: str,
+    version: str,
+    architecture: str | None,
+    base_versions: Sequence[str] | None,
+    roles: Sequence[str] | None,
+    claims: Sequence[str] | None,
 ) -> Minted:
     """A grant to push that version; with it comes what is there already, and the bases that the push may refer to.
+
+    ``roles`` and ``claims`` are what the push will require, None what the version requires already.
 
     :raises Missing, Blocked: a base that was asked for is not there, or must not be pulled
     """
@@ -65,7 +74,7 @@ def mint_push(
     architecture = addresses.normalise_architecture(architecture) if architecture else None
     there = catalog_queries.candidates(work.session, work.caller, catalog_id, architecture)
     if base_versions is None:
-        bases = catalog.default_bases(work, catalog_id, architecture)
+        bases = catalog.default_bases(there, version, roles, claims)
     else:
         bases = [base for text in base_versions for base in catalog.resolve(work, catalog_id, text, architecture)]
     existing = [manifest for manifest in there if manifest.version == version]

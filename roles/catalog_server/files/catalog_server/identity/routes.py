@@ -48,7 +48,17 @@ def mint(desk: AtDesk, body: GrantRequest) -> MintedGrant:
         with desk.reading(access.READ) as work:
             return MintedGrant.of(grants.mint_pull(work, body.catalog_id, body.version, body.architecture))
     with desk.reading(access.MINT_PUSH) as work:
-        return MintedGrant.of(grants.mint_push(work, body.catalog_id, body.version, body.architecture, body.bases))
+        return MintedGrant.of(
+            grants.mint_push(
+                work,
+                body.catalog_id,
+                body.version,
+                body.architecture,
+                body.bases,
+                body.required_roles,
+                body.required_claims,
+            )
+        )
 
 
 @router.post("/grants/renew")

@@ -10,7 +10,7 @@ import typing as t
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from catalog_server.catalog.schemas import ManifestRecord
+from catalog_server.catalog.schemas import ManifestRecord, Texts
 from catalog_server.identity import grants
 
 Address = t.Annotated[str, Field(max_length=300)]
@@ -45,7 +45,7 @@ class PullGrantRequest(BaseModel):
 
 
 class PushGrantRequest(BaseModel):
-    """For a push: the version that it makes, and the versions that it may refer to."""
+    """For a push: the version that it makes, what that will require, and the versions that it may refer to."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -54,6 +54,8 @@ class PushGrantRequest(BaseModel):
     version: Address
     architecture: Address | None = None
     bases: t.Annotated[list[Address], Field(max_length=grants.MAX_BASES)] | None = None
+    required_roles: Texts | None = None
+    required_claims: Texts | None = None
 
 
 GrantRequest = t.Annotated[PullGrantRequest | PushGrantRequest, Field(discriminator="verb")]

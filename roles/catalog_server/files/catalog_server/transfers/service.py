@@ -241,10 +241,7 @@ def _fields(wanted: Begin, existing: Manifest | None) -> dict[str, t.Any]:
 
 def _audience(wanted: Begin, existing: Manifest | None) -> Audience:
     now = Audience.parse(existing.audience) if existing is not None else Audience()
-    return Audience.of(
-        now.roles if wanted.required_roles is None else wanted.required_roles,
-        now.claims if wanted.required_claims is None else wanted.required_claims,
-    )
+    return now.edited(wanted.required_roles, wanted.required_claims)
 
 
 def _bases(work: Work, upload: Upload, named: Sequence[str], *, strict: bool = True) -> tuple[Manifest, ...]:
