@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
@@ -26,6 +27,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.records im
     Manifest,
     MinimumRequirements,
     Upload,
+    UploadedSegment,
     UploadRequest,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import (
@@ -40,6 +42,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack import (
     chunks,
     codecs,
     index,
+    pipeline,
     segments,
     writer,
 )
@@ -53,11 +56,16 @@ Params = t.Mapping[str, t.Any]
 CODECS = {"deflate": index.CODEC_DEFLATE, "zstd": index.CODEC_ZSTD, "raw": index.CODEC_RAW}
 # Below this much data a push is done at once, without a background job and its polling.
 SHORT_BYTES = 64 << 20
+# Requests at once for the trailers of an upload that is gone on with.
+_TRAILERS = 4
 
 
 @dataclass(frozen=True)
 class PushRequest:
-    """What the task asks for, and what the controller found out: manifests at the address, and bases."""
+    """What the task asks for, and what the controller found out: manifests at the address, and bases.
+
+    What describes the version and is None stays as it is, or becomes empty.
+    """
 
     path: str
     catalog_id: str
@@ -67,10 +75,10 @@ class PushRequest:
     compression_level: int
     chunk_size: t.Optional[int]
     description: t.Optional[str]
-    tags: tuple[str, ...]
-    required_roles: tuple[str, ...]
-    required_claims: tuple[str, ...]
-    minimum_requirements: MinimumRequirements
+    tags: t.Optional[t.Sequence[str]]
+    required_roles: t.Optional[t.Sequence[str]]
+    required_claims: t.Optional[t.Sequence[str]]
+    minimum_requirements: t.Optional[MinimumRequirements]
     force: bool
     allow_suspended: bool
     manifests: tuple[Manifest, ...] = ()
@@ -79,7 +87,10 @@ class PushRequest:
 
 @dataclass(frozen=True)
 class Tools:
-    """What the use case works with; ``transfer`` moves object bytes, ``prlctl`` is None without Parallels."""
+    """What the use case works with.
+
+    ``transfer`` moves object bytes, ``prlctl`` is None without Parallels, ``warn`` reaches the user.
+    """
 
     catalog: CatalogClient
     transfer: SignedTransfer
@@ -87,6 +98,48 @@ class Tools:
     sleep: t.Callable[[float], None]
     prlctl: t.Optional[prlctl.Prlctl]
     progress: Progress
+    warn: t.Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What describes a version, as the server will have it; lists are sorted."""
+
+    description: str
+    tags: tuple[str, ...]
+    required_roles: tuple[str, ...]
+    required_claims: tuple[str, ...]
+    minimum_requirements: MinimumRequirements
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Metadata:
+        """What a manifest says."""
+        return cls(
+            manifest.description,
+            tuple(sorted(manifest.tags)),
+            tuple(sorted(manifest.required_roles)),
+            tuple(sorted(manifest.required_claims)),
+            manifest.minimum_requirements,
+        )
+
+    @classmethod
+    def wanted(cls, request: PushRequest, existing: t.Optional[Manifest]) -> Metadata:
+        """What a request makes of what is there. A push adds tags, and takes none away."""
+        before = cls.of(existing) if existing is not None else cls("", (), (), (), MinimumRequirements())
+        minimum = request.minimum_requirements
+        # The server alone moves "latest".
+        tags = {addresses.normalise_tag(tag) for tag in request.tags or ()} - {addresses.LATEST}
+        return cls(
+            before.description if request.description is None else request.description,
+            tuple(sorted({*before.tags, *tags})),
+            _rights(request.required_roles, before.required_roles),
+            _rights(request.required_claims, before.required_claims),
+            before.minimum_requirements if minimum is None else minimum,
+        )
+
+
+def _rights(wanted: t.Optional[t.Sequence[str]], before: tuple[str, ...]) -> tuple[str, ...]:
+    return before if wanted is None else tuple(sorted({addresses.normalise_right(name) for name in wanted}))
 
 
 @dataclass(frozen=True)
@@ -97,6 +150,7 @@ class Plan:
     architecture: str
     snapshot: bundle.Snapshot
     existing: t.Optional[Manifest]
+    metadata: Metadata
     bases: tuple[Manifest, ...]
     known: KnownChunks
     scan: t.Optional[writer.Scan]
@@ -132,18 +186,21 @@ def plan(request: PushRequest, tools: Tools, *, must_scan: bool) -> Plan:
     """
     architecture = addresses.normalise_architecture(request.architecture or requirements.hardware_architecture())
     existing = next((manifest for manifest in request.manifests if manifest.architecture == architecture), None)
+    metadata = Metadata.wanted(request, existing)
     check_stopped(request, tools.prlctl)
-    bases = tuple(base for base in request.bases if base.architecture == architecture)
+    bases = tuple(base for base in request.bases if base.architecture == architecture and _is_shared(base, metadata))
     chunk_size = _chunk_size(request, existing, bases)
     snapshot = bundle.inspect(request.path, chunk_size, allow_suspended=request.allow_suspended)
     bases = tuple(base for base in bases if base.chunk_size == chunk_size)
     known = KnownChunks()
+    made = Plan(request, architecture, snapshot, existing, metadata, bases, known, None)
     if existing is None and not must_scan:
-        return Plan(request, architecture, snapshot, existing, bases, known, None)
+        return made
     _add_bases(known, bases, tools.catalog)
     tools.progress.start("read", snapshot.logical_bytes)
     scan = writer.scan(snapshot, known, _encoder(request), advance=tools.progress.advance)
-    made = Plan(request, architecture, snapshot, existing, bases, known, scan)
+    check_untouched(made, tools)
+    made = replace(made, scan=scan)
     if existing is not None and made.changed and not request.force:
         raise Conflict(
             f"{request.catalog_id} {existing.version} ({architecture}) exists with other content, and a version is "
@@ -181,7 +238,7 @@ def apply(made: Plan, tools: Tools) -> Outcome:
     """
     request = made.request
     upload = tools.catalog.begin_upload(_upload_request(made))
-    with _readable(made, upload) as (snapshot, cloned):
+    with _readable(made, upload, tools) as (snapshot, cloned):
         known = KnownChunks()
         resumed_bytes = _add_resumed(known, upload, tools)
         _add_bases(known, _usable_bases(made, upload), tools.catalog)
@@ -193,8 +250,7 @@ def apply(made: Plan, tools: Tools) -> Outcome:
         body = index.encode_index(index.encode_listing(written.listing), index.encode_locator(written.locator))
         _check_own_index(body, written)
         if not cloned:
-            bundle.check_unchanged(snapshot, allow_suspended=request.allow_suspended)
-            check_stopped(request, tools.prlctl)
+            check_untouched(made, tools)
     manifest = tools.catalog.commit_upload(upload.id, body)
     return Outcome(
         True,
@@ -221,6 +277,8 @@ def run(request: PushRequest, tools: Tools, *, check_mode: bool, may_defer: bool
         return {"changed": False, "transfer_pending": True}
     made = plan(request, tools, must_scan=check_mode)
     outcome = predict(made) if check_mode or not made.changed else apply(made, tools)
+    if not outcome.changed:
+        _warn_of_differences(made, tools)
     return {
         "changed": outcome.changed,
         "bundle": request.path,
@@ -236,13 +294,40 @@ def run(request: PushRequest, tools: Tools, *, check_mode: bool, may_defer: bool
     }
 
 
+def _warn_of_differences(made: Plan, tools: Tools) -> None:
+    existing = t.cast(Manifest, made.existing)
+    there = Metadata.of(existing)
+    names = [one.name for one in fields(Metadata) if getattr(made.metadata, one.name) != getattr(there, one.name)]
+    if names:
+        tools.warn(
+            f"{existing.catalog_id} {existing.version} ({existing.architecture}) has this content already, and what "
+            f"this task says of {', '.join(names)} was not set. Set it by catalog_manifest."
+        )
+
+
 def _shown(manifest: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    names = ("catalog_id", "version", "architecture", "digest", "description", "tags", "logical_bytes")
+    names = (
+        "catalog_id",
+        "version",
+        "architecture",
+        "digest",
+        "logical_bytes",
+        *(one.name for one in fields(Metadata)),
+    )
     shown = {name: manifest[name] for name in names if name in manifest}
     if "tags" in shown:
         # The server moves it by itself, to this version or not.
         shown["tags"] = [tag for tag in shown["tags"] if tag != addresses.LATEST]
     return shown
+
+
+def check_untouched(made: Plan, tools: Tools) -> None:
+    """Nobody has written to the bundle since the plan was begun, nor does a VM run from it.
+
+    :raises BundleChanged, BundleInUse: somebody has, or one does
+    """
+    bundle.check_unchanged(made.snapshot, allow_suspended=made.request.allow_suspended)
+    check_stopped(made.request, tools.prlctl)
 
 
 def check_stopped(request: PushRequest, control: t.Optional[prlctl.Prlctl]) -> None:
@@ -260,6 +345,12 @@ def check_stopped(request: PushRequest, control: t.Optional[prlctl.Prlctl]) -> N
                 f"The virtual machine {machine.name} of the bundle {request.path} is {machine.state}.",
                 hint="Shut it down, and push it again.",
             )
+
+
+def _is_shared(base: Manifest, metadata: Metadata) -> bool:
+    """Whether a base is shown to the same users: the server lets no others share segments."""
+    there = Metadata.of(base)
+    return (there.required_roles, there.required_claims) == (metadata.required_roles, metadata.required_claims)
 
 
 def _chunk_size(request: PushRequest, existing: t.Optional[Manifest], bases: t.Sequence[Manifest]) -> int:
@@ -295,16 +386,20 @@ def _usable_bases(made: Plan, upload: Upload) -> tuple[Manifest, ...]:
 
 def _add_resumed(known: KnownChunks, upload: Upload, tools: Tools) -> int:
     """Know what an interrupted push has uploaded already; its bytes."""
+    source = RetryingTransfer(tools.transfer, ResumeUrls(tools.catalog, upload), tools.delays, tools.sleep)
+
+    def rows_of(stored: UploadedSegment) -> tuple[UploadedSegment, list[segments.TrailerRow]]:
+        def fetch(offset: int, length: int) -> bytes:
+            return bytes(source.fetch(stored.sha256, offset, length))
+
+        return stored, segments.fetch_trailer(fetch, stored.size)
+
     total = 0
-    for stored in upload.segments:
-        signed = SignedUrl(stored.url, float(upload.expires_at))
-
-        def fetch(offset: int, length: int, signed: SignedUrl = signed) -> bytes:
-            return bytes(tools.transfer.fetch(signed, offset, length))
-
-        rows = segments.fetch_trailer(fetch, stored.size)
-        known.add_trailer(index.SegmentRef(upload.id, stored.sha256, stored.size), rows)
-        total += stored.size
+    stage = pipeline.ordered_map(rows_of, upload.segments, workers=_TRAILERS, window=2 * _TRAILERS)
+    with contextlib.closing(stage) as trailers:
+        for stored, rows in trailers:
+            known.add_trailer(index.SegmentRef(upload.id, stored.sha256, stored.size), rows)
+            total += stored.size
     return total
 
 
@@ -318,9 +413,9 @@ def _upload_request(made: Plan) -> UploadRequest:
         name=made.snapshot.name,
         chunk_size=made.snapshot.chunk_size,
         description=request.description,
-        tags=request.tags,
-        required_roles=request.required_roles,
-        required_claims=request.required_claims,
+        tags=_tuple(request.tags),
+        required_roles=_tuple(request.required_roles),
+        required_claims=_tuple(request.required_claims),
         minimum_requirements=request.minimum_requirements,
         bases=tuple(base.id for base in made.bases),
         force=request.force,
@@ -328,22 +423,23 @@ def _upload_request(made: Plan) -> UploadRequest:
     )
 
 
+def _tuple(names: t.Optional[t.Sequence[str]]) -> t.Optional[tuple[str, ...]]:
+    return None if names is None else tuple(names)
+
+
 def _predicted_manifest(made: Plan) -> dict[str, t.Any]:
-    request, scan = made.request, t.cast(writer.Scan, made.scan)
-    # A version that is replaced keeps its tags, and its description if there is no new one.
-    kept = made.existing.tags if made.existing is not None else ()
-    description = made.existing.description if made.existing is not None and request.description is None else None
+    request, metadata, scan = made.request, made.metadata, t.cast(writer.Scan, made.scan)
     return {
-        "catalog_id": request.catalog_id,
-        "version": request.version,
+        "catalog_id": addresses.normalise_catalog_id(request.catalog_id),
+        "version": addresses.normalise_version(request.version),
         "architecture": made.architecture,
         "type": made.snapshot.type,
         "name": made.snapshot.name,
-        "description": description or request.description or "",
-        "tags": sorted({*kept, *(addresses.normalise_tag(tag) for tag in request.tags)}),
-        "required_roles": list(request.required_roles),
-        "required_claims": list(request.required_claims),
-        "minimum_requirements": request.minimum_requirements.to_json(),
+        "description": metadata.description,
+        "tags": list(metadata.tags),
+        "required_roles": list(metadata.required_roles),
+        "required_claims": list(metadata.required_claims),
+        "minimum_requirements": metadata.minimum_requirements.to_json(),
         "digest": scan.listing.digest,
         "chunk_size": made.snapshot.chunk_size,
         "logical_bytes": made.snapshot.logical_bytes,
@@ -351,7 +447,7 @@ def _predicted_manifest(made: Plan) -> dict[str, t.Any]:
 
 
 @contextlib.contextmanager
-def _readable(made: Plan, upload: Upload) -> t.Iterator[tuple[bundle.Snapshot, bool]]:
+def _readable(made: Plan, upload: Upload, tools: Tools) -> t.Iterator[tuple[bundle.Snapshot, bool]]:
     """The bundle itself, or a clone of it where that costs nothing: then its VM may start at once."""
     root = made.snapshot.root
     directory, name = os.path.split(root)
@@ -359,15 +455,25 @@ def _readable(made: Plan, upload: Upload) -> t.Iterator[tuple[bundle.Snapshot, b
         if not (volumes.has_clones(directory) and os.access(directory, os.W_OK) and clone.probe(directory)):
             yield made.snapshot, False
             return
-        # Named after the upload, so that the push which goes on with it finds what a killed one has left.
+        # Of what is held here there is one push at a time, so any other clone is what a killed one has left.
+        _discard_clones(directory, name)
         copy = os.path.join(directory, f".push-{upload.id}-{name}")
-        clone.remove_tree(copy)
         clone.clone_tree(root, copy)
         try:
+            # Until now somebody may have written, or started the VM; from now on nobody can.
+            check_untouched(made, tools)
             snapshot = bundle.inspect(copy, made.snapshot.chunk_size, allow_suspended=made.request.allow_suspended)
             yield snapshot, True
         finally:
             clone.remove_tree(copy)
+
+
+def _discard_clones(directory: str, name: str) -> None:
+    """Remove clones of the bundle ``name``, complete or not."""
+    left = re.compile(rf"\.{{1,2}}push-[0-9a-f]{{32}}-{re.escape(name)}(\.incomplete)?")
+    for found in os.listdir(directory):
+        if left.fullmatch(found):
+            clone.remove_tree(os.path.join(directory, found))
 
 
 def _make_put(upload: Upload, sink: RetryingTransfer[tuple[str, int]]) -> writer.Put:
@@ -386,6 +492,25 @@ def _check_own_index(body: bytes, written: writer.WrittenPack) -> None:
         raise PackError(
             "The index that was made does not read back as itself, so memory or processor of this host are at fault."
         )
+
+
+class ResumeUrls:
+    """URLs to read segments of one upload, as they came with it, and all anew when one is refused."""
+
+    def __init__(self, catalog: CatalogClient, upload: Upload) -> None:
+        self._catalog = catalog
+        self._upload_id = upload.id
+        # None of them lives longer than the upload.
+        self._expires_at = upload.expires_at
+        self._urls = {stored.sha256: stored.url for stored in upload.segments}
+        self._lock = threading.Lock()
+
+    def __call__(self, key: str, renew: bool) -> SignedUrl:
+        with self._lock:
+            if renew:
+                upload = self._catalog.upload(self._upload_id)
+                self._urls.update({stored.sha256: stored.url for stored in upload.segments})
+            return SignedUrl(self._urls[key], self._expires_at)
 
 
 class UploadUrls:

@@ -42,6 +42,7 @@ def push_tools(module: AnsibleModule) -> _push.Tools:
         time.sleep,
         _prlctl(module),
         _arguments.progress(module),
+        module.warn,
     )
 
 

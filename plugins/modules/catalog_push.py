@@ -17,6 +17,9 @@ description:
   - Only chunks that the catalog does not have yet are uploaded. What an interrupted push has uploaded is used by the next
     push of the same version.
   - A version is immutable. Pushing the same content again changes nothing, pushing other content fails unless O(force=true).
+  - What describes a version (O(description), O(tags), O(required_roles), O(required_claims), O(minimum_requirements)) is set when
+    its content is pushed. If the content is there already it stays as it is, with a warning if the task wants something else.
+    M(macfleet.parallels.catalog_manifest) changes it.
   - Where the file system has clones (APFS, XFS, Btrfs) a clone of the bundle is read, so its virtual machine may be started as
     soon as the transfer runs. Elsewhere the bundle must be left alone until the task ends.
 extends_documentation_fragment:
@@ -65,29 +68,32 @@ options:
   description:
     description:
       - A sentence about the version.
+      - The default is the one of the version that is replaced, if there is one.
     type: str
   tags:
     description:
       - Names that shall point to this version; they are taken from other versions of the same catalog ID and architecture.
+      - A version that is replaced keeps the tags that it has.
       - V(latest) follows the newest push by itself.
     type: list
     elements: str
-    default: []
   required_roles:
     description:
-      - Only users with one of these roles see the version. Empty means everyone.
+      - Only users with one of these roles see the version. An empty list means everyone.
+      - The default is those of the version that is replaced, if there is one, or else everyone.
+      - Chunks are reused from versions with the same required roles and claims only.
     type: list
     elements: str
-    default: []
   required_claims:
     description:
-      - Only users with one of these claims see the version. Empty means everyone.
+      - Only users with one of these claims see the version. An empty list means everyone.
+      - The default is those of the version that is replaced, if there is one, or else everyone.
     type: list
     elements: str
-    default: []
   minimum_requirements:
     description:
       - What a Mac must offer to run the virtual machine. M(macfleet.parallels.catalog_pull) refuses one that does not.
+      - The default is what the version that is replaced demands, if there is one, or else nothing.
     type: dict
     suboptions:
       cpu:
@@ -105,7 +111,7 @@ options:
   bases:
     description:
       - Versions of the same catalog ID whose chunks may be reused.
-      - The default is the newest one that may be pulled.
+      - The default is the newest one that may be pulled, with the same required roles and claims.
     type: list
     elements: str
   codec:
@@ -271,9 +277,9 @@ def push_spec() -> _arguments.Spec:
         "version": {"type": "str", "required": True},
         "architecture": {"type": "str"},
         "description": {"type": "str"},
-        "tags": {"type": "list", "elements": "str", "default": []},
-        "required_roles": {"type": "list", "elements": "str", "default": []},
-        "required_claims": {"type": "list", "elements": "str", "default": []},
+        "tags": {"type": "list", "elements": "str"},
+        "required_roles": {"type": "list", "elements": "str"},
+        "required_claims": {"type": "list", "elements": "str"},
         "minimum_requirements": {
             "type": "dict",
             "options": {name: {"type": "int", "default": 0} for name in ("cpu", "memory_mb", "disk_mb")},
@@ -300,10 +306,11 @@ def push_request(params: _push.Params) -> _push.PushRequest:
         compression_level=params["compression_level"],
         chunk_size=params["chunk_size"],
         description=params["description"],
-        tags=tuple(params["tags"]),
-        required_roles=tuple(params["required_roles"]),
-        required_claims=tuple(params["required_claims"]),
-        minimum_requirements=MinimumRequirements.from_json(params["minimum_requirements"]),
+        tags=params["tags"],
+        required_roles=params["required_roles"],
+        required_claims=params["required_claims"],
+        minimum_requirements=params["minimum_requirements"]
+        and MinimumRequirements.from_json(params["minimum_requirements"]),
         force=params["force"],
         allow_suspended=params["allow_suspended"],
         manifests=given.manifests,

@@ -237,15 +237,65 @@ def test_removal(life: Life, stage: Stage) -> None:
     assert facts["caches"][str(mac.cache)]["entries"] == [] and facts["vms"] == []
 
 
+def test_a_push_to_other_users_is_predicted(stage: Stage) -> None:
+    bundle = small_bundle(stage.builder.home / "narrowed", "Narrowed")
+    address = {"catalog_id": "narrowed-image", "path": str(bundle)}
+    narrow = {**address, "version": "1.1.0", "required_roles": ["operators"]}
+    done = stage.play(
+        "builder",
+        [
+            task("public", "catalog_push", {**address, "version": "1.0.0"}),
+            *thrice("for some", "catalog_push", narrow),
+            *thrice("for some again", "catalog_push", {**narrow, "version": "1.2.0"}),
+        ],
+    )
+    # What everybody may read is never shared with what only some may.
+    check, pushed = assert_predicted(done, "for some")
+    assert_same_counts(check, pushed, but=["encoded"])
+    assert pushed["chunks"]["reused"] == 0 and pushed["bases"] == []
+    assert pushed["manifest"]["required_roles"] == ["OPERATORS"]
+    check, pushed = assert_predicted(done, "for some again")
+    assert_same_counts(check, pushed, but=["encoded"])
+    assert pushed["chunks"]["new"] == 0 and pushed["bases"] == ["1.1.0"]
+
+
+def test_the_same_content_keeps_its_description(stage: Stage) -> None:
+    bundle = small_bundle(stage.builder.home / "described", "Described")
+    push = {"catalog_id": "described-image", "version": "1.0.0", "path": str(bundle), "description": "As it was"}
+    wanted = {**push, "description": "As it shall be", "tags": ["stable"], "required_roles": ["operators"]}
+    done = stage.play(
+        "builder",
+        [
+            task("push", "catalog_push", push),
+            task("same", "catalog_push", push),
+            task("other words, check", "catalog_push", wanted, check=True),
+            task("other words", "catalog_push", wanted),
+        ],
+    )
+    assert "warnings" not in done["same"].result
+    for name in ("other words, check", "other words"):
+        result = done[name].result
+        assert not result["changed"] and result["manifest"] == done["push"].result["manifest"]
+        (warning,) = result["warnings"]
+        assert "description, tags, required_roles was not set" in warning and "catalog_manifest" in warning
+
+
 def test_a_version_is_replaced_by_force_only(stage: Stage) -> None:
     place = stage.builder.home / "forced"
     first, second = (small_bundle(place / name, "Forced") for name in ("first", "second"))
     address = {"catalog_id": "forced-image", "version": "1.0.0"}
+    described = {
+        "description": "What it was",
+        "tags": ["stable"],
+        "required_roles": ["OPERATORS"],
+        "required_claims": ["SEE_IT"],
+        "minimum_requirements": {"cpu": 1},
+    }
     pull = {**address, "name": "Forced"}
     done = stage.play(
         "builder",
         [
-            task("push", "catalog_push", {**address, "path": str(first)}),
+            task("push", "catalog_push", {**address, **described, "path": str(first)}),
             task("pull", "catalog_pull", pull, delegate_to="mac02"),
             task("other content", "catalog_push", {**address, "path": str(second)}, may_fail=True),
             *thrice("forced", "catalog_push", {**address, "path": str(second), "force": True}),
@@ -257,7 +307,9 @@ def test_a_version_is_replaced_by_force_only(stage: Stage) -> None:
     check, forced = assert_predicted(done, "forced")
     assert_same_counts(check, forced, but=["encoded"])
     assert forced["diff"]["before"]["digest"] == before["digest"] != after["digest"]
-    assert before["created_at"] == after["created_at"]
+    # What is not said stays as it was: a replacement never opens an image to others.
+    for name in ("created_at", *described):
+        assert before[name] == after[name] == {**before, **check["manifest"]}[name], name
     (there,) = stage.server.manifests("forced-image")
     assert (there["id"], there["digest"]) == (before["id"], after["digest"])
     kept = done["pull again"].result

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import time
 import typing as t
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ from ansible_collections.macfleet.parallels.tests.integration.images import MIB,
 from ansible_collections.macfleet.parallels.tests.integration.refusals import assert_refused
 from ansible_collections.macfleet.parallels.tests.integration.stage import Results, Server, Stage, Task, User, task
 from ansible_collections.macfleet.parallels.tests.support import bundles
+from ansible_collections.macfleet.parallels.tests.support.ansible_runs import TaskResult
 from ansible_collections.macfleet.parallels.tests.support.server_process import ServerProcess
+from ansible_collections.macfleet.parallels.tests.support.volume import make_reflink_image
 
 IMAGE = "refused-push"
 
@@ -161,8 +165,24 @@ def _expired_token(server: Server, user: User) -> str:
     return str(reply["token"])
 
 
+def leavings(server: Server, place: Path) -> list[t.Any]:
+    """What a push that goes wrong could leave: manifests, uploads, objects, files beside the bundles."""
+    with contextlib.closing(sqlite3.connect(server.process.directory / "catalog.db")) as database:
+        uploads = database.execute("select id from uploads where state = 'open'").fetchall()
+    return [server.manifests(IMAGE), uploads, server.segments(), sorted(map(str, place.rglob("*")))]
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """What came of the tasks, and what there was before and after them."""
+
+    results: Results
+    before: list[t.Any]
+    after: list[t.Any]
+
+
 @pytest.fixture(scope="module")
-def bad_bundles(stage: Stage) -> Results:
+def bad_bundles(stage: Stage, server: Server) -> Refusals:
     place = stage.builder.home / "bad bundles"
     tasks: list[Task] = []
     for name, bad in BAD_BUNDLES.items():
@@ -176,57 +196,115 @@ def bad_bundles(stage: Stage) -> Results:
     tasks.append(task("running, check", "catalog_push", wanted, may_fail=True, check=True))
     for words in (["stop", "Running", "--kill"], ["unregister", "Running"]):
         tasks.append(task(words[0], "ansible.builtin.command", {"argv": ["prlctl", *words]}))
-    return stage.play("builder", tasks)
+    before = leavings(server, place)
+    return Refusals(stage.play("builder", tasks), before, leavings(server, place))
 
 
 @pytest.mark.parametrize("name", BAD_BUNDLES)
-def test_a_bad_bundle_is_refused(bad_bundles: Results, name: str) -> None:
-    assert_refused(bad_bundles[name], BAD_BUNDLES[name].code, *BAD_BUNDLES[name].words)
+def test_a_bad_bundle_is_refused(bad_bundles: Refusals, name: str) -> None:
+    assert_refused(bad_bundles.results[name], BAD_BUNDLES[name].code, *BAD_BUNDLES[name].words)
 
 
-def test_a_running_vm_is_refused(bad_bundles: Results) -> None:
+def test_a_running_vm_is_refused(bad_bundles: Refusals) -> None:
     for name in ("running", "running, check"):
-        assert_refused(bad_bundles[name], "bundle_in_use", "Running.pvm", "running")
+        assert_refused(bad_bundles.results[name], "bundle_in_use", "Running.pvm", "running")
 
 
-def test_no_bad_bundle_left_anything(bad_bundles: Results, server: Server) -> None:
-    assert server.manifests(IMAGE) == []
+def test_no_bad_bundle_left_anything(bad_bundles: Refusals) -> None:
+    assert bad_bundles.after == bad_bundles.before
+    assert bad_bundles.after[0] == []
 
 
 @pytest.fixture(scope="module")
-def bad_requests(stage: Stage, variables: dict[str, str]) -> Results:
-    bundle = small_bundle(stage.builder.home / "bad requests", "Good")
+def bad_requests(stage: Stage, server: Server, variables: dict[str, str]) -> Refusals:
+    place = stage.builder.home / "bad requests"
+    bundle = small_bundle(place, "Good")
     wanted = {"path": str(bundle), "catalog_id": IMAGE, "version": "1.0.0"}
     tasks = [task(name, "catalog_push", {**wanted, **bad.options}, may_fail=True) for name, bad in BAD_REQUESTS.items()]
-    return stage.play("builder", tasks, variables)
+    before = leavings(server, place)
+    return Refusals(stage.play("builder", tasks, variables), before, leavings(server, place))
 
 
 @pytest.mark.parametrize("name", BAD_REQUESTS)
-def test_a_bad_request_is_refused(bad_requests: Results, variables: dict[str, str], name: str) -> None:
+def test_a_bad_request_is_refused(bad_requests: Refusals, variables: dict[str, str], name: str) -> None:
     bad = BAD_REQUESTS[name]
     words = [word.replace("{{ nowhere }}", variables["nowhere"]) for word in bad.words]
-    message = assert_refused(bad_requests[name], bad.code, *words)
+    message = assert_refused(bad_requests.results[name], bad.code, *words)
     assert variables["wrong"] not in message
 
 
-def test_no_bad_request_left_anything(bad_requests: Results, server: Server) -> None:
-    assert server.manifests(IMAGE) == []
+def test_no_bad_request_left_anything(bad_requests: Refusals) -> None:
+    assert bad_requests.after == bad_requests.before
+    assert bad_requests.after[0] == []
 
 
-def test_a_bundle_that_changes_is_refused_or_was_cloned(stage: Stage, server: Server, gate: Gate) -> None:
-    bundle = small_bundle(stage.builder.home / "changing", "Changing", 24 * MIB)
-    before = tree(bundle)
-    wanted = {"path": str(bundle), "catalog_id": "changing", "version": "1.0.0", "catalog_url": gate.url}
+CHANGE = b"changed while it was read"
+
+
+def push_held(stage: Stage, gate: Gate, path: str, catalog_id: str, change: t.Callable[[], None]) -> TaskResult:
+    """What comes of a push when ``change`` happens in the middle of it."""
+    wanted = {"path": path, "catalog_id": catalog_id, "version": "1.0.0", "catalog_url": gate.url}
     gate.hold(UP, lambda total: total > 8 * MIB)
     run = stage.start("builder", [task("push", "catalog_push", wanted, may_fail=True)])
     assert gate.wait_until_held(60)
-    with open(bundles.image_path(str(bundle)), "r+b") as stream:
-        stream.seek(16 * MIB)
-        stream.write(b"changed while it was read")
+    change()
     gate.release()
-    done = Results(run.wait(120), run.log)["push"]
+    return Results(run.wait(120), run.log)["push"]
+
+
+def test_a_bundle_that_changes_is_refused(stage: Stage, server: Server, gate: Gate) -> None:
+    bundle = small_bundle(stage.builder.home / "changing", "Changing", 24 * MIB)
+
+    def change() -> None:
+        with open(bundles.image_path(str(bundle)), "r+b") as stream:
+            stream.seek(16 * MIB)
+            stream.write(CHANGE)
+
+    done = push_held(stage, gate, str(bundle), "changing", change)
     if done.result.get("cloned"):
-        assert done.result["changed"] and before != tree(bundle)
+        # The disk of this host has clones, which the next test is about.
         return
     assert_refused(done, "bundle_changed", str(bundle))
     assert server.manifests("changing") == []
+
+
+def test_of_a_bundle_on_a_disk_with_clones_a_clone_is_pushed(stage: Stage, gate: Gate) -> None:
+    if os.geteuid() != 0 or stage.missing_ssh:
+        pytest.skip("a disk with clones can be mounted by root only, in the mount namespace of a host")
+    disk = stage.builder.home / "disk with clones"
+    bundle = small_bundle(stage.builder.home / "cloned", "Cloned", 24 * MIB)
+    before, there = tree(bundle), disk / bundle.name
+    make_reflink_image(disk.with_suffix(".img"), 512 * MIB, stage.work / "packages")
+    left = f".push-{'0123456789abcdef' * 2}-{bundle.name}"
+    stage.play(
+        "builder",
+        [
+            command("mkdir", str(disk)),
+            command("mount", "-o", "loop", f"{disk}.img", str(disk)),
+            command("cp", "-a", str(bundle), str(disk)),
+            # What a push left that was killed.
+            command("mkdir", f"{disk}/{left}", f"{disk}/.{left}.incomplete"),
+        ],
+    )
+    write = f"printf '{CHANGE.decode()}' | dd of='{bundles.image_path(str(there))}' bs=1M seek=16 conv=notrunc"
+    seen: list[Results] = []
+
+    def change() -> None:
+        seen.append(stage.play("builder", [command("sh", "-c", write), command("ls", "-A", str(disk), name="during")]))
+
+    try:
+        done = push_held(stage, gate, str(there), "cloned", change)
+        after = stage.play("builder", [command("ls", "-A", str(disk), name="after")])
+    finally:
+        stage.play("builder", [command("umount", str(disk))])
+    assert done.result["cloned"] and done.result["changed"]
+    (cloned,) = {*seen[0]["during"].result["stdout_lines"]} - {bundle.name}
+    assert cloned.startswith(".push-") and cloned != left
+    assert after["after"].result["stdout_lines"] == [bundle.name]
+    pulled = stage.play("mac03", [task("pull", "catalog_pull", {"catalog_id": "cloned", "state": "cached"})])
+    assert tree(stage.mac("mac03").cached(pulled["pull"].result["manifest"]["digest"])) == before
+
+
+def command(*words: str, name: str = "command") -> Task:
+    """A task that runs a command."""
+    return task(name, "ansible.builtin.command", {"argv": list(words)})

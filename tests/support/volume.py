@@ -43,10 +43,8 @@ def reflink_volume(directory: Path, size_bytes: int, packages: Path | None = Non
         raise NoVolume("a loop mount needs root")
     image, place = directory / "reflink.img", directory / "reflink"
     place.mkdir(parents=True, exist_ok=True)
-    with image.open("wb") as stream:
-        stream.truncate(size_bytes)
     try:
-        _make(image, packages or directory / "packages")
+        make_reflink_image(image, size_bytes, packages or directory / "packages")
         done = subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, text=True, check=False)
         if done.returncode:
             raise NoVolume(done.stderr.strip())
@@ -55,10 +53,16 @@ def reflink_volume(directory: Path, size_bytes: int, packages: Path | None = Non
         finally:
             subprocess.run(["umount", place], check=True)
     finally:
-        image.unlink()
+        image.unlink(missing_ok=True)
 
 
-def _make(image: Path, packages: Path) -> None:
+def make_reflink_image(image: Path, size_bytes: int, packages: Path) -> None:
+    """Make a file with such a file system in it, for somebody to mount.
+
+    :raises NoVolume: it takes mkfs.xfs or mkfs.btrfs
+    """
+    with image.open("wb") as stream:
+        stream.truncate(size_bytes)
     for name, package, options in (
         ("mkfs.xfs", "xfsprogs", ["-q", "-m", "reflink=1"]),
         ("mkfs.btrfs", "btrfs-progs", ["-q"]),

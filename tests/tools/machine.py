@@ -170,7 +170,7 @@ def this_machine(checkout: Path) -> Machine:
     pythons = find_pythons()
     if not pythons or max(pythons) < OLDEST_CONTROLLER:
         raise SetUpError(
-            f"No Python from {written(OLDEST_CONTROLLER)} on that can make virtual environments was found. Install one; "
-            "on Debian it takes the package python3-venv."
+            f"No Python from {written(OLDEST_CONTROLLER)} on that can make virtual environments was found. Install "
+            "one, and on Debian the package python3-venv."
         )
     return Machine(checkout, checkout / ".build", pythons)
