@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils import _manifests
-from ansible_collections.macfleet.parallels.plugins.module_utils._arguments import connection_spec
+from ansible_collections.macfleet.parallels.plugins.module_utils._arguments import connection_spec, manifest_spec
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._action import CatalogAction, Result
 
 
@@ -20,6 +20,6 @@ class ActionModule(CatalogAction):
 
     def perform(self, task_vars: dict[str, t.Any]) -> Result:
         """Called by ``run``."""
-        options = self.checked({**connection_spec(), **_manifests.manifest_spec()})
+        options = self.checked({**connection_spec(), **manifest_spec()})
         client = self.connection(options).client()
         return _manifests.ensure(client, options, check_mode=self._task.check_mode, diff=self._task.diff)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils import _manifests
-from ansible_collections.macfleet.parallels.plugins.module_utils._arguments import connection_spec
+from ansible_collections.macfleet.parallels.plugins.module_utils._arguments import connection_spec, info_spec
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._action import CatalogAction, Result
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._query import search
 
@@ -21,7 +21,7 @@ class ActionModule(CatalogAction):
 
     def perform(self, task_vars: dict[str, t.Any]) -> Result:
         """Called by ``run``."""
-        options = self.checked({**connection_spec(), **_manifests.info_spec()})
+        options = self.checked({**connection_spec(), **info_spec()})
         client = self.connection(options).client()
         manifests = [manifest.to_json() for manifest in _manifests.query(client, options)]
         result: Result = {"changed": False, "manifests": manifests}

@@ -102,6 +102,40 @@ def cache_spec() -> Spec:
     }
 
 
+def manifest_spec() -> Spec:
+    """The options of ``catalog_manifest``."""
+    return {
+        "catalog_id": {"type": "str", "required": True},
+        "version": {"type": "str", "required": True},
+        "architecture": {"type": "str"},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "description": {"type": "str"},
+        "tags": {"type": "list", "elements": "str"},
+        "required_roles": {"type": "list", "elements": "str"},
+        "required_claims": {"type": "list", "elements": "str"},
+        "minimum_requirements": {
+            "type": "dict",
+            "options": {"cpu": {"type": "int"}, "memory_mb": {"type": "int"}, "disk_mb": {"type": "int"}},
+        },
+        "tainted": {"type": "bool"},
+        "revoked": {"type": "bool"},
+    }
+
+
+def info_spec() -> Spec:
+    """The options of ``catalog_manifest_info``."""
+    return {
+        "catalog_id": {"type": "str"},
+        "version": {"type": "str"},
+        "architecture": {"type": "str"},
+        "tag": {"type": "str"},
+        "type": {"type": "str", "choices": ["pvm", "macvm"]},
+        "tainted": {"type": "bool"},
+        "revoked": {"type": "bool"},
+        "query": {"type": "str"},
+    }
+
+
 # The boundary
 
 

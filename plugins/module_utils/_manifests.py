@@ -15,7 +15,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api import add
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadRequest, Conflict, Missing
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
-from ansible_collections.macfleet.parallels.plugins.module_utils._arguments import Spec
 
 # What a difference is shown of.
 _SHOWN = (
@@ -27,47 +26,6 @@ _SHOWN = (
     "tainted",
     "revoked",
 )
-
-
-def address_spec() -> Spec:
-    """Which records."""
-    return {
-        "catalog_id": {"type": "str", "required": True},
-        "version": {"type": "str", "required": True},
-        "architecture": {"type": "str"},
-    }
-
-
-def manifest_spec() -> Spec:
-    """The options of ``catalog_manifest``."""
-    return {
-        **address_spec(),
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        "description": {"type": "str"},
-        "tags": {"type": "list", "elements": "str"},
-        "required_roles": {"type": "list", "elements": "str"},
-        "required_claims": {"type": "list", "elements": "str"},
-        "minimum_requirements": {
-            "type": "dict",
-            "options": {"cpu": {"type": "int"}, "memory_mb": {"type": "int"}, "disk_mb": {"type": "int"}},
-        },
-        "tainted": {"type": "bool"},
-        "revoked": {"type": "bool"},
-    }
-
-
-def info_spec() -> Spec:
-    """The options of ``catalog_manifest_info``."""
-    return {
-        "catalog_id": {"type": "str"},
-        "version": {"type": "str"},
-        "architecture": {"type": "str"},
-        "tag": {"type": "str"},
-        "type": {"type": "str", "choices": ["pvm", "macvm"]},
-        "tainted": {"type": "bool"},
-        "revoked": {"type": "bool"},
-        "query": {"type": "str"},
-    }
 
 
 @dataclass(frozen=True)

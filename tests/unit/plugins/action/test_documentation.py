@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _manifests
+from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments
 from ansible_collections.macfleet.parallels.tests.unit.support.actions import COLLECTION
 
 ROOT = Path(_arguments.__file__).absolute().parents[2]
@@ -64,7 +64,7 @@ def plain(spec: _arguments.Spec) -> dict[str, t.Any]:
 
 @pytest.mark.parametrize(
     ("name", "own"),
-    [("catalog_manifest", _manifests.manifest_spec()), ("catalog_manifest_info", _manifests.info_spec())],
+    [("catalog_manifest", _arguments.manifest_spec()), ("catalog_manifest_info", _arguments.info_spec())],
 )
 def test_modules_without_code_document_what_their_actions_take(name: str, own: _arguments.Spec) -> None:
     assert described(options(name)) == plain({**_arguments.connection_spec(), **own})

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils import _manifests
+from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _manifests
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import (
     BadRequest,
@@ -20,7 +20,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.records im
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, manifest
 
 OPTIONS: dict[str, t.Any] = {
-    **dict.fromkeys(_manifests.manifest_spec()),
+    **dict.fromkeys(_arguments.manifest_spec()),
     "catalog_id": "macos-15",
     "version": "1.4",
     "state": "present",
@@ -165,7 +165,7 @@ def test_all_architectures_of_a_version_unless_one_is_named() -> None:
 
 def found(server: Recording, **options: t.Any) -> list[str]:
     client = CatalogClient(Http(BASE_URL, server.send, delays=lambda: (), sleep=lambda seconds: None))
-    manifests = _manifests.query(client, {**dict.fromkeys(_manifests.info_spec()), **options})
+    manifests = _manifests.query(client, {**dict.fromkeys(_arguments.info_spec()), **options})
     server.finished()
     return [f"{record.catalog_id} {record.version} {record.architecture}" for record in manifests]
 
