@@ -16,8 +16,13 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.retrying import RetryingTransfer
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer, SignedUrl
-
-from .conftest import StorageServer, hang_up, short_body, stall, status
+from ansible_collections.macfleet.parallels.tests.unit.support.storage import (
+    StorageServer,
+    hang_up,
+    short_body,
+    stall,
+    status,
+)
 
 DATA = os.urandom(4 << 20)
 

@@ -19,8 +19,15 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
     StorageUnavailable,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer, SignedUrl
-
-from .conftest import Handler, StorageServer, close_afterwards, hang_up, short_body, stall, status
+from ansible_collections.macfleet.parallels.tests.unit.support.storage import (
+    Handler,
+    StorageServer,
+    close_afterwards,
+    hang_up,
+    short_body,
+    stall,
+    status,
+)
 
 DATA = os.urandom(3 << 20)
 
