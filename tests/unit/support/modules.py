@@ -46,8 +46,12 @@ def arguments(options: dict[str, t.Any], *, check_mode: bool = False, diff: bool
 
 @contextlib.contextmanager
 def outcome() -> t.Iterator[dict[str, t.Any]]:
-    """Run a module's function inside; the dictionary is filled with what it returned."""
+    """Run a module's function inside; the dictionary is filled with what it returned, and its warnings if it has some.
+
+    Nothing is masked in it.
+    """
     result: dict[str, t.Any] = {}
+    warnings: list[str] = []
 
     def end(_module: basic.AnsibleModule, **values: t.Any) -> t.NoReturn:
         raise Ended(values)
@@ -58,11 +62,14 @@ def outcome() -> t.Iterator[dict[str, t.Any]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(basic.AnsibleModule, "exit_json", end)
         patch.setattr(basic.AnsibleModule, "fail_json", fail)
+        patch.setattr(basic.AnsibleModule, "warn", lambda module, warning: warnings.append(warning))
         try:
             yield result
         except Ended as ended:
             # As it would be after it came over the wire.
             result.update(json.loads(json.dumps(ended.result)))
+            if warnings:
+                result["warnings"] = warnings
         else:
             raise AssertionError("the module returned nothing")
 
@@ -71,3 +78,9 @@ def module(spec: dict[str, t.Any] | None = None, options: dict[str, t.Any] | Non
     """An AnsibleModule."""
     with arguments(options or {}):
         return basic.AnsibleModule(argument_spec=spec or {}, supports_check_mode=True)
+
+
+def assert_failed(result: t.Mapping[str, t.Any], code: str, words: str) -> None:
+    """A module failed with that error word, and with these words in its message."""
+    assert (result.get("failed"), result.get("error_code")) == (True, code), result
+    assert words in result["msg"]

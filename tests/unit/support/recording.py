@@ -18,6 +18,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.http impor
 
 BASE_URL = "https://catalog.example.com"
 ANY = object()
+ANY_BYTES = object()
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Call:
 
     method: str
     path: str
-    answer: t.Union[Response, ApiError]
+    answer: t.Union[ApiError, t.Callable[[Request], Response]]
     query: dict[str, str] = field(default_factory=dict)
     body: t.Any = None
     headers: dict[str, t.Optional[str]] = field(default_factory=dict)
@@ -54,11 +55,18 @@ class Recording:
         body: t.Any = None,
         headers: t.Optional[dict[str, t.Optional[str]]] = None,
     ) -> Recording:
-        """Record a request and its answer; ``headers`` that are None must not be sent."""
-        data = raw if raw is not None else (b"" if status == 204 else json.dumps(reply).encode())
+        """Record a request and its answer; ``headers`` that are None must not be sent.
+
+        ``reply`` may be a function that makes it from the request.
+        """
         names = {"content-type": content_type, **(reply_headers or {})}
-        answer: t.Union[Response, ApiError] = error or Response(status, names, data)
-        self._calls.append(Call(method, path, answer, query or {}, body, headers or {}))
+
+        def answer(request: Request) -> Response:
+            found = reply(request) if callable(reply) else reply
+            data = raw if raw is not None else (b"" if status == 204 else json.dumps(found).encode())
+            return Response(status, names, data)
+
+        self._calls.append(Call(method, path, error or answer, query or {}, body, headers or {}))
         return self
 
     def expect_bytes(self, path: str, data: bytes, digest: t.Optional[str] = None) -> Recording:
@@ -82,16 +90,18 @@ class Recording:
         assert dict(urllib.parse.parse_qsl(parts.query, strict_parsing=bool(parts.query))) == call.query
         if isinstance(call.body, bytes):
             assert request.body == call.body
-        elif call.body is not ANY:
+        elif call.body not in (ANY, ANY_BYTES):
             assert (json.loads(request.body) if request.body else None) == call.body
         if request.body is not None:
-            wanted = "application/octet-stream" if isinstance(call.body, bytes) else "application/json"
+            wanted = "application/json"
+            if isinstance(call.body, bytes) or call.body is ANY_BYTES:
+                wanted = "application/octet-stream"
             assert request.headers["Content-Type"] == wanted
         for name, value in call.headers.items():
             assert request.headers.get(name) == value, name
         if isinstance(call.answer, ApiError):
             raise call.answer
-        return call.answer
+        return call.answer(request)
 
     def finished(self) -> None:
         """Everything that was recorded has come."""
