@@ -14,7 +14,7 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.macfleet.parallels.plugins.module_utils import _cache, _pull_image
+from ansible_collections.macfleet.parallels.plugins.module_utils import _cache, _files, _pull_image
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked, Missing
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
@@ -169,7 +169,7 @@ def plan(request: PullRequest, tools: Tools) -> Plan:
     if found is None:
         return Plan(request, cache, manifest, image=image)
     home = vms.home_path(directory, request.name, manifest.type)
-    _check_home(home, found, cache, manifest)
+    _check_home(home, found, cache, image)
     return Plan(
         request,
         cache,
@@ -286,17 +286,20 @@ def _check_requirements(request: PullRequest, manifest: Manifest, directory: str
         )
 
 
-def _check_home(home: str, found: vms.Found, cache: caches.Cache, manifest: Manifest) -> None:
+def _check_home(home: str, found: vms.Found, cache: caches.Cache, image: _pull_image.ImagePlan) -> None:
     if os.path.lexists(home) and not found.frees(home):
         raise PathTaken(
             f"Making the virtual machine failed: {home} exists and is not registered as ours.",
             "Move it away, or choose another name or path.",
         )
     parent = os.path.dirname(home)
-    if _shares_volume(parent, cache.path) and volumes.has_clones(parent):
+    shares_volume = _shares_volume(parent, cache.path)
+    if shares_volume and volumes.has_clones(parent):
         return
-    needed = manifest.data_bytes + _pull_image.DISK_MARGIN_BYTES
-    free = requirements.read_resources(parent).disk_free_mb << 20
+    needed = image.manifest.data_bytes + _pull_image.DISK_MARGIN_BYTES
+    if shares_volume and image.pack is not None:
+        needed += image.pack.write_bytes
+    free = _files.free_bytes(parent)
     if free < needed:
         raise DiskFull(
             f"Making the virtual machine {home} needs {needed} bytes of disk space, as its volume has no clones of the "
