@@ -1,0 +1,454 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""catalog_push from its options to its result: with a recorded catalog and a real storage."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils import _push
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Unreachable
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Request
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
+from ansible_collections.macfleet.parallels.plugins.modules import catalog_push
+from ansible_collections.macfleet.parallels.tests.unit.support import storage
+from ansible_collections.macfleet.parallels.tests.unit.support.hosts import NEXT_GRANT, UNTIL, Host, handover
+from ansible_collections.macfleet.parallels.tests.unit.support.images import (
+    CHUNK,
+    OTHER_CHUNKS,
+    Image,
+    change_disk,
+    image_of,
+    make_bundle,
+    manifest_of,
+    tree,
+    unpack,
+)
+from ansible_collections.macfleet.parallels.tests.unit.support.modules import assert_failed
+from ansible_collections.macfleet.parallels.tests.unit.support.recording import ANY, ANY_BYTES, refusal
+
+UPLOAD = "0f" * 16
+BEGUN: dict[str, t.Any] = {
+    "catalog_id": "macos-15",
+    "version": "1.5",
+    "architecture": "arm64",
+    "type": "pvm",
+    "name": "sample.pvm",
+    "chunk_size": CHUNK,
+    "tags": [],
+    "required_roles": [],
+    "required_claims": [],
+    "minimum_requirements": {"cpu": 0, "memory_mb": 0, "disk_mb": 0},
+    "bases": [],
+    "force": False,
+}
+
+
+class Pusher:
+    """A host with a bundle to push as version 1.5."""
+
+    def __init__(self, host: Host, bundle: Path) -> None:
+        self.host = host
+        self.bundle = bundle
+
+    def push(self, *, check_mode: bool = False, **options: t.Any) -> dict[str, t.Any]:
+        """What catalog_push returns."""
+        given = {
+            "handover": handover(),
+            "use_proxy": False,
+            "path": str(self.bundle),
+            "catalog_id": "macos-15",
+            "version": "1.5",
+            "architecture": "arm64",
+            "chunk_size": CHUNK,
+            **options,
+        }
+        return self.host.run(catalog_push.main, given, check_mode=check_mode)
+
+    def expect_begin(
+        self, leased: t.Sequence[Image] = (), segments: t.Sequence[dict[str, t.Any]] = (), **body: t.Any
+    ) -> None:
+        """Record the begin of an upload that leases these bases and has these segments already."""
+        body = {**BEGUN, "bases": [base.id for base in leased], **body}
+        reply = {
+            "id": UPLOAD,
+            "expires_at": UNTIL,
+            "storage": "local",
+            "chunk_size": body["chunk_size"],
+            "bases": [base.manifest for base in leased],
+            "segments": segments,
+        }
+        self.host.expect("POST", "uploads", body=body, reply=reply)
+
+    def expect_url(self) -> None:
+        """Record a request for a URL that stores a segment."""
+        self.host.expect("POST", f"uploads/{UPLOAD}/urls", body=ANY, reply=lambda asked: self.host.urls(asked, UPLOAD))
+
+    def expect_commit(self, **answer: t.Any) -> None:
+        """Record a commit that makes a version of what was sent, or is refused."""
+        self.host.expect(
+            "POST", f"uploads/{UPLOAD}/commit", body=ANY_BYTES, **(answer or {"reply": lambda asked: committed(asked)})
+        )
+
+    def expect_push(self, **begun: t.Any) -> None:
+        """Record all that a push of something new asks, without the indexes of its bases."""
+        self.expect_begin(**begun)
+        self.expect_url()
+        self.expect_commit()
+
+    def last_index(self) -> index.Index:
+        """What was committed last."""
+        return index.decode_index(self.host.catalog.requests[-1].body or b"")
+
+    def stored(self) -> list[str]:
+        """Paths of the objects that were stored, in order."""
+        return self.host.transferred("PUT")
+
+
+def committed(request: Request) -> dict[str, t.Any]:
+    return manifest_of(index.decode_index(request.body or b""), version="1.5")
+
+
+@pytest.fixture(name="pusher")
+def pusher_fixture(host: Host, tmp_path: Path) -> Pusher:
+    return Pusher(host, make_bundle(host.disk / "build", 1, 2, 0, 3))
+
+
+@pytest.fixture(name="base")
+def base_fixture(pusher: Pusher, tmp_path: Path) -> Image:
+    """The version before: one chunk of the disk is another one."""
+    image = image_of(make_bundle(tmp_path / "before", 1, 7, 0, 3))
+    pusher.host.storage.objects.update(image.objects)
+    return image
+
+
+@pytest.fixture(name="there")
+def there_fixture(pusher: Pusher) -> Image:
+    """The bundle as a version that exists already."""
+    return image_of(pusher.bundle, "1.5")
+
+
+def assert_predicted(prediction: dict[str, t.Any], result: dict[str, t.Any]) -> None:
+    """Check mode told everything but how small the new chunks become; that it marks as estimated."""
+    for name in ("changed", "chunks", "bases", "bundle", "diff"):
+        assert prediction[name] == result[name], name
+    told, sent = dict(prediction["bytes"]), dict(result["bytes"])
+    assert told.pop("encoded") == pytest.approx(sent.pop("encoded"), rel=0.2)
+    assert told == sent
+    assert (prediction["encoded_is_estimate"], result["encoded_is_estimate"]) == (True, False)
+    # "latest" follows the newest push by itself.
+    said, made = ({**one["manifest"], "tags": {*one["manifest"]["tags"]} - {"latest"}} for one in (prediction, result))
+    assert {name: made[name] for name in said} == said
+
+
+# What is uploaded
+
+
+@pytest.mark.parametrize("codec", ["deflate", "zstd", "raw"])
+def test_a_new_version_is_uploaded_as_check_mode_said(pusher: Pusher, tmp_path: Path, codec: str) -> None:
+    prediction = pusher.push(check_mode=True, codec=codec)
+    pusher.expect_push()
+    result = pusher.push(codec=codec)
+    assert_predicted(prediction, result)
+    assert (result["changed"], result["chunks"]) == (True, {"new": 3 + OTHER_CHUNKS, "reused": 0})
+    assert (result["bytes"]["encoded"] < result["bytes"]["new"]) == (codec != "raw")
+    assert result["bytes"]["logical"] == pusher.last_index().listing.logical_bytes
+    assert result["diff"]["before"] == {}
+    assert len(pusher.stored()) == 1
+    assert tree(unpack(pusher.last_index(), pusher.host.storage.objects, tmp_path / "again")) == tree(pusher.bundle)
+
+
+def test_only_what_the_base_has_not_is_uploaded(pusher: Pusher, base: Image, tmp_path: Path) -> None:
+    given = handover(bases=[base])
+    pusher.host.expect_index(base)
+    prediction = pusher.push(check_mode=True, handover=given)
+    pusher.expect_begin([base])
+    pusher.host.expect_index(base)
+    pusher.expect_url()
+    pusher.expect_commit()
+    result = pusher.push(handover=given)
+    assert_predicted(prediction, result)
+    assert (result["chunks"], result["bases"]) == ({"new": 1, "reused": 2 + OTHER_CHUNKS}, ["1.4"])
+    assert result["bytes"]["new"] == CHUNK
+    assert len(pusher.host.storage.objects[pusher.stored()[0]]) < CHUNK
+    assert tree(unpack(pusher.last_index(), pusher.host.storage.objects, tmp_path / "again")) == tree(pusher.bundle)
+
+
+def test_a_base_that_the_server_does_not_lease_is_not_used(pusher: Pusher, base: Image) -> None:
+    pusher.expect_push(bases=[base.id])
+    result = pusher.push(handover=handover(bases=[base]))
+    assert (result["chunks"]["reused"], result["bases"]) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "fields", [{"architecture": "x86_64"}, {"chunk_size": 2 * CHUNK}], ids=["architecture", "chunk size"]
+)
+def test_a_base_that_cannot_be_used_is_not_named(pusher: Pusher, base: Image, fields: dict[str, t.Any]) -> None:
+    base.manifest.update(fields)
+    pusher.expect_push()
+    assert pusher.push(handover=handover(bases=[base]))["chunks"]["reused"] == 0
+
+
+def test_the_chunk_size_is_that_of_the_base(pusher: Pusher, tmp_path: Path) -> None:
+    base = image_of(make_bundle(tmp_path / "before", 5), chunk_size=2 * CHUNK)
+    pusher.expect_begin([base], chunk_size=2 * CHUNK)
+    pusher.host.expect_index(base)
+    pusher.expect_url()
+    pusher.expect_commit()
+    result = pusher.push(handover=handover(bases=[base]), chunk_size=None)
+    assert result["manifest"]["chunk_size"] == 2 * CHUNK
+
+
+def test_everything_that_is_said_about_a_version_is_sent(pusher: Pusher) -> None:
+    said = {
+        "description": "With Xcode",
+        "tags": ["stable"],
+        "required_roles": ["BUILD"],
+        "required_claims": ["READ"],
+        "minimum_requirements": {"cpu": 4, "memory_mb": 8192, "disk_mb": 0},
+    }
+    prediction = pusher.push(check_mode=True, **said)
+    assert {name: prediction["manifest"][name] for name in said} == said
+    pusher.expect_push(**said)
+    assert pusher.push(**said)["changed"]
+
+
+def test_a_prediction_is_written_as_the_server_writes_it(pusher: Pusher) -> None:
+    spelled = {
+        "catalog_id": "MacOS 15",
+        "version": "1.5-RC1",
+        "required_roles": ["test", "build er"],
+        "tags": ["Stable"],
+    }
+    manifest = pusher.push(check_mode=True, **spelled)["manifest"]
+    assert {name: manifest[name] for name in spelled} == {
+        "catalog_id": "macos_15",
+        "version": "1.5-rc1",
+        "required_roles": ["BUILD_ER", "TEST"],
+        "tags": ["stable"],
+    }
+
+
+# A version that exists
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("force", [True, False])
+def test_pushing_the_same_again_changes_nothing(pusher: Pusher, there: Image, check_mode: bool, force: bool) -> None:
+    result = pusher.push(check_mode=check_mode, handover=handover([there]), force=force)
+    assert (result["changed"], result["manifest"]) == (False, there.manifest)
+    assert result["diff"]["before"] == result["diff"]["after"]
+    assert not pusher.host.storage.seen
+
+
+def test_the_same_is_the_same_in_the_chunks_of_the_version(pusher: Pusher) -> None:
+    there = image_of(pusher.bundle, "1.5", chunk_size=4 * CHUNK)
+    assert not pusher.push(handover=handover([there]))["changed"]
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_other_content_at_the_same_version_is_refused(pusher: Pusher, there: Image, check_mode: bool) -> None:
+    change_disk(pusher.bundle, 1, seed=9)
+    result = pusher.push(check_mode=check_mode, handover=handover([there]))
+    assert_failed(result, "version_exists", "macos-15 1.5 (arm64) exists with other content")
+    assert "force" in result["hint"]
+
+
+def test_force_replaces_other_content(pusher: Pusher, there: Image) -> None:
+    change_disk(pusher.bundle, 1, seed=9)
+    prediction = pusher.push(check_mode=True, handover=handover([there]), force=True)
+    digest = image_of(pusher.bundle).digest
+    pusher.expect_push(force=True, expected_digest=digest)
+    result = pusher.push(handover=handover([there]), force=True)
+    assert_predicted(prediction, result)
+    assert (result["diff"]["before"]["digest"], result["diff"]["after"]["digest"]) == (there.digest, digest)
+
+
+def test_the_version_of_another_architecture_does_not_count(pusher: Pusher, there: Image) -> None:
+    there.manifest["architecture"] = "x86_64"
+    pusher.expect_push()
+    assert pusher.push(handover=handover([there]))["changed"]
+
+
+# Interruptions
+
+
+def test_a_push_whose_commit_was_not_answered_goes_on_from_there(pusher: Pusher) -> None:
+    pusher.expect_begin()
+    pusher.expect_url()
+    pusher.expect_commit(error=Unreachable("no answer within 900 seconds"))
+    assert_failed(pusher.push(), "unreachable", f"Could not commit the upload {UPLOAD}")
+    (path,) = pusher.stored()
+    pusher.expect_begin(segments=[segment_of(pusher.host, path)])
+    pusher.expect_commit()
+    result = pusher.push()
+    assert (result["chunks"]["new"], result["resumed_bytes"]) == (0, len(pusher.host.storage.objects[path]))
+    assert pusher.stored() == [path]
+    assert [segment.sha256 for segment in pusher.last_index().locator.segments] == [path.rpartition("/")[2]]
+
+
+def test_what_was_uploaded_before_an_interruption_is_not_uploaded_again(pusher: Pusher, tmp_path: Path) -> None:
+    begun = image_of(make_bundle(tmp_path / "half", 1, 2, 0, 0), pack=UPLOAD)
+    pusher.host.storage.objects.update(begun.objects)
+    (path,) = begun.objects
+    pusher.expect_push(segments=[segment_of(pusher.host, path)])
+    result = pusher.push()
+    assert result["chunks"] == {"new": 1, "reused": 2 + OTHER_CHUNKS}
+    assert result["resumed_bytes"] == begun.manifest["stored_bytes"]
+    assert tree(unpack(pusher.last_index(), pusher.host.storage.objects, tmp_path / "again")) == tree(pusher.bundle)
+
+
+def segment_of(host: Host, path: str) -> dict[str, t.Any]:
+    """A segment that an upload has already."""
+    _root, pack, name = path.split("/")
+    return {"sha256": name, "size": len(host.storage.objects[path]), "url": host.url(pack, name)}
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [("version_exists", 409), ("missing_segment", 409), ("unknown_segment", 404), ("invalid_index", 400)],
+)
+def test_a_refused_commit_is_one_clear_failure(pusher: Pusher, word: str, status: int) -> None:
+    pusher.expect_begin()
+    pusher.expect_url()
+    pusher.expect_commit(**refusal(word, status, "The reason."))
+    result = pusher.push()
+    assert_failed(
+        result, word, f"Could not commit the upload {UPLOAD} at https://catalog.example.com/api/v1: The reason."
+    )
+    assert result["details"] == {"attempts": 1, "status": status, "request_id": "r-1"}
+
+
+def test_a_refused_begin_is_one_clear_failure(pusher: Pusher) -> None:
+    pusher.host.expect("POST", "uploads", body=ANY, **refusal("forbidden", 403, "You may not push."))
+    assert_failed(pusher.push(), "forbidden", "You may not push.")
+    assert not pusher.stored()
+
+
+def test_a_url_that_has_expired_is_renewed(pusher: Pusher) -> None:
+    pusher.expect_begin()
+    pusher.expect_url()
+    pusher.expect_url()
+    pusher.expect_commit()
+    pusher.host.storage.faults.append(storage.status(403))
+    assert pusher.push()["changed"]
+    assert len(pusher.stored()) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "urls"), [(403, "storage_denied", 2), (507, "storage_full", 1), (400, "storage_refused", 1)]
+)
+def test_what_the_storage_refuses_is_not_committed(pusher: Pusher, status: int, code: str, urls: int) -> None:
+    pusher.expect_begin()
+    for _time in range(urls):
+        pusher.expect_url()
+    pusher.host.storage.faults += [storage.status(status)] * urls
+    assert_failed(pusher.push(), code, f"the storage answered {status}")
+
+
+def test_a_grant_that_ends_soon_is_renewed_first(pusher: Pusher) -> None:
+    host = pusher.host
+    host.expect("POST", "grants/renew", body={}, reply={"grant": NEXT_GRANT, "expires_at": UNTIL})
+    host.expect("POST", "uploads", NEXT_GRANT, body=ANY, **refusal("forbidden", 403))
+    soon = handover(expires_at=int(time.time()) + 60)
+    assert_failed(pusher.push(handover=soon), "forbidden", "Could not begin the push")
+
+
+# Bundles that cannot be pushed
+
+
+def test_a_bundle_that_changes_meanwhile_is_not_committed(pusher: Pusher) -> None:
+    def written_to(handler: storage.Handler) -> bool:
+        change_disk(pusher.bundle, 0, seed=9)
+        return False
+
+    before = tree(pusher.bundle)
+    pusher.host.storage.faults.append(written_to)
+    pusher.expect_begin()
+    pusher.expect_url()
+    if volumes.has_clones(str(pusher.bundle)):
+        pusher.expect_commit()
+        assert pusher.push()["cloned"]
+    else:
+        assert_failed(pusher.push(), "bundle_changed", "changed while it was read")
+    assert tree(pusher.bundle) != before
+    assert os.listdir(pusher.bundle.parent) == ["sample.pvm"]
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_the_bundle_of_a_running_vm_is_refused(pusher: Pusher, check_mode: bool) -> None:
+    host = pusher.host
+    host.install_parallels()
+    host.prlctl("register", str(pusher.bundle))
+    host.prlctl("start", "sample")
+    assert_failed(pusher.push(check_mode=check_mode), "bundle_in_use", "sample")
+    assert host.asked_of_parallels() == ["register", "start"]
+
+
+def test_the_bundle_of_a_suspended_vm_takes_an_option(pusher: Pusher) -> None:
+    host = pusher.host
+    host.install_parallels()
+    for words in (["register", str(pusher.bundle)], ["start", "sample"], ["suspend", "sample"]):
+        host.prlctl(*words)
+    assert_failed(pusher.push(), "bundle_in_use", "is suspended")
+    pusher.expect_push()
+    assert pusher.push(allow_suspended=True)["changed"]
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("name", ["nowhere.pvm", "build", "empty.pvm"])
+def test_what_is_no_bundle_takes_no_request(pusher: Pusher, name: str, check_mode: bool) -> None:
+    (pusher.host.disk / "empty.pvm").mkdir()
+    result = pusher.push(path=str(pusher.host.disk / name), check_mode=check_mode)
+    assert_failed(result, "invalid_bundle", str(pusher.host.disk / name))
+
+
+def test_a_chunk_size_that_cannot_be(pusher: Pusher) -> None:
+    assert_failed(pusher.push(chunk_size=CHUNK + 1), "invalid_option", f"{CHUNK + 1}")
+
+
+def test_a_prlctl_that_is_not_there(pusher: Pusher, tmp_path: Path) -> None:
+    assert_failed(pusher.push(prlctl_path=str(tmp_path / "none")), "prlctl_missing", "no program")
+
+
+def test_without_its_action_plugin(pusher: Pusher) -> None:
+    assert_failed(pusher.push(handover=None), "no_handover", "action plugin")
+
+
+# Long transfers
+
+
+def test_a_long_push_is_only_announced(pusher: Pusher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_push, "SHORT_BYTES", 3 * CHUNK - 1)
+    assert pusher.push(handover=handover(phase="auto")) == {"changed": False, "transfer_pending": True}
+    assert "transfer_pending" not in pusher.push(handover=handover(phase="auto"), check_mode=True)
+    pusher.expect_push()
+    assert pusher.push(handover=handover(phase="run"))["changed"]
+
+
+def test_a_short_push_is_done_at_once(pusher: Pusher) -> None:
+    pusher.expect_push()
+    assert pusher.push(handover=handover(phase="auto"))["changed"]
+
+
+def test_whoever_watches_can_end_it(pusher: Pusher, tmp_path: Path) -> None:
+    (tmp_path / "progress.cancel").touch()
+    pusher.expect_begin()
+    result = pusher.push(handover=handover(progress_path=str(tmp_path / "progress")))
+    assert_failed(result, "cancelled", "cancelled by the controller")
+    assert not pusher.stored()
+
+
+def test_whoever_watches_sees_the_progress(pusher: Pusher, tmp_path: Path) -> None:
+    pusher.expect_push()
+    result = pusher.push(handover=handover(progress_path=str(tmp_path / "progress")))
+    told = json.loads((tmp_path / "progress").read_bytes())
+    assert (told["phase"], told["total_bytes"], told["pid"]) == ("push", result["bytes"]["logical"], os.getpid())
