@@ -385,7 +385,9 @@ def test_a_vm_of_another_version_is_kept(mac: Host, image: Image, newer: Image) 
 
 
 def test_vms_are_made_where_parallels_makes_them(mac: Host, image: Image) -> None:
-    assert make_vm(mac, image, path=None)["vm"]["home"] == str(mac.home / "Parallels/runner.pvm")
+    elsewhere = mac.disk / "chosen by the user"
+    mac.simulated.fail({"verb": "info", "returncode": 0, "stdout": json.dumps({"VM home": str(elsewhere)})})
+    assert make_vm(mac, image, path=None)["vm"]["home"] == str(elsewhere / "runner.pvm")
 
 
 def test_a_vm_needs_parallels(host: Host, image: Image) -> None:
