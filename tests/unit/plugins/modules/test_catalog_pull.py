@@ -443,6 +443,16 @@ def test_nothing_is_made_of_a_blocked_version(mac: Host, image: Image, state: st
     assert not mac.machines()
 
 
+def test_a_version_may_be_blocked_for_this_hardware_alone(mac: Host, bundle: Path, image: Image) -> None:
+    tainted = image_of(bundle, tainted=True)
+    both = handover([tainted, image_of(bundle, id="b2" * 32, architecture="x86_64")])
+    assert_failed(mac.pull(handover=both, name="runner", state="present"), "tainted", "for arm64 is tainted")
+    made = make_vm(mac, image)
+    result = mac.pull(handover=both, name="runner", state="started")
+    assert (result["changed"], result["manifest_state"], result["vm"]) == (False, "tainted", made["vm"])
+    assert ["for arm64 is tainted" in warning for warning in result["warnings"]] == [True]
+
+
 # Absent
 
 

@@ -43,10 +43,6 @@ BEGUN: dict[str, t.Any] = {
     "type": "pvm",
     "name": "sample.pvm",
     "chunk_size": CHUNK,
-    "tags": [],
-    "required_roles": [],
-    "required_claims": [],
-    "minimum_requirements": {"cpu": 0, "memory_mb": 0, "disk_mb": 0},
     "bases": [],
     "force": False,
 }
@@ -78,14 +74,7 @@ class Pusher:
     ) -> None:
         """Record the begin of an upload that leases these bases and has these segments already."""
         body = {**BEGUN, "bases": [base.id for base in leased], **body}
-        reply = {
-            "id": UPLOAD,
-            "expires_at": UNTIL,
-            "storage": "local",
-            "chunk_size": body["chunk_size"],
-            "bases": [base.manifest for base in leased],
-            "segments": segments,
-        }
+        reply = upload_record(body["chunk_size"], leased, segments)
         self.host.expect("POST", "uploads", body=body, reply=reply)
 
     def expect_url(self) -> None:
@@ -111,6 +100,19 @@ class Pusher:
     def stored(self) -> list[str]:
         """Paths of the objects that were stored, in order."""
         return self.host.transferred("PUT")
+
+
+def upload_record(
+    chunk_size: int = CHUNK, leased: t.Sequence[Image] = (), segments: t.Sequence[dict[str, t.Any]] = ()
+) -> dict[str, t.Any]:
+    return {
+        "id": UPLOAD,
+        "expires_at": UNTIL,
+        "storage": "local",
+        "chunk_size": chunk_size,
+        "bases": [base.manifest for base in leased],
+        "segments": segments,
+    }
 
 
 def committed(request: Request) -> dict[str, t.Any]:
@@ -189,10 +191,13 @@ def test_a_base_that_the_server_does_not_lease_is_not_used(pusher: Pusher, base:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"architecture": "x86_64"}, {"chunk_size": 2 * CHUNK}], ids=["architecture", "chunk size"]
+    "fields",
+    [{"architecture": "x86_64"}, {"chunk_size": 2 * CHUNK}, {"required_roles": ["BUILD"]}],
+    ids=["architecture", "chunk size", "audience"],
 )
 def test_a_base_that_cannot_be_used_is_not_named(pusher: Pusher, base: Image, fields: dict[str, t.Any]) -> None:
     base.manifest.update(fields)
+    assert pusher.push(check_mode=True, handover=handover(bases=[base]))["chunks"]["reused"] == 0
     pusher.expect_push()
     assert pusher.push(handover=handover(bases=[base]))["chunks"]["reused"] == 0
 
@@ -272,6 +277,24 @@ def test_force_replaces_other_content(pusher: Pusher, there: Image) -> None:
     assert (result["diff"]["before"]["digest"], result["diff"]["after"]["digest"]) == (there.digest, digest)
 
 
+def test_a_replacement_keeps_what_the_task_does_not_say(pusher: Pusher, there: Image) -> None:
+    kept = {"description": "Old", "tags": ["stable"], "required_roles": ["BUILD"]}
+    there.manifest.update(kept)
+    change_disk(pusher.bundle, 1, seed=9)
+    prediction = pusher.push(check_mode=True, handover=handover([there]), force=True)
+    pusher.expect_begin(force=True, expected_digest=image_of(pusher.bundle).digest)
+    pusher.expect_url()
+    pusher.expect_commit(reply=lambda asked: {**committed(asked), **kept})
+    assert_predicted(prediction, pusher.push(handover=handover([there]), force=True))
+
+
+def test_what_is_not_set_is_warned_of(pusher: Pusher, there: Image) -> None:
+    result = pusher.push(handover=handover([there]), description="New", tags=["stable"])
+    assert not result["changed"]
+    assert ["description, tags was not set" in warning for warning in result["warnings"]] == [True]
+    assert "warnings" not in pusher.push(handover=handover([there]), description="", tags=[])
+
+
 def test_the_version_of_another_architecture_does_not_count(pusher: Pusher, there: Image) -> None:
     there.manifest["architecture"] = "x86_64"
     pusher.expect_push()
@@ -304,6 +327,17 @@ def test_what_was_uploaded_before_an_interruption_is_not_uploaded_again(pusher: 
     assert result["chunks"] == {"new": 1, "reused": 2 + OTHER_CHUNKS}
     assert result["resumed_bytes"] == begun.manifest["stored_bytes"]
     assert tree(unpack(pusher.last_index(), pusher.host.storage.objects, tmp_path / "again")) == tree(pusher.bundle)
+
+
+def test_a_url_of_an_interrupted_push_that_has_expired_is_renewed(pusher: Pusher) -> None:
+    begun = image_of(pusher.bundle, pack=UPLOAD)
+    pusher.host.storage.objects.update(begun.objects)
+    pusher.host.storage.faults.append(storage.status(403))
+    again = [segment_of(pusher.host, path) for path in begun.objects]
+    pusher.expect_begin(segments=again)
+    pusher.host.expect("GET", f"uploads/{UPLOAD}", reply=upload_record(segments=again))
+    pusher.expect_commit()
+    assert pusher.push()["chunks"]["new"] == 0
 
 
 def segment_of(host: Host, path: str) -> dict[str, t.Any]:
