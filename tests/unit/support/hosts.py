@@ -25,7 +25,7 @@ from ansible_collections.macfleet.parallels.tests.unit.support.storage import St
 
 GRANT = "gr4nt-of-the-host"
 NEXT_GRANT = "n3xt-grant-of-the-host"
-# The query of every signed URL.
+# In the query of every signed URL.
 SIGNATURE = "s1gnature"
 UNTIL = int(time.time()) + 3600
 
@@ -49,6 +49,7 @@ class Host:
         self.vms = self.disk / "vms"
         self.facts = self.disk / "facts"
         self.simulated = Simulated(self.home)
+        self._signed = 0
         for path in (self.home, self.programs, self.vms, self.facts / getpass.getuser()):
             path.mkdir(parents=True)
 
@@ -142,8 +143,13 @@ class Host:
         }
 
     def url(self, pack: str, name: str) -> str:
-        """A signed URL of one segment."""
-        return self.storage.url(f"{pack}/{name}", f"signature={SIGNATURE}").url
+        """A signed URL of one segment, another one each time."""
+        self._signed += 1
+        return self.storage.url(f"{pack}/{name}", f"signature={SIGNATURE}{self._signed}").url
+
+    def used_urls(self) -> list[str]:
+        """The URLs, without their host, that the storage saw so far."""
+        return [path for _method, path, _headers in self.storage.seen]
 
     def transferred(self, method: str) -> list[str]:
         """Paths of the storage's requests with that method so far, without their queries."""

@@ -173,6 +173,8 @@ def test_a_url_that_has_expired_is_renewed(host: Host, image: Image) -> None:
     host.expect_urls(image)
     host.storage.faults.append(storage.status(403))
     assert host.pull(image)["changed"]
+    refused, taken = host.used_urls()
+    assert refused != taken
 
 
 def test_a_storage_that_refuses_a_new_url_too(host: Host, image: Image) -> None:

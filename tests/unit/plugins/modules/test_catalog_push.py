@@ -333,11 +333,14 @@ def test_a_url_of_an_interrupted_push_that_has_expired_is_renewed(pusher: Pusher
     begun = image_of(pusher.bundle, pack=UPLOAD)
     pusher.host.storage.objects.update(begun.objects)
     pusher.host.storage.faults.append(storage.status(403))
-    again = [segment_of(pusher.host, path) for path in begun.objects]
-    pusher.expect_begin(segments=again)
-    pusher.host.expect("GET", f"uploads/{UPLOAD}", reply=upload_record(segments=again))
+    (path,) = begun.objects
+    pusher.expect_begin(segments=[segment_of(pusher.host, path)])
+    again = upload_record(segments=[segment_of(pusher.host, path)])
+    pusher.host.expect("GET", f"uploads/{UPLOAD}", reply=again)
     pusher.expect_commit()
     assert pusher.push()["chunks"]["new"] == 0
+    refused, taken = pusher.host.used_urls()
+    assert refused != taken
 
 
 def segment_of(host: Host, path: str) -> dict[str, t.Any]:
@@ -374,7 +377,8 @@ def test_a_url_that_has_expired_is_renewed(pusher: Pusher) -> None:
     pusher.expect_commit()
     pusher.host.storage.faults.append(storage.status(403))
     assert pusher.push()["changed"]
-    assert len(pusher.stored()) == 2
+    refused, taken = pusher.host.used_urls()
+    assert refused != taken
 
 
 @pytest.mark.parametrize(
