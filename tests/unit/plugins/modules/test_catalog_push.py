@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils import _push
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Unreachable
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Request
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
 from ansible_collections.macfleet.parallels.plugins.modules import catalog_push
 from ansible_collections.macfleet.parallels.tests.unit.support import storage
@@ -418,6 +418,50 @@ def test_a_bundle_that_changes_meanwhile_is_not_committed(pusher: Pusher) -> Non
     else:
         assert_failed(pusher.push(), "bundle_changed", "changed while it was read")
     assert tree(pusher.bundle) != before
+    assert os.listdir(pusher.bundle.parent) == ["sample.pvm"]
+
+
+@pytest.fixture
+def clones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is taken to have clones; copies stand in for them."""
+    monkeypatch.setattr(volumes, "has_clones", lambda path: True)
+    monkeypatch.setattr(clone, "probe", lambda directory: True)
+
+
+def test_where_there_are_clones_one_is_pushed(pusher: Pusher, clones: None) -> None:
+    before = tree(pusher.bundle)
+    left = pusher.bundle.with_name(f".push-{'0' * 32}-sample.pvm")
+    for path in (left, left.with_name(f".{left.name}.incomplete")):
+        path.mkdir()
+    # Somebody's own, whose name only resembles.
+    pusher.bundle.with_name(".push-mine-sample.pvm").mkdir()
+
+    def written_to(handler: storage.Handler) -> bool:
+        change_disk(pusher.bundle, 0, seed=9)
+        return False
+
+    pusher.host.storage.faults.append(written_to)
+    pusher.expect_push()
+    assert pusher.push()["cloned"]
+    assert tree(pusher.bundle) != before
+    assert tree(unpack(pusher.last_index(), pusher.host.storage.objects, pusher.host.home / "again")) == before
+    assert sorted(os.listdir(pusher.bundle.parent)) == [".push-mine-sample.pvm", "sample.pvm"]
+
+
+@pytest.mark.parametrize(("event", "code"), [("written", "bundle_changed"), ("started", "bundle_in_use")])
+def test_what_happens_before_the_clone_is_made_is_noticed(pusher: Pusher, clones: None, event: str, code: str) -> None:
+    pusher.host.install_parallels()
+    pusher.host.prlctl("register", str(pusher.bundle))
+
+    def begun(asked: Request) -> dict[str, t.Any]:
+        if event == "written":
+            change_disk(pusher.bundle, 0, seed=9)
+        else:
+            pusher.host.prlctl("start", "sample")
+        return upload_record()
+
+    pusher.host.expect("POST", "uploads", body=BEGUN, reply=begun)
+    assert_failed(pusher.push(), code, "sample")
     assert os.listdir(pusher.bundle.parent) == ["sample.pvm"]
 
 
