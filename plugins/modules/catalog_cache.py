@@ -82,6 +82,31 @@ entries:
       type: list
       elements: dict
       returned: success
+      contains:
+        catalog_url:
+          description: Where it was pulled from.
+          type: str
+          returned: success
+          sample: https://catalog.example.com
+        catalog_id:
+          description: What the image is called.
+          type: str
+          returned: success
+          sample: macos-15-runner
+        version:
+          description: The version.
+          type: str
+          returned: success
+          sample: 1.4.0
+        architecture:
+          description: V(arm64) or V(x86_64).
+          type: str
+          returned: success
+        state:
+          description: Whether the version could be pulled when it was last asked for, V(active), V(tainted) or V(revoked).
+          type: str
+          returned: success
+          sample: active
     damaged:
       description: Paths inside the bundle that are not what they should be.
       type: list
@@ -106,7 +131,8 @@ ansible_facts:
   type: dict
   contains:
     parallels_catalog:
-      description: The complete document, see M(macfleet.parallels.catalog_cache_facts).
+      description: >-
+        The complete document, RV(macfleet.parallels.catalog_cache_facts#module:ansible_facts.parallels_catalog).
       type: dict
       returned: success
 error_code:

@@ -42,23 +42,120 @@ EXAMPLES = r"""
 RETURN = r"""
 ansible_facts:
   description: The cache and the virtual machines of this host.
-  returned: always
+  returned: success
   type: dict
   contains:
     parallels_catalog:
       description: The complete document.
       type: dict
-      returned: always
+      returned: success
       contains:
         caches:
-          description: Each cache by its path, with totals, free space and its entries.
+          description:
+            - Each cache by its path, with its entries. Moments are in UTC.
+            - C(free_bytes) is what is free on its volume, C(partials) are interrupted pulls,
+              C(allocated_bytes) is what an entry took on the disk when it was made, and C(damaged) are digests of entries whose
+              record cannot be read.
           type: dict
-          returned: always
+          returned: success
+          sample:
+            /Users/build/Library/Application Support/macfleet.parallels:
+              owner: build
+              updated_at: '2026-11-23T17:04:12Z'
+              free_bytes: 214748364800
+              totals:
+                entries: 1
+                logical_bytes: 68719738880
+                stored_bytes: 9126805504
+                allocated_bytes: 22011707392
+                partials: 0
+                partial_bytes: 0
+              damaged: []
+              entries:
+                - digest: 9f2b5e2c77d1f3c0a4b86d9e0c1f27a35b48c6d7e8f90a1b2c3d4e5f60718293
+                  bundle_name: macOS 15 runner.macvm
+                  type: macvm
+                  addresses:
+                    - catalog_url: https://catalog.example.com
+                      catalog_id: macos-15-runner
+                      version: 1.4.0
+                      architecture: arm64
+                      state: active
+                  logical_bytes: 68719738880
+                  stored_bytes: 9126805504
+                  allocated_bytes: 22011707392
+                  first_used_at: '2026-11-23T17:04:12Z'
+                  last_used_at: '2026-11-23T17:04:12Z'
+                  use_count: 1
+                  verified_at: null
         vms:
-          description: The virtual machines that were made of cached images.
+          description:
+            - The virtual machines that were made of cached images.
+            - The state is C(missing) where C(prlctl) does not list the machine, and C(unknown) where it cannot be asked.
           type: list
           elements: dict
-          returned: always
+          returned: success
+          contains:
+            uuid:
+              description: The UUID under which Parallels Desktop knows it.
+              type: str
+              returned: success
+            name:
+              description: Its name.
+              type: str
+              returned: success
+              sample: runner-01
+            state:
+              description: What it does, as C(prlctl) says it.
+              type: str
+              returned: success
+              sample: running
+            home:
+              description: Its bundle.
+              type: str
+              returned: success
+              sample: /Users/build/Parallels/runner-01.macvm
+            cache_path:
+              description: The cache whose image it was made of.
+              type: str
+              returned: success
+            receipt:
+              description: What it was made of, when and by whom.
+              type: dict
+              returned: success
+              sample:
+                catalog_url: https://catalog.example.com
+                catalog_id: macos-15-runner
+                version: 1.4.0
+                architecture: arm64
+                digest: 9f2b5e2c77d1f3c0a4b86d9e0c1f27a35b48c6d7e8f90a1b2c3d4e5f60718293
+                created_at: '2026-11-23T17:04:12Z'
+                created_by: build
+                state: ready
+        owners:
+          description:
+            - The users who have published facts, by name, and whether their facts are C(readable). Only hosts that the role
+              P(macfleet.parallels.catalog_host#role) has prepared have some.
+          type: dict
+          returned: success
+          sample:
+            build:
+              readable: true
+error_code:
+  description: A stable word for what went wrong, for example V(cache_unsafe).
+  returned: failure
+  type: str
+  sample: cache_unsafe
+hint:
+  description: What to do about it.
+  returned: failure
+  type: str
+  sample: Choose a directory that only its owner can write.
+details:
+  description: More about the failure.
+  returned: failure
+  type: dict
+  sample: {}
 """
 
 from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _cache, _tools

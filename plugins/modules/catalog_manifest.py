@@ -142,6 +142,7 @@ manifests:
   description:
     - The metadata records as they are now, or in check mode would be, one for each architecture.
     - Empty with O(state=absent).
+    - The fields are those of RV(macfleet.parallels.catalog_manifest_info#module:manifests).
   returned: success
   type: list
   elements: dict

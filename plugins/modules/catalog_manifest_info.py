@@ -157,6 +157,10 @@ manifests:
         cpu: 4
         disk_mb: 0
         memory_mb: 8192
+    format:
+      description: How the bundle lies in storage, V(segmented).
+      type: str
+      returned: success
     digest:
       description: The identity of the content.
       type: str
@@ -193,16 +197,36 @@ manifests:
       description: Whether the version must not be pulled for now.
       type: bool
       returned: success
+    tainted_by:
+      description: Who tainted it last, V(null) if nobody did.
+      type: str
+      returned: success
+    tainted_at:
+      description: When it was tainted last.
+      type: str
+      returned: success
+    untainted_by:
+      description: Who took that back last.
+      type: str
+      returned: success
     revoked:
       description: Whether the version must not be pulled any more.
       type: bool
+      returned: success
+    revoked_by:
+      description: Who revoked it.
+      type: str
+      returned: success
+    revoked_at:
+      description: When it was revoked.
+      type: str
       returned: success
     download_count:
       description: How often it was pulled.
       type: int
       returned: success
     last_downloaded_at:
-      description: When it was pulled last.
+      description: When it was pulled last, V(null) if it never was.
       type: str
       returned: success
     last_downloaded_user:

@@ -127,7 +127,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 manifest:
-  description: The metadata record of the image. Empty with O(state=absent).
+  description:
+    - The metadata record of the image. Empty with O(state=absent).
+    - The fields are those of RV(macfleet.parallels.catalog_manifest_info#module:manifests).
   returned: success
   type: dict
   sample:
@@ -139,11 +141,36 @@ vm:
   description: The virtual machine, empty if there is none.
   returned: success
   type: dict
-  sample:
-    uuid: 3f0e4d8e-9a55-4a3c-9c53-0d2f6a4ac1ff
-    name: runner-01
-    state: running
-    home: /Users/build/Parallels/runner-01.macvm
+  contains:
+    uuid:
+      description: The UUID under which Parallels Desktop knows it.
+      type: str
+      returned: success
+      sample: 3f0e4d8e-9a55-4a3c-9c53-0d2f6a4ac1ff
+    name:
+      description: Its name.
+      type: str
+      returned: success
+      sample: runner-01
+    state:
+      description: What it does, as C(prlctl) says it.
+      type: str
+      returned: success
+      sample: running
+    home:
+      description: Its bundle.
+      type: str
+      returned: success
+      sample: /Users/build/Parallels/runner-01.macvm
+    version:
+      description: The version that it was made of.
+      type: str
+      returned: success
+      sample: 1.4.0
+    digest:
+      description: The identity of the content that it was made of.
+      type: str
+      returned: success
 update_available:
   description: Whether the virtual machine was made of another content than the wanted version has now.
   returned: success
@@ -211,7 +238,8 @@ ansible_facts:
   type: dict
   contains:
     parallels_catalog:
-      description: The complete document, see M(macfleet.parallels.catalog_cache_facts).
+      description: >-
+        The complete document, RV(macfleet.parallels.catalog_cache_facts#module:ansible_facts.parallels_catalog).
       type: dict
       returned: success
 error_code:

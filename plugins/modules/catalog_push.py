@@ -176,7 +176,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 manifest:
-  description: The metadata record of the version, as far as it is known in check mode.
+  description:
+    - The metadata record of the version, as far as it is known in check mode.
+    - The fields are those of RV(macfleet.parallels.catalog_manifest_info#module:manifests).
   returned: success
   type: dict
   sample:

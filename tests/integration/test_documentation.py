@@ -1,0 +1,240 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the documents show is run as they show it, and what a module returns is what it documents.
+
+The texts are taken from the documents themselves; nothing but the names that a reader puts in place is replaced.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.macfleet.parallels.tests.integration.images import small_bundle
+from ansible_collections.macfleet.parallels.tests.integration.returned import assert_returned, source
+from ansible_collections.macfleet.parallels.tests.integration.stage import (
+    BUILDER,
+    DEADLINE_SECONDS,
+    MACS,
+    Results,
+    Stage,
+    Task,
+    task,
+)
+from ansible_collections.macfleet.parallels.tests.support import bundles, documents
+
+MODULES = sorted(path.stem for path in (documents.ROOT / "plugins/modules").glob("*.py"))
+HOST_README = "roles/catalog_host/README.md"
+
+# What readers put something of their own in place of.
+URL = "https://catalog.example.com"
+BUNDLE = "/Users/build/Parallels/macOS 15 runner.macvm"
+
+# What the examples speak of.
+IMAGE = "macos-15-runner"
+# A directory on each host for these tests alone.
+PLACE = "{{ places[inventory_hostname] }}"
+
+Play = t.Dict[str, t.Any]
+
+
+def examples_of(module: str, values: t.Mapping[str, str]) -> dict[str, Task]:
+    """The examples of a module by their names."""
+    tasks = yaml.safe_load(documents.filled(source(module).EXAMPLES, values))
+    return {one["name"]: one for one in tasks}
+
+
+def play(hosts: str, *tasks: Task, **defaults: str) -> Play:
+    """A play of examples, with a cache and facts that other tests do not see."""
+    own = {"cache_path": f"{PLACE}/cache", "facts_directory": f"{PLACE}/facts"}
+    group = {"group/macfleet.parallels.catalog": {**own, **defaults}}
+    return {"hosts": hosts, "gather_facts": False, "module_defaults": group, "tasks": list(tasks)}
+
+
+@dataclass(frozen=True)
+class Story:
+    """All examples that need nothing but a catalog and its hosts, in an order in which each has something to do."""
+
+    results: Results
+    examples: dict[str, dict[str, Task]]
+
+    def of(self, module: str, number: int) -> dict[str, dict[str, t.Any]]:
+        """What an example of a module has returned, by host."""
+        name = list(self.examples[module])[number]
+        return {host: row.result for host, row in self.results.of(name).items()}
+
+    def single(self, module: str, number: int) -> dict[str, t.Any]:
+        """The same, of the only host."""
+        (result,) = self.of(module, number).values()
+        return result
+
+
+@pytest.fixture(scope="module")
+def story(stage: Stage) -> Story:
+    builder = stage.builder.home
+    bundle = bundles.make_bundle(
+        str(builder / "Parallels"), b"a guest " * 99_999, Path(BUNDLE).stem, bundles.MACVM, bundles.PLAIN
+    )
+    old, new = (small_bundle(builder / "documented", name) for name in ("Old", "New"))
+    url = {URL: stage.server.url}
+    examples = {
+        "catalog_cache": examples_of("catalog_cache", {}),
+        "catalog_cache_facts": examples_of("catalog_cache_facts", {}),
+        "catalog_manifest": examples_of("catalog_manifest", url),
+        "catalog_manifest_info": examples_of("catalog_manifest_info", url),
+        "catalog_pull": examples_of("catalog_pull", url),
+        "catalog_push": examples_of("catalog_push", {**url, BUNDLE: bundle}),
+    }
+    started, filled, preview, absent = examples["catalog_pull"].values()
+    owners = {f"owner: {owner}": f"owner: {stage.user}" for owner in ("build", "qa")}
+    role = documents.play(
+        HOST_README, {"hosts: macs": "hosts: mac01", **owners, "/Volumes/Images/qa-cache": f'"{PLACE}/qa-cache"'}
+    )
+    readme = documents.play("README.md", url)
+    (defaults,) = readme["module_defaults"].values()
+    (runner,) = readme["tasks"]
+    gather = {"fact_path": f"{PLACE}/facts.d", "gather_subset": ["!all", "local"]}
+    (local_facts,) = yaml.safe_load(documents.blocks(HOST_README, "yaml")[1])
+    plays = [
+        role,
+        play(
+            "mac01",
+            task("gather", "ansible.builtin.setup", gather),
+            task("prepared", "ansible.builtin.debug", {"var": local_facts}),
+        ),
+        play(
+            BUILDER,
+            *examples["catalog_push"].values(),
+            task("old", "catalog_push", {"path": str(old), "catalog_id": IMAGE, "version": "1.3.0"}),
+            task("new", "catalog_push", {"path": str(new), "catalog_id": IMAGE, "version": "1.4.1"}),
+        ),
+        play("mac02", preview, filled),
+        play("mac01:mac02", *examples["catalog_cache_facts"].values()),
+        play(readme["hosts"], {**runner, "name": "readme"}, **defaults),
+        play(
+            "mac01",
+            started,
+            task("old on the host", "catalog_pull", {"catalog_id": IMAGE, "version": "1.3.0", "state": "cached"}),
+            task("facts", "catalog_cache_facts"),
+            *examples["catalog_cache"].values(),
+            task("gather again", "ansible.builtin.setup", gather),
+            task("published", "ansible.builtin.debug", {"var": local_facts}),
+        ),
+        play("macs", absent, *examples["catalog_manifest"].values()),
+        play("mac01", *examples["catalog_manifest_info"].values()),
+    ]
+    homes = {BUILDER: builder, **{name: stage.mac(name).home for name in MACS}}
+    variables = {
+        "vault_catalog_token": stage.server.admin_token,
+        "places": {host: str(home / "documented") for host, home in homes.items()},
+        # The role's play works as root, and keeps to directories of the machine.
+        "ansible_become": False,
+        "catalog_host_cache_path": f"{PLACE}/cache",
+        "catalog_host_facts_directory": f"{PLACE}/facts",
+        "catalog_host_local_facts_directory": f"{PLACE}/facts.d",
+    }
+    run = stage.ansible.start("documentation", plays, variables)
+    return Story(Results(run.wait(DEADLINE_SECONDS), run.log), examples)
+
+
+# Modules
+
+
+def test_every_example_is_run(story: Story) -> None:
+    assert sorted(story.examples) == MODULES
+    for tasks in story.examples.values():
+        assert [name for name in tasks if not story.results.of(name)] == []
+    assert {row.status for row in story.results.rows} == {"ok"}
+
+
+def test_examples_of_catalog_push(story: Story, stage: Stage) -> None:
+    published, preview = story.single("catalog_push", 0), story.single("catalog_push", 1)
+    assert published["changed"] and published["bytes"]["encoded"] > 0
+    assert "stable" in published["manifest"]["tags"]
+    assert preview["changed"] and preview["encoded_is_estimate"]
+    assert preview["manifest"]["version"] not in [there["version"] for there in stage.server.manifests(IMAGE)]
+
+
+def test_examples_of_catalog_pull(story: Story) -> None:
+    filled, preview = story.single("catalog_pull", 1), story.single("catalog_pull", 2)
+    assert preview["changed"] and filled["changed"]
+    assert preview["bytes"] == filled["bytes"] and filled["bytes"]["downloaded"] > 0
+    # The play of the README is the same, and came before.
+    started = story.single("catalog_pull", 0)
+    assert not started["changed"] and started["vm"]["state"] == "running"
+    absent = story.of("catalog_pull", 3)
+    assert sorted(absent) == list(MACS)
+    assert all(result["changed"] and not result["vm"] for result in absent.values())
+
+
+def test_examples_of_catalog_cache(story: Story) -> None:
+    verified, dropped = story.single("catalog_cache", 0), story.single("catalog_cache", 1)
+    assert not verified["changed"] and len(verified["entries"]) == 2
+    assert dropped["changed"] and len(dropped["removed"]) == 1
+    assert [address["version"] for entry in dropped["entries"] for address in entry["addresses"]] == ["1.3.0"]
+
+
+def test_examples_of_catalog_cache_facts(story: Story) -> None:
+    groups = {host: result["add_group"] for host, result in story.of("catalog_cache_facts", 1).items()}
+    assert groups == {"mac01": "lacks_macos_15_runner", "mac02": "has_macos_15_runner"}
+
+
+def test_examples_of_catalog_manifest(story: Story, stage: Stage) -> None:
+    assert [story.single("catalog_manifest", number)["changed"] for number in range(3)] == [True] * 3
+    there = {manifest["version"]: manifest for manifest in stage.server.manifests(IMAGE)}
+    assert sorted(there) == ["1.4.0", "1.4.1"]
+    assert there["1.4.0"]["tainted"] and not there["1.4.1"]["tainted"]
+    assert there["1.4.0"]["tags"] == [] and there["1.4.1"]["tags"] == ["latest", "stable"]
+    assert there["1.4.1"]["minimum_requirements"]["memory_mb"] == 8192
+
+
+def test_examples_of_catalog_manifest_info(story: Story) -> None:
+    runners, favourites, shown = (story.single("catalog_manifest_info", number) for number in range(3))
+    assert [manifest["version"] for manifest in runners["manifests"]] == ["1.4.1"]
+    assert len(favourites["result"]) == min(len(favourites["manifests"]), 5)
+    assert {"catalog_id": IMAGE, "version": "1.4.1"} in favourites["result"]
+    assert shown["favourites.result"] == favourites["result"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_is_returned_is_what_is_documented(module: str, story: Story) -> None:
+    assert_returned(module, [row.result for row in story.results.rows if row.action == f"macfleet.parallels.{module}"])
+
+
+# Plays
+
+
+def test_play_of_the_readme(story: Story) -> None:
+    made = story.results.of("readme")
+    assert sorted(made) == list(MACS)
+    for row in made.values():
+        assert row.result["changed"]
+        assert (row.result["vm"]["version"], row.result["vm"]["state"]) == ("1.4.1", "running")
+
+
+def test_role_catalog_host(story: Story, stage: Stage) -> None:
+    ((expression, expected),) = yaml.safe_load(documents.blocks(HOST_README, "yaml")[1]).items()
+    assert story.results["prepared"].result[expression] == expected
+    published = story.results["published"].result[expression]
+    assert published.keys() == expected.keys()
+    assert published["owners"] == {stage.user: {"readable": True}}
+    assert [vm["name"] for vm in published["vms"]] == ["runner-01"]
+    assert (stage.mac("mac01").home / "documented/qa-cache").stat().st_mode & 0o777 == 0o700
+
+
+def test_storage_is_laid_out_as_the_format_says(story: Story, stage: Stage) -> None:
+    layouts = re.findall(r"^    <prefix>/(.+?) {2,}\S", documents.read("docs/pack-format.md"), re.MULTILINE)
+    texts = (re.escape(layout) for layout in layouts)
+    texts = (text.replace(re.escape("<upload id>"), "[0-9a-f]{32}") for text in texts)
+    patterns = {re.compile(text.replace(re.escape("<sha256>"), "[0-9a-f]{64}")) for text in texts}
+    storage = stage.server.process.storage
+    names = [path.relative_to(storage).as_posix() for path in (storage / "packs").rglob("*") if path.is_file()]
+    fitting = [[pattern for pattern in patterns if pattern.fullmatch(name)] for name in names]
+    assert {len(found) for found in fitting} == {1}
+    assert {found[0] for found in fitting} == patterns
