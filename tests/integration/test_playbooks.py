@@ -8,18 +8,38 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
+import shlex
 import shutil
 import socket
+import subprocess
 import sys
+import time
 import typing as t
-import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.macfleet.parallels.tests.integration.images import small_bundle
-from ansible_collections.macfleet.parallels.tests.integration.stage import COLLECTIONS, MACS, Mac, Results, Stage, task
+from ansible_collections.macfleet.parallels.tests.integration.stage import (
+    ARCHITECTURE,
+    BUILDER,
+    COLLECTIONS,
+    DEADLINE_SECONDS,
+    MACS,
+    Mac,
+    Results,
+    Stage,
+    User,
+    task,
+)
+from ansible_collections.macfleet.parallels.tests.support import documents
 
 IMAGE = "playbook-image"
+SERVER_README = "roles/catalog_server/README.md"
+# A line in the head of a playbook that names variables.
+VARIABLES = re.compile(r"^#   (\w+(?:, \w+)*),?(?: |$)", re.MULTILINE)
 
 
 def twice(stage: Stage, name: str, variables: t.Mapping[str, t.Any]) -> tuple[Results, Results]:
@@ -109,7 +129,7 @@ def test_a_prepared_host_has_facts(stage: Stage, pushed: tuple[Results, Results]
     assert [vm["name"] for vm in local["vms"]] == ["With facts"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server_settings(stage: Stage) -> t.Iterator[dict[str, t.Any]]:
     """Parameters of the playbook ``server``: below a directory of its own, with packages that are there already."""
     place = stage.work / "deployed"
@@ -125,7 +145,7 @@ def server_settings(stage: Stage) -> t.Iterator[dict[str, t.Any]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     settings = {
-        "server_hosts": "builder",
+        "server_hosts": BUILDER,
         "server_become": False,
         "catalog_server_service_manager": "none",
         "catalog_server_user": getpass.getuser(),
@@ -141,10 +161,141 @@ def server_settings(stage: Stage) -> t.Iterator[dict[str, t.Any]]:
     stage.playbook("server", {**settings, "catalog_server_state": "absent"})
 
 
-def test_server(stage: Stage, server_settings: dict[str, t.Any]) -> None:
-    first, _second = twice(stage, "server", server_settings)
-    assert first.changed()
-    with urllib.request.urlopen(
-        f"{server_settings['catalog_server_public_url']}/api/health/ready", timeout=10
-    ) as reply:
-        assert reply.status == 200
+@dataclass(frozen=True)
+class Deployed:
+    """A server that the play of the role's README has deployed, and what the playbook found to do afterwards.
+
+    ``said`` are the parameters in that play, ``settings`` the example of docs/settings.md.
+    """
+
+    said: dict[str, t.Any]
+    settings: dict[str, t.Any]
+    parameters: dict[str, t.Any]
+    first: Results
+    second: Results
+
+    def path(self, text: str) -> Path:
+        """``<install>/…``, ``<config>/…`` or ``<data>/…`` of the README."""
+        root, _slash, name = text.partition("/")
+        return Path(self.parameters[f"catalog_server_{root.strip('<>')}_directory"], name)
+
+
+@pytest.fixture(scope="module")
+def deployed(stage: Stage, server_settings: dict[str, t.Any]) -> Deployed:
+    url = {"https://catalog.example.com": server_settings["catalog_server_public_url"]}
+    readme = documents.play(SERVER_README, {"hosts: catalog_servers": f"hosts: {BUILDER}", **url})
+    said = readme["roles"][0]["vars"]
+    (example,) = documents.blocks("docs/settings.md", "yaml")
+    settings = yaml.safe_load(example)
+    others = {name: value for name, value in server_settings.items() if name not in said}
+    run = stage.ansible.start("readme", [readme], {**others, **settings, "ansible_become": False})
+    first = Results(run.wait(DEADLINE_SECONDS), run.log)
+    second = stage.playbook("server", {**server_settings, **said, **settings})
+    return Deployed(said, settings["catalog_server_settings"], server_settings, first, second)
+
+
+def test_server(deployed: Deployed, stage: Stage) -> None:
+    assert deployed.first.changed()
+    assert deployed.second.changed() == []
+    assert [row for row in deployed.second.rows if row.task.endswith("Wait until the server is ready")]
+    password = deployed.path("<config>/admin-password").read_text("utf-8").strip()
+    credentials = {"username": "admin", "password": password}
+    url = deployed.said["catalog_server_public_url"]
+    status, reply = stage.server.ask("POST", "/auth/token", None, credentials, url)
+    assert status == 200, reply
+    assert reply["expires_at"] <= time.time() + deployed.settings["token_seconds"]
+    written = deployed.path("<config>/settings.env").read_text("utf-8").splitlines()
+    settings = {**deployed.settings, "host": deployed.said["catalog_server_bind_address"], "public_url": url}
+    for name, value in settings.items():
+        assert f"CATALOG_{name.upper()}={value}" in written
+
+
+def test_server_lies_where_its_readme_says(deployed: Deployed) -> None:
+    names = documents.inline(SERVER_README, "<")
+    assert {"<install>/current", "<config>/settings.env", "<data>/catalog-server.log"} <= set(names)
+    for name in names:
+        pattern = deployed.path(name.replace("<digest>", "*"))
+        assert list(pattern.parent.glob(pattern.name)), name
+
+
+@pytest.mark.parametrize(
+    ("document", "command", "rest"),
+    [
+        (SERVER_README, "catalog-server user --help", ""),
+        ("docs/native-api.md", "catalog-server user", "list"),
+        ("docs/settings.md", "catalog-server --settings FILE", "user list"),
+    ],
+)
+def test_documented_commands_of_the_server(deployed: Deployed, document: str, command: str, rest: str) -> None:
+    assert documents.inline(document, "catalog-server ") == [command]
+    program, *words = shlex.split(f"{command} {rest}")
+    words = [str(deployed.path("<config>/settings.env")) if word == "FILE" else word for word in words]
+    done = subprocess.run(
+        [deployed.path("<install>/bin") / program, *words], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("admin@example.com" if rest else "set-password") in done.stdout
+
+
+def variables_of(playbook: str) -> set[str]:
+    """The variables that the first lines of a playbook name."""
+    lines = VARIABLES.findall(documents.read(f"playbooks/{playbook}.yml"))
+    return {name for line in lines for name in line.split(", ")}
+
+
+def test_playbooks_take_the_variables_that_they_name(stage: Stage, pusher: User, reader: User, tmp_path: Path) -> None:
+    authorities = tmp_path / "authorities.pem"
+    # The server speaks plain HTTP here: nothing is signed by them.
+    authorities.touch()
+    place = stage.mac("mac03").home / "every-variable"
+    bundle = small_bundle(stage.builder.home / "every-variable", "Playbook")
+    server = {"catalog_url": stage.server.url, "catalog_ca_path": str(authorities)}
+    push = {
+        **server,
+        "catalog_api_key": pusher.api_key,
+        "push_hosts": BUILDER,
+        "push_path": str(bundle),
+        "push_catalog_id": "every-variable-playbook",
+        "push_version": "2.0.0",
+        "push_architecture": ARCHITECTURE,
+        "push_description": "By a playbook",
+        "push_tags": ["nightly"],
+        "push_required_roles": ["USER"],
+        "push_required_claims": ["LIST_CATALOG_MANIFEST"],
+        "push_minimum_requirements": {"cpu": 1},
+        "push_force": True,
+    }
+    pull = {
+        **server,
+        "catalog_username": reader.name,
+        "catalog_password": reader.password,
+        "pull_hosts": "mac03",
+        "pull_catalog_id": "every-variable-playbook",
+        "pull_version": "nightly",
+        "pull_state": "started",
+        "pull_name": "By a playbook",
+        "pull_path": str(place / "machines"),
+        "pull_architecture": ARCHITECTURE,
+        "pull_verify": True,
+        "pull_cache_path": str(place / "cache"),
+        "pull_owner": stage.user,
+    }
+    credentials = {"catalog_api_key", "catalog_token", "catalog_username", "catalog_password"}
+    assert push.keys() | credentials == variables_of("push")
+    assert pull.keys() | credentials == variables_of("pull")
+
+    pushed = stage.playbook("push", push)["Push the bundle"].result
+    pulled = stage.playbook("pull", pull)["Pull the image"].result
+    by_token = {name: value for name, value in pull.items() if name not in credentials}
+    absent = stage.playbook("pull", {**by_token, "catalog_token": reader.token, "pull_state": "absent"})
+    manifest = pushed["manifest"]
+    assert (manifest["created_by"], manifest["tags"]) == (pusher.name, ["latest", "nightly"])
+    assert (manifest["required_roles"], manifest["required_claims"]) == (["USER"], ["LIST_CATALOG_MANIFEST"])
+    assert (manifest["description"], manifest["minimum_requirements"]["cpu"]) == ("By a playbook", 1)
+    assert pulled["vm"]["home"] == str(place / "machines/By a playbook.pvm")
+    assert pulled["vm"]["state"] == "running"
+    assert absent["Pull the image"].result["changed"]
+    (there,) = stage.server.manifests("every-variable-playbook")
+    assert there["last_downloaded_user"] == reader.name
+    assert variables_of("server") == {"server_hosts", "server_become"}
+    assert {path.stem for path in (documents.ROOT / "playbooks").iterdir()} == {"push", "pull", "server"}
