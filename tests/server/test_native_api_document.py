@@ -2,21 +2,29 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""docs/native-api.md says what the code does: words, routes, and every example."""
+"""docs/native-api.md says what the code does: words, routes, and every example, which a real server is sent."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import decode_listing, decode_locator
+from ansible_collections.macfleet.parallels.tests.support.documents import assert_alike
 from catalog_server import errors
 from catalog_server.catalog import schemas as catalog
 from catalog_server.identity import schemas as identity
 from catalog_server.transfers import schemas as transfers
+from packs import make_pack
 from pydantic import BaseModel
 from routes import all_routes
+from running import Server, command, running
+from transfer_client import FILES, Client, good
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/native-api.md").read_text(encoding="utf-8")
 WORD = re.compile(r"^\| `(\w+)` \| (\d{3}) \| ", re.MULTILINE)
@@ -59,3 +67,134 @@ def test_every_example_is_one(name: str, text: str) -> None:
     assert data.keys() <= model.model_fields.keys()
     if not name.endswith(("Request", "Edit", "Upload")):
         assert data.keys() == model.model_fields.keys()
+
+
+# The examples as requests and answers. An answer is like its example: the same keys, values of the same types.
+
+TEXTS = dict(EXAMPLE.findall(DOCUMENT))
+# Which examples are sent, and which are compared with what comes back
+REQUESTS = {"LoginRequest", "PullGrantRequest", "PushGrantRequest", "ManifestEdit"}
+REQUESTS |= {"BeginUpload", "NewSegments", "WantedSegments"}
+ANSWERS = {"", "LoginReply", "MintedGrant", "ManifestRecord", "ReadUrls", "UploadRecord", "StoreUrls"}
+Json = dict[str, Any]
+
+
+def example(name: str) -> Json:
+    data: Json = json.loads(TEXTS[name])
+    return data
+
+
+@pytest.fixture(name="documented", scope="module")
+def documented_fixture(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the user of the examples."""
+    with running(template, tmp_path_factory.mktemp("documented") / "data") as server:
+        login = example("LoginRequest")
+        rights = ["--role", "USER", "--role", "BUILD"]
+        rights += ["--claim", "PUSH_CATALOG_MANIFEST", "--claim", "UPDATE_CATALOG_MANIFEST"]
+        words = ["user", "add", "ci", "--email", login["email"], "--password-stdin", *rights]
+        assert command(server.data_dir, *words, stdin=login["password"]).returncode == 0
+        yield server
+
+
+@pytest.fixture(name="ci", scope="module")
+def ci_fixture(documented: Server) -> Client:
+    """That user, logged in as the example says."""
+    reply = good(documented.call("POST", "/auth/token", json=example("LoginRequest")))
+    assert_alike(example("LoginReply"), reply, "LoginReply")
+    assert reply["email"] == example("LoginReply")["email"]
+    return Client(documented, reply["token"])
+
+
+@pytest.fixture(name="manifest", scope="module")
+def manifest_fixture(ci: Client) -> Json:
+    """The version that the examples pull, edit and build upon."""
+    wanted = example("ManifestRecord")
+    names = ("architecture", "type", "name", "chunk_size", "description", "required_roles", "minimum_requirements")
+    upload = good(ci.begin(wanted["catalog_id"], wanted["version"], **{name: wanted[name] for name in names}))
+    pack = make_pack(upload["id"], FILES, chunk_size=wanted["chunk_size"], segment_bytes=4 * wanted["chunk_size"])
+    ci.store(upload["id"], pack)
+    made: Json = good(ci.commit(upload["id"], pack.index))
+    return made
+
+
+def test_every_example_is_sent_or_compared() -> None:
+    assert TEXTS.keys() == REQUESTS | ANSWERS
+    assert len(TEXTS) == len(EXAMPLE.findall(DOCUMENT))
+
+
+def test_example_of_an_error(ci: Client) -> None:
+    assert ci.http.get("/manifests/00").json() == example("")
+
+
+def test_example_of_a_manifest(ci: Client, manifest: Json) -> None:
+    assert_alike(example("ManifestRecord"), manifest, "ManifestRecord")
+    same = (
+        "catalog_id",
+        "version",
+        "architecture",
+        "type",
+        "name",
+        "required_roles",
+        "format",
+        "chunk_size",
+        "storage",
+    )
+    for name in same:
+        assert manifest[name] == example("ManifestRecord")[name], name
+
+
+def test_example_of_a_pull(ci: Client, manifest: Json) -> None:
+    minted = good(ci.http.post("/grants", json=example("PullGrantRequest")))
+    assert_alike(example("MintedGrant"), minted, "MintedGrant")
+    assert_alike([example("ManifestRecord")], minted["manifests"], "MintedGrant.manifests")
+    assert [found["id"] for found in minted["manifests"]] == [manifest["id"]]
+
+    (segment, *_others) = _segments(ci, manifest)
+    asked, answer = example("WantedSegments"), example("ReadUrls")
+    (placeholder,) = asked["segments"]
+    assert placeholder == {name: answer["urls"][0][name] for name in placeholder}
+    made = good(ci.http.post(f"/manifests/{manifest['id']}/urls", json={"segments": [segment]}))
+    assert_alike(answer, made, "ReadUrls")
+    assert segment.keys() == placeholder.keys()
+    assert_same_url(answer["urls"][0]["url"], made["urls"][0]["url"])
+    assert ci.anybody.get(made["urls"][0]["url"], headers={"Range": "bytes=0-6"}).content == b"MFSEGM1"
+    # As it stands, it names a segment of somebody else.
+    assert ci.http.post(f"/manifests/{manifest['id']}/urls", json=asked).json()["error"] == "unknown_segment"
+
+
+def _segments(ci: Client, manifest: Json) -> list[Json]:
+    answers = [ci.http.get(f"/manifests/{manifest['id']}/{name}").content for name in ("listing", "locator")]
+    locator = decode_locator(answers[1], decode_listing(answers[0]))
+    return [{"pack": segment.pack, "sha256": segment.sha256} for segment in locator.segments]
+
+
+def assert_same_url(wanted: str, found: str) -> None:
+    """Two signed URLs differ in host, key and numbers alone."""
+    assert urlsplit(found).path.startswith(urlsplit(wanted).path.partition("packs/")[0] + "packs/")
+    queries = [parse_qs(urlsplit(url).query) for url in (wanted, found)]
+    assert list(queries[0]) == list(queries[1])
+    assert queries[0]["method"] == queries[1]["method"]
+
+
+def test_example_of_a_push(ci: Client, manifest: Json) -> None:
+    minted = good(ci.http.post("/grants", json=example("PushGrantRequest")))
+    assert_alike(example("MintedGrant"), minted, "MintedGrant")
+    assert [base["id"] for base in minted["bases"]] == [manifest["id"]]
+
+    begin = {**example("BeginUpload"), "bases": [manifest["id"]]}
+    assert example("BeginUpload")["bases"] == [example("ManifestRecord")["id"]]
+    upload = good(ci.http.post("/uploads", json=begin))
+    assert_alike(example("UploadRecord"), upload, "UploadRecord")
+    assert [base["id"] for base in upload["bases"]] == [manifest["id"]]
+    assert (upload["storage"], upload["chunk_size"]) == ("local", begin["chunk_size"])
+    made = good(ci.http.post(f"/uploads/{upload['id']}/urls", json=example("NewSegments")))
+    assert_alike(example("StoreUrls"), made, "StoreUrls")
+    assert_same_url(example("StoreUrls")["urls"][0]["url"], made["urls"][0]["url"])
+
+
+def test_example_of_an_edit(ci: Client, manifest: Json) -> None:
+    edit = example("ManifestEdit")
+    edited = good(ci.http.patch(f"/manifests/{manifest['id']}", json=edit))
+    assert edited["description"] == edit["description"]
+    assert set(edit["tags"]) <= set(edited["tags"])
+    assert edited["minimum_requirements"] == {**manifest["minimum_requirements"], **edit["minimum_requirements"]}
