@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 from ansible_collections.macfleet.parallels.tests.simulators.prlctl.control import Simulated, install
-from ansible_collections.macfleet.parallels.tests.support import bundles
+from ansible_collections.macfleet.parallels.tests.support import bundles, documents
 
 UUID = "0b9a6f3e-5a6c-4f0e-9b7e-3a1d2c4b5e6f"
 OTHER = "1" + UUID[1:]
@@ -285,6 +285,16 @@ def test_faults_are_used_up_in_their_order(user: User) -> None:
         (4, "", ""),
         (0, "[]\n", ""),
     ]
+
+
+def test_example_of_its_document(user: User) -> None:
+    (text,) = documents.blocks("tests/simulators/prlctl/README.md", "json")
+    login, register = json.loads(text)
+    user.simulated.fail(login, register)
+    assert user.refused("list", "-a") == login["stderr"]
+    assert "sample" not in user.prlctl("list", "-a")
+    assert user.refused("register", user.bundle()) == register["stderr"]
+    assert "sample" in user.prlctl("list", "-a")
 
 
 def test_faults_from_a_file_of_the_environment(user: User, tmp_path: pathlib.Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import math
 import re
 import typing as t
 from pathlib import Path
@@ -79,6 +80,46 @@ def test_the_examples_are_read_by_the_engine() -> None:
     assert f"`{read.listing.digest}`" in DOCUMENT
     assert [one.sha256 for one in read.locator.segments] == [hashlib.sha256(segment).hexdigest()]
     assert read.locator.placement(0).offset == rows[0].offset
+
+
+def test_every_dump_and_header_is_one_that_is_read() -> None:
+    read = {"segment", "listing", "listing header", "locator header", "locator columns"}
+    assert set(re.findall(r"<!-- example: ([a-z ]+) -->", DOCUMENT)) == read
+    assert DOCUMENT.count("```json") == 2
+    # Beside those, code is the layout of the storage and the rule of cutting.
+    others = re.findall(r"(?<! -->)\n\n((?:    .*\n)+)", DOCUMENT)
+    assert [block.split()[0] for block in others] == ["<prefix>/packs/<upload", "header"]
+
+
+# Sizes of a file, where its data area begins, and of its chunks; the last are what remains.
+CUTS = [
+    (0, 0, 64),
+    (1, 0, 64),
+    (64, 0, 64),
+    (1000, 0, 64),
+    (1000, 10, 64),
+    (1000, 128, 64),
+    (1000, 999, 64),
+    (9, 9, 64),
+]
+
+
+@pytest.mark.parametrize(("size", "data_start", "chunk_size"), CUTS)
+def test_the_rule_of_cutting_is_that_of_the_code(size: int, data_start: int, chunk_size: int) -> None:
+    names: dict[str, t.Any] = {"size": size, "data_start": data_start, "chunk_size": chunk_size, "min": min}
+    names["ceil"] = math.ceil
+    for name, rule in re.findall(r"^    \w+ chunks +(\w) = (.+)$", DOCUMENT, re.M):
+        names[name] = eval(rule, names)
+    rules = re.findall(r"^    chunk (n .+?) +begins at (.+?), +ends at (.+)$", DOCUMENT, re.M)
+    assert len(rules) == 2
+    spans = []
+    for number in range(names["h"] + names["d"]):
+        names["n"] = number
+        (begin, end), *others = [rule[1:] for rule in rules if eval(rule[0], names)]
+        assert not others
+        names["begin"] = eval(begin, names)
+        spans.append((names["begin"], eval(end, names) - names["begin"]))
+    assert spans == list(chunks.chunk_spans(size, data_start, chunk_size))
 
 
 def test_the_limits_are_those_of_the_code() -> None:
