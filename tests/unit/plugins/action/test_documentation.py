@@ -2,21 +2,29 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is documented of modules that have no argument spec of their own, and of the action group."""
+"""Documentation beside code: options of modules and roles, the action group, what fails, what the README lists."""
 
 from __future__ import annotations
 
 import importlib
+import os
+import re
+import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments
+from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
+from ansible_collections.macfleet.parallels.tests.support import documents
 from ansible_collections.macfleet.parallels.tests.unit.support.actions import COLLECTION
 
 ROOT = Path(_arguments.__file__).absolute().parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
+PLAYBOOKS = sorted(f"macfleet.parallels.{path.stem}" for path in (ROOT / "playbooks").iterdir())
 GROUP_FRAGMENT = "macfleet.parallels._attributes.action_group"
 
 
@@ -93,3 +101,78 @@ def test_examples_are_tasks_of_options_that_exist(name: str) -> None:
         if f"macfleet.parallels.{name}" in task:
             assert set(task[f"macfleet.parallels.{name}"] or {}) <= set(options(name))
     assert yaml.safe_load(module.RETURN)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_a_failure_returns_is_documented(name: str) -> None:
+    returns = yaml.safe_load(importlib.import_module(f"{COLLECTION}.plugins.modules.{name}").RETURN)
+    documented = {field for field, text in returns.items() if text["returned"] == "failure"}
+    assert documented == _arguments.failure(CatalogError("It failed.")).keys() - {"msg"}
+
+
+def table_rows(document: str) -> list[list[list[str]]]:
+    """What is set as code in each cell of the rows of tables that begin with code."""
+    rows = [line.strip("|").split(" | ") for line in documents.read(document).splitlines() if line.startswith("| ")]
+    found = [[re.findall(r"`([^`]*)`", cell) for cell in row] for row in rows]
+    return [row for row in found if row[0]]
+
+
+def test_the_readme_lists_what_there_is() -> None:
+    listed = [name for row in table_rows("README.md") for name in row[0]]
+    assert sorted(listed) == sorted([*MODULES, *ROLES, *PLAYBOOKS])
+
+
+def test_the_readme_names_the_variables_of_the_environment() -> None:
+    fragment = importlib.import_module(f"{COLLECTION}.plugins.doc_fragments._catalog").ModuleDocFragment
+    variables = set(re.findall(r"E\((MACFLEET_\w+)\)", fragment.DOCUMENTATION))
+    assert set(documents.inline("README.md", "MACFLEET_")) == variables
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_parameters_of_a_role_are_those_of_its_readme(role: str) -> None:
+    text = documents.read(f"roles/{role}/meta/argument_specs.yml")
+    specified = {
+        name: option.get("default")
+        for name, option in yaml.safe_load(text)["argument_specs"]["main"]["options"].items()
+    }
+    rows = table_rows(f"roles/{role}/README.md")
+    assert len(rows) > 4
+    for names, values, *_meaning in rows:
+        # One default may stand for all; where it depends on something, the row says so in words.
+        defaults = values if len(values) == len(names) else values * len(names)
+        assert set(names) <= specified.keys()
+        for name, default in zip(names, defaults):
+            assert specified[name] in (None, yaml.safe_load(default)), name
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_defaults_of_a_role_are_those_of_its_specification(role: str) -> None:
+    text = documents.read(f"roles/{role}/meta/argument_specs.yml")
+    options = yaml.safe_load(text)["argument_specs"]["main"]["options"]
+    for name, default in yaml.safe_load(documents.read(f"roles/{role}/defaults/main.yml")).items():
+        if not str(default).startswith("{{"):
+            assert options[name]["default"] == default, name
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_tags_of_a_role_are_those_of_its_readme(role: str) -> None:
+    told = re.search(r"Tags: (.*?)\.\n", documents.read(f"roles/{role}/README.md"), re.DOTALL)
+    assert told
+    tasks = yaml.safe_load(documents.read(f"roles/{role}/tasks/main.yml"))
+    tasks += [inner for one in tasks for inner in one.get("block", [])]
+    tags = {tag for one in tasks for tag in one.get("tags", [])}
+    named = set(re.findall(r"`(\w+)`", told[1]))
+    assert named == {tag for tag in tags if not tag.endswith("_preflight")}
+
+
+def test_ansible_shows_what_the_documents_say_it_does() -> None:
+    readmes = ["README.md", *(f"roles/{role}/README.md" for role in ROLES)]
+    commands = dict.fromkeys(command for name in readmes for command in documents.inline(name, "ansible-doc "))
+    assert len(commands) >= 3
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT.parents[2])}
+    for command in commands:
+        program, *words = command.split()
+        argv = [Path(sys.executable).with_name(program), *words]
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+        assert words[-1] in done.stdout.splitlines()[0]
+        assert "macfleet" not in done.stderr
