@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, paths
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import MalformedIndex, UnsupportedFormat
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ids import IdTable
 
 FORMAT = 1
 LISTING_MAGIC = b"MFLIST1\n"
@@ -186,7 +187,7 @@ class ChunkRows:
 
     first: array[int]
     lengths: array[int]
-    row_of: dict[bytes, int]
+    row_of: IdTable
 
     @property
     def data_bytes(self) -> int:
@@ -198,7 +199,7 @@ def chunk_rows(listing: Listing) -> ChunkRows:
     """Number the distinct non-zero chunks of a listing; refuses one id with two lengths."""
     first = array("I")
     lengths = array("I")
-    row_of: dict[bytes, int] = {}
+    row_of = IdTable()
     ids = listing.chunk_ids
     zero = chunks.ZERO_CHUNK_ID
     for entry in listing.files():
@@ -208,9 +209,8 @@ def chunk_rows(listing: Listing) -> ChunkRows:
             if identity == zero:
                 continue
             length = chunks.chunk_span(number, entry.size, entry.data_start, listing.chunk_size)[1]
-            row = row_of.get(identity)
-            if row is None:
-                row_of[identity] = len(first)
+            row = row_of.add(identity)
+            if row == len(first):
                 first.append(reference)
                 lengths.append(length)
             elif lengths[row] != length:

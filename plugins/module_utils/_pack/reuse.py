@@ -10,6 +10,7 @@ from __future__ import annotations
 import typing as t
 from array import array
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ids import IdTable
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     Listing,
     Locator,
@@ -19,7 +20,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.segments import TrailerRow
 
-# A dictionary entry holds table and row as one number; a locator has fewer rows than this.
+# A place holds table and row as one number; a locator has fewer rows than this.
 _ROWS = 1 << 32
 
 
@@ -47,18 +48,19 @@ class _Trailer:
 class KnownChunks:
     """Where known chunks lie; what was added first wins.
 
-    Holds one dictionary entry a chunk and columns of locators and trailers, not an object a chunk.
+    Holds columns of ids, locators and trailers, not an object a chunk.
     """
 
     def __init__(self) -> None:
         self._tables: list[_Table] = []
-        self._where: dict[bytes, int] = {}
+        self._ids = IdTable()
+        self._places = array("Q")
 
     def __contains__(self, identity: bytes) -> bool:
-        return identity in self._where
+        return identity in self._ids
 
     def __len__(self) -> int:
-        return len(self._where)
+        return len(self._ids)
 
     def add_index(self, listing: Listing, locator: Locator) -> None:
         """All chunks of a base."""
@@ -72,12 +74,13 @@ class KnownChunks:
         first = len(self._tables) * _ROWS
         self._tables.append(table)
         for identity, row in rows:
-            self._where.setdefault(identity, first + row)
+            if self._ids.add(identity) == len(self._places):
+                self._places.append(first + row)
 
     def placement(self, identity: bytes) -> t.Optional[Placement]:
         """Where a chunk lies, or None."""
-        where = self._where.get(identity)
-        if where is None:
+        number = self._ids.get(identity)
+        if number is None:
             return None
-        table, row = divmod(where, _ROWS)
+        table, row = divmod(self._places[number], _ROWS)
         return self._tables[table].placement(row)

@@ -23,6 +23,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._files import S
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.codecs import Buffer
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import BundleChanged
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ids import IdTable
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     FILE,
     Listing,
@@ -165,7 +166,7 @@ class _Placed:
     """Rows of the locator as they arise; the segments of new chunks are known only after their upload."""
 
     def __init__(self) -> None:
-        self.row_of: dict[bytes, int] = {}
+        self.row_of = IdTable()
         self.segment_numbers = array("I")
         self.offsets = array("I")
         self.lengths = array("I")
@@ -178,7 +179,7 @@ class _Placed:
         return len(self.segments) - 1
 
     def add(self, identity: bytes, segment_number: int, offset: int, length: int, codec: int) -> None:
-        self.row_of[identity] = len(self.codecs)
+        self.row_of.add(identity)
         self.segment_numbers.append(segment_number)
         self.offsets.append(offset)
         self.lengths.append(length)
@@ -288,7 +289,7 @@ def scan(
     """
     workers = workers or pipeline.core_count()
     identities = bytearray()
-    seen: set[bytes] = set()
+    seen = IdTable()
     new: list[int] = []
     new_bytes = reused = reused_bytes = 0
     reference = 0
