@@ -83,9 +83,7 @@ class Pusher:
 
     def expect_commit(self, **answer: t.Any) -> None:
         """Record a commit that makes a version of what was sent, or is refused."""
-        self.host.expect(
-            "POST", f"uploads/{UPLOAD}/commit", body=ANY_BYTES, **(answer or {"reply": lambda asked: committed(asked)})
-        )
+        self.host.expect("POST", f"uploads/{UPLOAD}/commit", body=ANY_BYTES, **(answer or {"reply": committed}))
 
     def expect_push(self, **begun: t.Any) -> None:
         """Record all that a push of something new asks, without the indexes of its bases."""
