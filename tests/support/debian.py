@@ -13,6 +13,8 @@ import typing as t
 from pathlib import Path
 
 _PLACES = ("usr/sbin", "sbin", "usr/bin", "bin")
+_LIBRARIES = ("usr/lib", "lib")
+_NEEDS = ("Depends:", "PreDepends:")
 _TIMEOUT_SECONDS = 180
 
 
@@ -38,7 +40,7 @@ def find_program(name: str, package: str, directory: Path) -> Program | None:
     found = _find(root, name)
     if found is None:
         return None
-    libraries = sorted({str(path.parent) for path in root.rglob("*.so.*")})
+    libraries = sorted({str(path.parent) for place in _LIBRARIES for path in (root / place).rglob("*.so*")})
     return Program(str(found), {"LD_LIBRARY_PATH": os.pathsep.join(libraries)} if libraries else {})
 
 
@@ -50,12 +52,21 @@ def _unpack(package: str, root: Path) -> None:
     archives = root / "archives"
     archives.mkdir(parents=True, exist_ok=True)
     settings = _lists(package, root)
-    answer = _run(["apt-cache", *settings, "depends", "--no-recommends", "--no-suggests", package])
-    needed = [line.split()[1] for line in answer.splitlines() if line.split()[:1] == ["Depends:"]]
-    libraries = [name for name in needed if name.startswith("lib") and not _is_installed(name)]
-    _run(["apt-get", *settings, "download", package, *libraries], archives)
+    _run(["apt-get", *settings, "download", *_with_libraries(package, settings)], archives)
     for archive in sorted(archives.glob("*.deb")):
         _run(["dpkg-deb", "--extract", str(archive), str(root)])
+
+
+def _with_libraries(package: str, settings: t.Sequence[str]) -> list[str]:
+    """A package and the libraries that it needs and that are not installed."""
+    found = [package]
+    for name in found:
+        answer = _run(["apt-cache", *settings, "depends", "--no-recommends", "--no-suggests", name])
+        needed = dict.fromkeys(line.split()[1] for line in answer.splitlines() if line.strip().startswith(_NEEDS))
+        found += [
+            other for other in needed if other.startswith("lib") and other not in found and not _is_installed(other)
+        ]
+    return found
 
 
 def _lists(package: str, root: Path) -> list[str]:

@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.macfleet.parallels.tests.support.debian import Program, find_program
 
 TEMPLATES = pathlib.Path(__file__).parents[4] / "roles/catalog_server/templates"
+TARGETS = ("basic", "multi-user", "network-online", "shutdown", "sysinit")
 VARIABLES = {
     "catalog_server_user": "daemon",
     "catalog_server_group": "daemon",
@@ -33,9 +34,12 @@ def analyze(tmp_path_factory: pytest.TempPathFactory) -> Program:
 
 
 def complaints(analyze: Program, unit: pathlib.Path) -> str:
+    # This machine may have no units of its own.
+    for name in TARGETS:
+        (unit.parent / f"{name}.target").write_text("[Unit]\nDescription=A target\n", encoding="utf-8")
     done = subprocess.run(
         [analyze.path, "verify", str(unit)],
-        env={**os.environ, **analyze.environment},
+        env={**os.environ, **analyze.environment, "SYSTEMD_UNIT_PATH": str(unit.parent)},
         capture_output=True,
         text=True,
         check=False,
