@@ -19,11 +19,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
 from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import PackError
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 STATUSES = {
     "bad_request": 400,
@@ -284,8 +285,14 @@ def _of_framework(request: Request, error: Exception) -> JSONResponse:
     return reply(word, texts.get(word, str(error.detail)), error.headers)
 
 
+def _of_nobody(_request: Request, _error: Exception) -> Response:
+    # Whoever left in the middle of a body reads no answer, and it is nobody's mistake.
+    return Response(status_code=400)
+
+
 def install(app: FastAPI) -> None:
     """Render every error of ``app`` in the one shape."""
     app.add_exception_handler(CatalogError, _of_ours)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(HTTPException, _of_framework)
+    app.add_exception_handler(ClientDisconnect, _of_nobody)

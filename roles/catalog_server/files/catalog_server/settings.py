@@ -77,7 +77,13 @@ class Settings(BaseModel):
     lockout_seconds: Seconds = Field(300, description="How long, and how long a wrong password is remembered.")
 
     max_json_bytes: int = Field(1 << 20, ge=1024, description="Longest body of a request in JSON.")
-    max_index_bytes: int = Field(512 << 20, ge=1024, description="Longest index that a commit may send.")
+    max_index_bytes: int = Field(
+        128 << 20, ge=1024, description="Longest index that a commit may send; 100 GiB of data make about 18 MB."
+    )
+    commits_at_once: t.Annotated[int, Field(ge=1, le=200)] = Field(
+        2,
+        description="Commits that are worked on at once; each needs memory for its index and for what is packed in it.",
+    )
     max_page: t.Annotated[int, Field(ge=1, le=200)] = Field(200, description="Most manifests in one page.")
     threads: t.Annotated[int, Field(ge=1, le=200)] = Field(
         40, description="Requests that are worked on at once; as many connections to the database are kept."

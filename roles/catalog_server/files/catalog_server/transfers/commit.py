@@ -94,14 +94,23 @@ class Settled:
 # --- 1: in a transaction that reads ----------------------------------------------------------------------
 
 
-def draft(work: Work, upload_id: str) -> Draft:
-    """What the caller's upload would become. One that is closed may be asked for, too: its answer may have been lost.
+def committable(work: Work, upload_id: str) -> Upload:
+    """The caller's upload. One that is closed may be committed again, too: the answer may have been lost.
 
     :raises UnknownUpload, UploadExpired: it cannot become anything
     """
     upload = service.own_upload(work, upload_id)
     if upload.state == OPEN:
         service.open_upload(work, upload_id)
+    return upload
+
+
+def draft(work: Work, upload_id: str) -> Draft:
+    """What the caller's upload would become.
+
+    :raises UnknownUpload, UploadExpired: it cannot become anything
+    """
+    upload = committable(work, upload_id)
     existing = _at_address(work, upload)
     return Draft(
         upload_id=upload.id,

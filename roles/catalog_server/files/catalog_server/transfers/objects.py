@@ -20,7 +20,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from catalog_server.errors import BadRequest, Forbidden, NotFound
@@ -82,7 +81,4 @@ async def store_object(
         raise BadRequest(error.message) from None
     except StorageMissing:
         raise NotFound("The pack that this object belongs to is gone.") from None
-    except ClientDisconnect:
-        # Nobody is there to read an answer, and nothing was stored.
-        return Response(status_code=400)
     return Response(status_code=200)

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import typing as t
 
-from fastapi import APIRouter, Depends, Path, Request, Response, status
+from fastapi import APIRouter, Path, Request, Response, status
+from starlette.concurrency import run_in_threadpool
 
 from catalog_server.catalog.schemas import ManifestRecord
 from catalog_server.errors import Unavailable
@@ -28,6 +30,7 @@ from catalog_server.transfers.schemas import (
     WantedSegments,
 )
 from catalog_server.transfers.signing import Links, ObjectSigner
+from catalog_server.transfers.streaming import BLOCK_BYTES, receive_file
 from catalog_server.work import AtDesk, Desk
 
 router = APIRouter(tags=["transfers"])
@@ -37,11 +40,6 @@ UploadId = t.Annotated[str, Path(max_length=200)]
 ManifestId = t.Annotated[str, Path(max_length=200)]
 
 
-async def _raw_body(request: Request) -> bytes:
-    return await request.body()
-
-
-RawBody = t.Annotated[bytes, Depends(_raw_body)]
 _OCTETS = "application/octet-stream"
 _INDEX = {"requestBody": {"required": True, "content": {_OCTETS: {}}}}
 
@@ -113,11 +111,26 @@ def store_urls(desk: AtDesk, upload_id: UploadId, body: NewSegments) -> StoreUrl
 
 
 @router.post("/uploads/{upload_id}/commit", openapi_extra=_INDEX)
-def commit(desk: AtDesk, upload_id: UploadId, body: RawBody) -> ManifestRecord:
+async def commit(request: Request, desk: AtDesk, upload_id: UploadId) -> ManifestRecord:
     """Make a manifest of an upload; the body is its index. Committing the same again gives the same answer."""
+    # Nothing is read for whoever may not commit, and what is read waits on the disk for one of the few places.
+    await run_in_threadpool(_check_committable, desk, upload_id)
+    with tempfile.SpooledTemporaryFile(BLOCK_BYTES, dir=str(desk.house.settings.data_dir)) as index:
+        await receive_file(request, index)
+        async with request.app.state.commits:
+            return await run_in_threadpool(_commit, desk, upload_id, index)
+
+
+def _check_committable(desk: Desk, upload_id: str) -> None:
+    with desk.reading(access.TRANSFER_IN) as work:
+        commits.committable(work, upload_id)
+
+
+def _commit(desk: Desk, upload_id: str, index: t.IO[bytes]) -> ManifestRecord:
     with desk.reading(access.TRANSFER_IN) as work:
         draft = commits.draft(work, upload_id)
-    prepared = commits.prepare(desk.house, draft, body)
+    index.seek(0)
+    prepared = commits.prepare(desk.house, draft, index.read())
     with desk.writing(access.TRANSFER_IN) as work:
         settled = commits.settle(work, prepared)
         record = ManifestRecord.of(settled.manifest)
