@@ -251,7 +251,7 @@ def apply(made: Plan, tools: Tools) -> Outcome:
         _check_own_index(body, written)
         if not cloned:
             check_untouched(made, tools)
-    manifest = tools.catalog.commit_upload(upload.id, body)
+    manifest = tools.catalog.commit_upload(upload.id, upload.revision, body)
     return Outcome(
         True,
         manifest.to_json(),

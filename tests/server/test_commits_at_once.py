@@ -18,7 +18,7 @@ from packs import make_pack
 from rows import new_catalog_id
 from running import Server, wait_until
 from sqlalchemy import text
-from transfer_client import FILES, Client, error, good, objects
+from transfer_client import FILES, NO_REVISION, Client, error, good, objects
 
 LONG = 100 << 20
 
@@ -28,11 +28,12 @@ def pusher_fixture(server: Server) -> Client:
     return Client.of(server, "pusher")
 
 
-def begun(server: Server, upload_id: str, headers: str) -> socket.socket:
+def begun(server: Server, upload_id: str, headers: str, revision: str = NO_REVISION) -> socket.socket:
     """A connection on which the head of a commit was sent, and nothing of its body."""
     parts = urlsplit(server.url)
     connection = socket.create_connection((parts.hostname or "", parts.port or 0), 10)
-    head = f"POST /api/v1/uploads/{upload_id}/commit HTTP/1.1\r\nHost: x\r\nContent-Length: {LONG}\r\n{headers}\r\n"
+    path = f"/api/v1/uploads/{upload_id}/commit?revision={revision}"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {LONG}\r\n{headers}\r\n"
     connection.sendall(head.encode())
     return connection
 
@@ -57,11 +58,12 @@ def test_nothing_is_read_for_whoever_may_not_commit(server: Server, pusher: Clie
     assert announced(server, upload_id, bearer(server, "reader")) == (403, "forbidden")
     assert announced(server, upload_id, bearer(server, "staff")) == (404, "unknown_upload")
     assert announced(server, "0" * 32, bearer(server, "pusher")) == (404, "unknown_upload")
+    assert announced(server, upload_id, bearer(server, "pusher")) == (409, "upload_changed")
 
 
 def test_an_index_that_breaks_off_is_no_mistake(server: Server, pusher: Client) -> None:
     upload_id = good(pusher.begin(new_catalog_id()))["id"]
-    with begun(server, upload_id, bearer(server, "pusher")) as connection:
+    with begun(server, upload_id, bearer(server, "pusher"), pusher.revisions[upload_id]) as connection:
         connection.sendall(bytes(5 << 20))
     path = f"/api/v1/uploads/{upload_id}/commit"
     wait_until(lambda: path in server.log)

@@ -80,7 +80,7 @@ class Scene:
                 "grant"
             ],
         }
-        self.upload_id = ""
+        self.upload: dict[str, str] = {}
 
     def mint(self, by: str, **body: object) -> dict[str, str]:
         reply = self.server.call("POST", "/grants", by, json=body)
@@ -100,9 +100,13 @@ class Scene:
     def path(self, template: str) -> str:
         if "{upload_id}" in template:
             # Each call gets an open one, of the pusher.
-            self.upload_id = self.server.call("POST", "/uploads", "pusher", json=self.begin_body()).json()["id"]
+            self.upload = self.server.call("POST", "/uploads", "pusher", json=self.begin_body()).json()
         return template.format(
-            manifest_id=self.manifest_id, upload_id=self.upload_id, jti=self.jti, key=f"packs/{'0' * 32}/{'0' * 64}"
+            manifest_id=self.manifest_id,
+            upload_id=self.upload.get("id"),
+            revision=self.upload.get("revision"),
+            jti=self.jti,
+            key=f"packs/{'0' * 32}/{'0' * 64}",
         )
 
 
@@ -139,7 +143,7 @@ MATRIX: dict[tuple[str, str, str], Row] = {
         UPLOAD, lambda _scene: {"segments": [{"sha256": "0" * 64, "size": 100}]}
     ),
     # An empty body is no index.
-    ("POST", "/uploads/{upload_id}/commit", ""): Row(_with(UPLOAD, 400)),
+    ("POST", "/uploads/{upload_id}/commit?revision={revision}", ""): Row(_with(UPLOAD, 400)),
     ("DELETE", "/uploads/{upload_id}", ""): Row(_with(UPLOAD, 204)),
     # Only the signature in the URL counts.
     ("GET", "/objects/{key}", ""): Row(UNSIGNED),

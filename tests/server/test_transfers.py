@@ -20,7 +20,7 @@ from conftest import StartServer
 from packs import CHUNK_SIZE, content, make_pack, sha256
 from rows import audiences_of, moment, new_catalog_id, segments_of
 from running import Server
-from transfer_client import FILES, NEXT_FILES, Client, Pushed, address, error, good, objects
+from transfer_client import FILES, NEXT_FILES, NO_REVISION, Client, Pushed, address, error, good, objects
 
 
 @pytest.fixture(name="pusher")
@@ -235,6 +235,63 @@ def test_begin_returns_the_open_upload_with_what_is_there(server: Server, pusher
     assert good(pusher.commit(first["id"], pack.index))["description"] == "new"
 
 
+def test_a_push_is_not_committed_with_the_fields_of_another(
+    server: Server, pusher: Client, admin: Client, catalog_id: str
+) -> None:
+    """One user begins the same version twice, for other people: neither becomes what the other asked for."""
+    first, second = pusher, Client.of(server, "pusher")
+    upload_id = good(first.begin(catalog_id, required_roles=["STAFF"]))["id"]
+    pack = make_pack(upload_id, FILES)
+    first.store(upload_id, pack)
+    assert good(second.begin(catalog_id))["id"] == upload_id
+    error(first.commit(upload_id, pack.index), 409, "upload_changed")
+    assert good(admin.http.get("/manifests", params={"catalog_id": catalog_id}))["manifests"] == []
+    assert good(second.commit(upload_id, pack.index))["required_roles"] == []
+    # It is too late now, and the answer is still no.
+    error(first.commit(upload_id, pack.index), 409, "upload_changed")
+
+
+def test_a_begin_that_says_the_same_changes_nothing(server: Server, pusher: Client, catalog_id: str) -> None:
+    first, second = pusher, Client.of(server, "pusher")
+    fields: dict[str, t.Any] = {"tags": ["b", "a"], "required_roles": ["USER"], "description": "x"}
+    upload_id = good(first.begin(catalog_id, **fields))["id"]
+    pack = make_pack(upload_id, FILES)
+    first.store(upload_id, pack)
+    good(second.begin(catalog_id, **fields, force=True))
+    good(second.begin(catalog_id, **{**fields, "tags": ["A", "b"]}))
+    assert good(first.http.get(f"/uploads/{upload_id}"))["revision"] == first.revisions[upload_id]
+    manifest = good(first.commit(upload_id, pack.index))
+    assert good(second.commit(upload_id, pack.index)) == manifest
+
+
+def test_whatever_a_begin_says_is_in_its_revision(pusher: Client, catalog_id: str) -> None:
+    base = pusher.push(catalog_id, "0.9")
+    changes: list[dict[str, t.Any]] = [
+        {},
+        {"type": "pvm", "name": "Runner.pvm"},
+        {"name": "Other.macvm"},
+        {"chunk_size": 2 * CHUNK_SIZE},
+        {"description": "x"},
+        {"tags": ["a"]},
+        {"required_roles": ["USER"]},
+        {"required_claims": ["LIST"]},
+        {"minimum_requirements": {"cpu": 1}},
+        {"bases": [base.id]},
+        {"force": True},
+        {"expected_digest": "0" * 64},
+    ]
+    assert len({good(pusher.begin(catalog_id, **fields))["revision"] for fields in changes}) == len(changes)
+
+
+def test_a_commit_names_its_begin(server: Server, pusher: Client, catalog_id: str) -> None:
+    upload_id = good(pusher.begin(catalog_id))["id"]
+    pack = make_pack(upload_id, FILES)
+    pusher.store(upload_id, pack)
+    error(pusher.http.post(f"/uploads/{upload_id}/commit", content=pack.index), 400, "bad_request")
+    error(pusher.commit(upload_id, pack.index, NO_REVISION), 409, "upload_changed")
+    good(pusher.commit(upload_id, pack.index))
+
+
 def test_what_lies_beside_the_segments_is_none(server: Server, pusher: Client, catalog_id: str) -> None:
     upload_id = good(pusher.begin(catalog_id))["id"]
     pack = make_pack(upload_id, FILES)
@@ -255,6 +312,8 @@ def test_each_address_and_user_has_an_upload_of_its_own(pusher: Client, staff: C
     assert len(set(ids)) == 4
     for method, path in (("GET", ""), ("POST", "/urls"), ("POST", "/commit"), ("DELETE", "")):
         body: dict[str, t.Any] = {"json": {"segments": []}} if path == "/urls" else {"content": b""} if path else {}
+        if path == "/commit":
+            body["params"] = {"revision": NO_REVISION}
         reply = staff.http.request(method, f"/uploads/{ids[0]}{path}", **body)
         message = error(reply, 404, "unknown_upload")
         unknown = "0" * 32
@@ -315,7 +374,8 @@ def test_a_reader_cannot_push(server: Server, catalog_id: str) -> None:
 
 def test_nobody_pushes_without_credentials(server: Server, catalog_id: str) -> None:
     error(server.call("POST", "/uploads", json=address(catalog_id)), 401, "unauthenticated")
-    error(server.call("POST", f"/uploads/{'0' * 32}/commit", content=b""), 401, "unauthenticated")
+    path = f"/uploads/{'0' * 32}/commit?revision={NO_REVISION}"
+    error(server.call("POST", path, content=b""), 401, "unauthenticated")
     for part in ("listing", "locator"):
         error(server.call("GET", f"/manifests/{'0' * 64}/{part}"), 401, "unauthenticated")
 
@@ -461,7 +521,7 @@ def test_killed_between_objects_and_commit(start_server: StartServer, catalog_id
     server.restart()
     pusher = Client.of(server, "pusher")
     assert pusher.manifest(manifest["id"]) == manifest
-    assert good(pusher.commit(upload_id, pack.index)) == manifest
+    assert good(pusher.commit(upload_id, pack.index, again["revision"])) == manifest
 
 
 # --- the same version again ------------------------------------------------------------------------------

@@ -29,6 +29,9 @@ def address(catalog_id: str, version: str = "1.0", **fields: t.Any) -> Json:
     }
 
 
+# Of no begin
+NO_REVISION = "0" * 32
+
 FILES = {"config.pvs": content(1, 1), "disk/data": content(2) + bytes(3 * CHUNK_SIZE)}
 NEXT_FILES = {"config.pvs": content(1, 1), "disk/data": content(3) + bytes(3 * CHUNK_SIZE)}
 
@@ -68,6 +71,8 @@ class Client:
         self.http = httpx.Client(
             base_url=f"{server.url}/api", headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False
         )
+        # What the last begin of this client said of each upload
+        self.revisions: dict[str, str] = {}
         # Signed URLs need no credentials, and get none.
         self.anybody = httpx.Client(timeout=30, trust_env=False)
 
@@ -77,7 +82,10 @@ class Client:
         return cls(server, server.token(name))
 
     def begin(self, catalog_id: str, version: str = "1.0", **fields: t.Any) -> httpx.Response:
-        return self.http.post("/uploads", json=address(catalog_id, version, **fields))
+        reply = self.http.post("/uploads", json=address(catalog_id, version, **fields))
+        if reply.status_code == 200:
+            self.revisions[reply.json()["id"]] = reply.json()["revision"]
+        return reply
 
     def store_urls(self, upload_id: str, segments: t.Mapping[str, int]) -> httpx.Response:
         wanted = [{"sha256": sha256, "size": size} for sha256, size in segments.items()]
@@ -89,9 +97,13 @@ class Client:
         for made in good(self.store_urls(upload_id, sizes))["urls"]:
             good(self.anybody.put(made["url"], content=pack.segments[made["sha256"]], headers=made["headers"]))
 
-    def commit(self, upload_id: str, index: bytes) -> httpx.Response:
+    def commit(self, upload_id: str, index: bytes, revision: str | None = None) -> httpx.Response:
+        """Commit by the last begin of this client, or by another revision."""
         return self.http.post(
-            f"/uploads/{upload_id}/commit", content=index, headers={"Content-Type": "application/octet-stream"}
+            f"/uploads/{upload_id}/commit",
+            params={"revision": revision or self.revisions.get(upload_id, NO_REVISION)},
+            content=index,
+            headers={"Content-Type": "application/octet-stream"},
         )
 
     def push(

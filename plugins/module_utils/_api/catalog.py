@@ -202,12 +202,19 @@ class CatalogClient:
             found.update({sha256: _url_of(urls, sha256) for sha256, _size in page})
         return found
 
-    def commit_upload(self, upload_id: str, index: bytes) -> Manifest:
-        """Make what was pushed visible, all at once. Asked once: the next push finds out what a lost answer said."""
+    def commit_upload(self, upload_id: str, revision: str, index: bytes) -> Manifest:
+        """Make what was pushed visible, all at once, as the begin that answered with ``revision`` asked for.
+
+        Asked once: the next push finds out what a lost answer said.
+
+        :raises Conflict: since then another push of the same user has begun for the same address and asked for
+            something else; or another content is there
+        """
         reply = self._http.json(
             "POST",
             f"{_upload(upload_id)}/commit",
             f"commit the upload {upload_id}",
+            query={"revision": revision},
             data=index,
             timeout_seconds=COMMIT_TIMEOUT_SECONDS,
         )

@@ -95,6 +95,7 @@ HINTS = {
     "tainted": "Choose another version, or have it untainted.",
     "revoked": "Choose another version.",
     "version_exists": "Push it as another version, or set force.",
+    "upload_changed": "Let the other push of this version end, then run this one again.",
     "upload_closed": "Run the push again.",
     "upload_expired": "Run the push again; it begins anew.",
     "base_unusable": "Run the push again; it chooses another base.",

@@ -340,12 +340,13 @@ class UploadRequest:
 
 @dataclass(frozen=True)
 class Upload:
-    """An open upload."""
+    """An open upload; ``revision`` names what its last begin asked for."""
 
     id: str
     expires_at: float
     storage: str
     chunk_size: int
+    revision: str
     bases: tuple[Manifest, ...]
     segments: tuple[UploadedSegment, ...]
 
@@ -357,6 +358,7 @@ class Upload:
             expires_at=reader.moment("expires_at"),
             storage=reader.text("storage", ""),
             chunk_size=reader.number("chunk_size"),
+            revision=reader.text("revision"),
             bases=manifests_from_json(reader.list("bases")),
             segments=tuple(UploadedSegment.from_json(segment) for segment in reader.list("segments")),
         )

@@ -46,6 +46,7 @@ STATUSES = {
     "version_exists": 409,
     "missing_segment": 409,
     "shared_segments": 409,
+    "upload_changed": 409,
     "upload_closed": 409,
     "upload_expired": 410,
     "payload_too_large": 413,
@@ -193,6 +194,12 @@ class UploadClosed(Conflict):
     """The upload was committed or aborted."""
 
     code = "upload_closed"
+
+
+class UploadChanged(Conflict):
+    """Since the begin that a commit names, another one has given the upload other fields."""
+
+    code = "upload_changed"
 
 
 class UploadExpired(ServerError):

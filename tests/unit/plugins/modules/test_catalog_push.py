@@ -83,7 +83,8 @@ class Pusher:
 
     def expect_commit(self, **answer: t.Any) -> None:
         """Record a commit that makes a version of what was sent, or is refused."""
-        self.host.expect("POST", f"uploads/{UPLOAD}/commit", body=ANY_BYTES, **(answer or {"reply": committed}))
+        answer = answer or {"reply": committed}
+        self.host.expect("POST", f"uploads/{UPLOAD}/commit", query={"revision": "r1"}, body=ANY_BYTES, **answer)
 
     def expect_push(self, **begun: t.Any) -> None:
         """Record all that a push of something new asks, without the indexes of its bases."""
@@ -108,6 +109,7 @@ def upload_record(
         "expires_at": UNTIL,
         "storage": "local",
         "chunk_size": chunk_size,
+        "revision": "r1",
         "bases": [base.manifest for base in leased],
         "segments": segments,
     }

@@ -34,7 +34,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
 
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog
-from catalog_server.errors import InvalidIndex, MissingSegment, Unavailable, UnknownSegment, UploadClosed
+from catalog_server.errors import InvalidIndex, MissingSegment, Unavailable, UnknownSegment, UploadChanged, UploadClosed
 from catalog_server.models.base import new_long_id
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.storage import ABORTED, COMMITTED, OPEN, Upload
@@ -56,6 +56,7 @@ class Draft:
     """
 
     upload_id: str
+    revision: str
     is_open: bool
     storage: str
     expected_digest: str | None
@@ -94,26 +95,30 @@ class Settled:
 # --- 1: in a transaction that reads ----------------------------------------------------------------------
 
 
-def committable(work: Work, upload_id: str) -> Upload:
+def committable(work: Work, upload_id: str, revision: str) -> Upload:
     """The caller's upload. One that is closed may be committed again, too: the answer may have been lost.
 
     :raises UnknownUpload, UploadExpired: it cannot become anything
+    :raises UploadChanged: it would become something else than the begin of that revision asked for
     """
     upload = service.own_upload(work, upload_id)
     if upload.state == OPEN:
         service.open_upload(work, upload_id)
+    if service.revision_of(work, upload) != revision:
+        raise UploadChanged("Another push of this version has begun since, with other fields or bases.")
     return upload
 
 
-def draft(work: Work, upload_id: str) -> Draft:
+def draft(work: Work, upload_id: str, revision: str) -> Draft:
     """What the caller's upload would become.
 
-    :raises UnknownUpload, UploadExpired: it cannot become anything
+    :raises UnknownUpload, UploadExpired, UploadChanged: it cannot become anything, or not that
     """
-    upload = committable(work, upload_id)
+    upload = committable(work, upload_id, revision)
     existing = _at_address(work, upload)
     return Draft(
         upload_id=upload.id,
+        revision=revision,
         is_open=upload.state == OPEN,
         storage=upload.storage,
         expected_digest=upload.expected_digest,
@@ -251,22 +256,21 @@ def _store(house: House, prepared: Prepared, index: Index) -> None:
 def settle(work: Work, prepared: Prepared) -> Settled:
     """Make the manifest, or say why not. Whoever asks again after a lost answer gets the same answer.
 
-    :raises UploadClosed, UploadExpired: it can go on no more
+    :raises UploadClosed, UploadExpired, UploadChanged: it can go on no more, or not as that
     :raises VersionExists, Revoked: something else is at the address, and may not be replaced
     :raises UnknownSegment: a base is not what it was a moment ago
     """
     made = prepared.draft
-    upload = service.own_upload(work, made.upload_id)
+    upload = committable(work, made.upload_id, made.revision)
     existing = _at_address(work, upload)
     if existing is not None and existing.digest == prepared.columns["digest"] and _is_visible(work, existing):
         return _already_there(work, upload, existing)
     if upload.state != OPEN:
         raise UploadClosed("The upload was committed or aborted.")
-    service.open_upload(work, upload.id)
     if existing is not None:
         service.check_replaceable(work, existing, upload.force, prepared.columns["digest"])
-    if _columns_of(upload) != made.columns or (existing is not None and existing.id != made.manifest_id):
-        raise Unavailable("The version or its upload was changed at the same moment; try again.", retry_after=1)
+    if existing is not None and existing.id != made.manifest_id:
+        raise Unavailable("The version was pushed by somebody else at the same moment; try again.", retry_after=1)
     check_references(prepared.locator.segments, upload.id, _reusable(work, upload))
     garbage = _write(work, prepared, upload, existing)
     return Settled(catalog.get(work, made.manifest_id), garbage)

@@ -10,7 +10,7 @@ import hashlib
 import tempfile
 import typing as t
 
-from fastapi import APIRouter, Path, Request, Response, status
+from fastapi import APIRouter, Path, Query, Request, Response, status
 from starlette.concurrency import run_in_threadpool
 
 from catalog_server.catalog.schemas import ManifestRecord
@@ -23,6 +23,7 @@ from catalog_server.transfers.schemas import (
     NewSegments,
     ReadUrl,
     ReadUrls,
+    Revision,
     StoredSegment,
     StoreUrl,
     StoreUrls,
@@ -88,6 +89,7 @@ def _upload_record(desk: Desk, opened: service.OpenUpload, bases: list[ManifestR
         expires_at=int(opened.expires_at.timestamp()),
         storage=opened.storage,
         chunk_size=opened.chunk_size,
+        revision=opened.revision,
         bases=bases,
         segments=[
             StoredSegment(sha256=sha256, size=size, url=links.read(pack.key(sha256), seconds).url)
@@ -111,24 +113,29 @@ def store_urls(desk: AtDesk, upload_id: UploadId, body: NewSegments) -> StoreUrl
 
 
 @router.post("/uploads/{upload_id}/commit", openapi_extra=_INDEX)
-async def commit(request: Request, desk: AtDesk, upload_id: UploadId) -> ManifestRecord:
-    """Make a manifest of an upload; the body is its index. Committing the same again gives the same answer."""
+async def commit(
+    request: Request, desk: AtDesk, upload_id: UploadId, revision: t.Annotated[Revision, Query()]
+) -> ManifestRecord:
+    """Make a manifest of an upload, as the begin of this revision said; the body is its index.
+
+    Committing the same again gives the same answer.
+    """
     # Nothing is read for whoever may not commit, and what is read waits on the disk for one of the few places.
-    await run_in_threadpool(_check_committable, desk, upload_id)
+    await run_in_threadpool(_check_committable, desk, upload_id, revision)
     with tempfile.SpooledTemporaryFile(BLOCK_BYTES, dir=str(desk.house.settings.data_dir)) as index:
         await receive_file(request, index)
         async with request.app.state.commits:
-            return await run_in_threadpool(_commit, desk, upload_id, index)
+            return await run_in_threadpool(_commit, desk, upload_id, revision, index)
 
 
-def _check_committable(desk: Desk, upload_id: str) -> None:
+def _check_committable(desk: Desk, upload_id: str, revision: str) -> None:
     with desk.reading(access.TRANSFER_IN) as work:
-        commits.committable(work, upload_id)
+        commits.committable(work, upload_id, revision)
 
 
-def _commit(desk: Desk, upload_id: str, index: t.IO[bytes]) -> ManifestRecord:
+def _commit(desk: Desk, upload_id: str, revision: str, index: t.IO[bytes]) -> ManifestRecord:
     with desk.reading(access.TRANSFER_IN) as work:
-        draft = commits.draft(work, upload_id)
+        draft = commits.draft(work, upload_id, revision)
     index.seek(0)
     prepared = commits.prepare(desk.house, draft, index.read())
     with desk.writing(access.TRANSFER_IN) as work:

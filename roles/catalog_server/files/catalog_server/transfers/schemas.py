@@ -15,6 +15,7 @@ from catalog_server.catalog.schemas import MAX_DESCRIPTION, ManifestRecord, Requ
 
 ManifestId = t.Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Sha256 = t.Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Revision = t.Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 PackId = t.Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 URLS_OF_A_PULL = 500
@@ -57,6 +58,7 @@ class UploadRecord(BaseModel):
     expires_at: int
     storage: str
     chunk_size: int
+    revision: str
     bases: list[ManifestRecord]
     segments: list[StoredSegment]
 

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,6 +70,7 @@ class OpenUpload:
     storage: str
     chunk_size: int
     expires_at: datetime.datetime
+    revision: str
     bases: tuple[Manifest, ...]
     abandoned: tuple[tuple[str, str], ...] = ()
 
@@ -100,13 +103,13 @@ def begin(work: Work, wanted: Begin) -> OpenUpload:
     bases = _bases(work, upload, wanted.bases)
     _lease(work, upload, bases)
     work.record("upload.begin", SUBJECT, upload.id, catalog_id=catalog_id, version=version, architecture=architecture)
-    return _opened(upload, bases, abandoned)
+    return _opened(work, upload, bases, abandoned)
 
 
 def resume(work: Work, upload_id: str) -> OpenUpload:
     """An upload of this caller that is still open."""
     upload = open_upload(work, upload_id)
-    return _opened(upload, usable_bases(work, upload), ())
+    return _opened(work, upload, usable_bases(work, upload), ())
 
 
 def abort(work: Work, upload_id: str) -> tuple[str, str]:
@@ -143,6 +146,22 @@ def open_upload(work: Work, upload_id: str) -> Upload:
     if upload.expires_at <= work.now:
         raise UploadExpired("The upload was not committed in time.")
     return upload
+
+
+def revision_of(work: Work, upload: Upload) -> str:
+    """A name for what the last begin said: equal if it said the same, so that a commit can tell whose fields it makes
+    visible.
+    """
+    said = [
+        upload.fields,
+        upload.audience,
+        upload.chunk_size,
+        upload.storage,
+        upload.force,
+        upload.expected_digest,
+        queries.bases_of(work.session, upload.id),
+    ]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def close(work: Work, upload: Upload, state: str) -> None:
@@ -276,8 +295,11 @@ def _lease(work: Work, upload: Upload, bases: Sequence[Manifest]) -> None:
     work.session.add_all(UploadBase(upload_id=upload.id, manifest_id=base) for base in sorted(wanted))
 
 
-def _opened(upload: Upload, bases: tuple[Manifest, ...], abandoned: tuple[tuple[str, str], ...]) -> OpenUpload:
-    return OpenUpload(upload.id, upload.storage, upload.chunk_size, upload.expires_at, bases, abandoned)
+def _opened(
+    work: Work, upload: Upload, bases: tuple[Manifest, ...], abandoned: tuple[tuple[str, str], ...]
+) -> OpenUpload:
+    revision = revision_of(work, upload)
+    return OpenUpload(upload.id, upload.storage, upload.chunk_size, upload.expires_at, revision, bases, abandoned)
 
 
 # --- reading a pack --------------------------------------------------------------------------------------

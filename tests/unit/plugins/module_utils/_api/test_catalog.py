@@ -138,7 +138,7 @@ def test_an_upload(server: Recording, catalog: CatalogClient) -> None:
     request = UploadRequest("macos-15", "1.5", "arm64", "macvm", "x.macvm", 1 << 20, bases=(ID,))
     segment = {"sha256": SHA, "size": 7, "url": "https://s/x"}
     upload = {"id": "u1", "expires_at": "2026-11-25T10:00:00Z", "storage": "local", "chunk_size": 1 << 20}
-    upload.update(bases=[manifest()], segments=[segment])
+    upload.update(revision="r1", bases=[manifest()], segments=[segment])
     server.expect("POST", "uploads", body=request.to_json(), reply=upload)
     begun = catalog.begin_upload(request)
     assert (begun.id, begun.segments[0].sha256, begun.bases[0].id) == ("u1", SHA, ID)
@@ -150,8 +150,8 @@ def test_an_upload(server: Recording, catalog: CatalogClient) -> None:
     server.expect("POST", "uploads/u1/urls", body={"segments": [{"sha256": SHA, "size": 7}]}, reply={"urls": [url]})
     assert catalog.upload_urls("u1", [(SHA, 7)])[SHA].headers == {"x-a": "b"}
 
-    server.expect("POST", "uploads/u1/commit", body=b"index", reply=manifest())
-    assert catalog.commit_upload("u1", b"index").id == ID
+    server.expect("POST", "uploads/u1/commit", query={"revision": "r1"}, body=b"index", reply=manifest())
+    assert catalog.commit_upload("u1", begun.revision, b"index").id == ID
     assert server.requests[-1].timeout_seconds == 900.0
 
     server.expect("DELETE", "uploads/u1", status=204)
@@ -159,7 +159,9 @@ def test_an_upload(server: Recording, catalog: CatalogClient) -> None:
 
 
 def test_a_commit_is_never_sent_twice() -> None:
-    server = Recording().expect("POST", "uploads/u1/commit", body=b"index", error=Unreachable("broken pipe"))
+    server = Recording().expect(
+        "POST", "uploads/u1/commit", query={"revision": "r1"}, body=b"index", error=Unreachable("broken pipe")
+    )
     catalog = CatalogClient(Http(BASE_URL, server.send, delays=lambda: [0.0, 0.0], sleep=lambda seconds: None))
     with pytest.raises(Unreachable):
-        catalog.commit_upload("u1", b"index")
+        catalog.commit_upload("u1", "r1", b"index")

@@ -94,6 +94,7 @@ def test_a_reply_without_a_body(server: Recording) -> None:
         (409, "revoked", errors.Blocked),
         (400, "tainted", errors.Blocked),
         (409, "version_exists", errors.Conflict),
+        (409, "upload_changed", errors.Conflict),
         (410, "upload_expired", errors.Conflict),
         (413, "payload_too_large", errors.BadRequest),
         (429, "locked_out", errors.Throttled),
