@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What commits may take of the server: nothing is read for strangers, and few are worked on at once."""
+"""Commits at once: nothing is read for strangers, few are worked on, and what crosses another leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from catalog_server.models.storage import ABORTED, Upload
 from conftest import StartServer
-from packs import make_pack
+from packs import HandMade, make_pack, sha256
 from rows import new_catalog_id
 from running import Server, wait_until
 from sqlalchemy import text
-from transfer_client import FILES, NO_REVISION, Client, error, good, objects
+from transfer_client import FILES, NEXT_FILES, NO_REVISION, Client, error, good, objects
 
 LONG = 100 << 20
+# A transaction that writes begins with its first statement. Commits then wait for it, with everything else done.
+THE_LOCK = text("SELECT 1")
 
 
 @pytest.fixture(name="pusher")
@@ -45,6 +48,12 @@ def announced(server: Server, upload_id: str, headers: str = "") -> tuple[int, s
         while b"}" not in answer:
             answer += connection.recv(65536)
     return int(answer.split()[1]), json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+
+
+def names_of(pack: HandMade) -> set[str]:
+    """Names of all objects of a pack that is committed."""
+    index = {f"{sha256(pack.listing_file)}.listing", f"{sha256(pack.locator_file)}.locator"}
+    return {*pack.segments, *index, "manifest.json"}
 
 
 def bearer(server: Server, name: str) -> str:
@@ -79,13 +88,69 @@ def test_few_commits_are_worked_on_at_once(start_server: StartServer) -> None:
     pusher.store(first, pack)
     with ThreadPoolExecutor(1) as pool:
         with server.house.database.writing() as session:
-            # It waits for its turn to write, with everything else done.
-            session.execute(text("SELECT 1"))
+            session.execute(THE_LOCK)
             waiting = pool.submit(pusher.commit, first, pack.index)
-            wait_until(lambda: "manifest.json" in objects(server, first))
+            wait_until(lambda: names_of(pack) <= objects(server, first))
             pusher.http.timeout = httpx.Timeout(1.0)
             with pytest.raises(httpx.ReadTimeout):
                 pusher.commit(second, b"no index")
             assert server.call("GET", "/health/ready").status_code == 200
         good(waiting.result(30))
     error(pusher.commit(second, b"no index"), 400, "invalid_index")
+
+
+# --- what is left behind ---------------------------------------------------------------------------------
+
+
+def stored(client: Client, upload_id: str, *bundles: dict[str, bytes]) -> list[HandMade]:
+    """Packs of one upload, all of whose segments are stored."""
+    packs = [make_pack(upload_id, files) for files in bundles]
+    for pack in packs:
+        client.store(upload_id, pack)
+    return packs
+
+
+def test_segments_that_the_index_does_not_name_are_removed(server: Server, pusher: Client) -> None:
+    """The bundle changed between the push that was cut off and the one that went on with it."""
+    upload_id = good(pusher.begin(new_catalog_id()))["id"]
+    before, after = stored(pusher, upload_id, FILES, NEXT_FILES)
+    assert before.segments.keys() - after.segments.keys()
+    good(pusher.commit(upload_id, after.index))
+    assert objects(server, upload_id) == names_of(after)
+
+
+def test_of_two_commits_of_one_upload_the_loser_leaves_nothing(server: Server, pusher: Client) -> None:
+    upload_id = good(pusher.begin(new_catalog_id()))["id"]
+    packs = stored(pusher, upload_id, FILES, NEXT_FILES)
+    with ThreadPoolExecutor(2) as pool:
+        with server.house.database.writing() as session:
+            session.execute(THE_LOCK)
+            waiting = [pool.submit(pusher.commit, upload_id, pack.index) for pack in packs]
+            wait_until(lambda: set.union(*map(names_of, packs)) <= objects(server, upload_id))
+        replies = [reply.result(30) for reply in waiting]
+    (won,) = [number for number, reply in enumerate(replies) if reply.status_code == 200]
+    error(replies[1 - won], 409, "upload_closed")
+    assert objects(server, upload_id) == names_of(packs[won])
+    record = json.loads((server.data_dir / "storage/packs" / upload_id / "manifest.json").read_text())
+    manifest = good(replies[won])
+    assert {name: record[name] for name in ("manifest_id", "digest", "files", "stored_bytes", "listing_object")} == {
+        "manifest_id": manifest["id"],
+        "digest": packs[won].digest,
+        "files": manifest["files"],
+        "stored_bytes": manifest["stored_bytes"],
+        "listing_object": f"{sha256(packs[won].listing_file)}.listing",
+    }
+
+
+def test_a_commit_after_an_abort_leaves_nothing(server: Server, pusher: Client) -> None:
+    upload_id = good(pusher.begin(new_catalog_id()))["id"]
+    (pack,) = stored(pusher, upload_id, FILES)
+    with ThreadPoolExecutor(1) as pool:
+        with server.house.database.writing() as session:
+            # What an abort does, while the commit stands before its last step.
+            session.get_one(Upload, upload_id).state = ABORTED
+            session.flush()
+            waiting = pool.submit(pusher.commit, upload_id, pack.index)
+            wait_until(lambda: names_of(pack) <= objects(server, upload_id))
+        error(waiting.result(30), 409, "upload_closed")
+    assert objects(server, upload_id) == set()

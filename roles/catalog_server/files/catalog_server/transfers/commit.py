@@ -11,14 +11,14 @@ Three steps, as nothing slow may happen in a transaction that writes:
    record beside the segments. Should the server die here, an open upload is left.
 3. ``settle``, in the transaction that writes: read again what the decision rests on, decide, and write.
 
+Behind them the pack is tidied, see ``leftovers.py``, whatever came of it.
+
 What an index must be, ``_pack.index`` checks; here it is checked against what is stored and who pushes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
 import typing as t
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -30,7 +30,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     chunk_rows,
     decode_index,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
 
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog
@@ -39,13 +38,11 @@ from catalog_server.models.base import new_long_id
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.storage import ABORTED, COMMITTED, OPEN, Upload
 from catalog_server.transfers import packs, queries, service
+from catalog_server.transfers.leftovers import Garbage
 from catalog_server.work import House, Work
 
 FORMAT = "segmented"
-RECORD_FORMAT = 1
 _MOST_NAMED = 20
-
-_log = logging.getLogger("catalog_server.transfers")
 
 
 @dataclass(frozen=True)
@@ -73,15 +70,6 @@ class Prepared:
     draft: Draft
     locator: Locator
     columns: Mapping[str, t.Any]
-
-
-@dataclass(frozen=True)
-class Garbage:
-    """Objects that nothing refers to any more; without names, all of the pack."""
-
-    storage: str
-    pack: str
-    names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -238,16 +226,11 @@ def _check_objects(house: House, made: Draft, segments: Iterable[SegmentRef]) ->
 
 def _store(house: House, prepared: Prepared, index: Index) -> None:
     made, columns = prepared.draft, prepared.columns
-    record = {
-        "record_format": RECORD_FORMAT,
-        "manifest_id": made.manifest_id,
-        "tags": list(made.tags),
-        **columns,
-    }
     pack = packs.pack_of(house, made.storage, made.upload_id)
     pack.put(columns["listing_object"], index.listing_file)
     pack.put(columns["locator_object"], index.locator_file)
-    pack.put(packs.RECORD, json.dumps(record, indent=1, sort_keys=True).encode())
+    # Before the database says so, too: a server that dies behind its transaction has left what brings it back.
+    pack.put(packs.RECORD, packs.record_of(made.manifest_id, made.tags, columns))
 
 
 # --- 3: in the transaction that writes -------------------------------------------------------------------
@@ -281,12 +264,10 @@ def _is_visible(work: Work, manifest: Manifest) -> bool:
 
 
 def _already_there(work: Work, upload: Upload, existing: Manifest) -> Settled:
-    garbage: tuple[Garbage, ...] = ()
     if upload.state == OPEN:
         service.close(work, upload, ABORTED)
         work.record("upload.abort", service.SUBJECT, upload.id, reason="the same content is there already")
-        garbage = (Garbage(upload.storage, upload.id),)
-    return Settled(catalog.get(work, existing.id), garbage)
+    return Settled(catalog.get(work, existing.id))
 
 
 def _write(work: Work, prepared: Prepared, upload: Upload, existing: Manifest | None) -> tuple[Garbage, ...]:
@@ -356,19 +337,3 @@ def _release(work: Work, before: Iterable[queries.SegmentName]) -> list[Garbage]
     for (pack, sha256), storage in sorted(unused.items()):
         by_pack.setdefault((storage, pack), []).append(sha256)
     return [Garbage(storage, pack, tuple(names)) for (storage, pack), names in by_pack.items()]
-
-
-# --- afterwards ------------------------------------------------------------------------------------------
-
-
-def discard(house: House, garbage: Iterable[Garbage]) -> None:
-    """Remove objects that a transaction has let go. What fails here stays for the garbage collection."""
-    for item in garbage:
-        pack = packs.pack_of(house, item.storage, item.pack)
-        try:
-            if item.names is None:
-                pack.remove_all()
-            else:
-                pack.remove(item.names)
-        except StorageError:
-            _log.warning("objects of the pack %s could not be removed", item.pack, exc_info=True)

@@ -15,15 +15,45 @@ No name is shared between uploads, so deleting one pack never touches another.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Iterable
+import typing as t
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
 
+from catalog_server.models.catalog import Manifest
+from catalog_server.models.storage import Upload
 from catalog_server.work import House
 
 RECORD = "manifest.json"
+RECORD_FORMAT = 1
+# The columns of a manifest that its record holds, beside its id and the tags that the push asked for
+RECORDED = (
+    "catalog_id",
+    "version",
+    "architecture",
+    "type",
+    "name",
+    "description",
+    "audience",
+    "minimum_cpu",
+    "minimum_memory_mb",
+    "minimum_disk_mb",
+    "format",
+    "digest",
+    "chunk_size",
+    "chunks",
+    "files",
+    "logical_bytes",
+    "data_bytes",
+    "stored_bytes",
+    "storage",
+    "pack",
+    "listing_object",
+    "locator_object",
+)
 _SEGMENT = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -37,6 +67,10 @@ class Pack:
     def key(self, name: str) -> str:
         """The key of the object of that name."""
         return f"{self.folder}/{name}"
+
+    def names(self) -> set[str]:
+        """Names of the objects that are there."""
+        return {info.key.rpartition("/")[2] for info in self.storage.list(self.folder)}
 
     def segments(self) -> dict[str, int]:
         """Names and sizes of the segments that are there."""
@@ -59,6 +93,19 @@ class Pack:
         """Remove every object, and what is being received."""
         self.storage.discard_incoming(self.folder)
         self.storage.delete_many([info.key for info in self.storage.list(self.folder)])
+
+
+def record_of(manifest_id: str, tags: Iterable[str], columns: Mapping[str, t.Any]) -> bytes:
+    """The record of a manifest with these columns."""
+    record = {"record_format": RECORD_FORMAT, "manifest_id": manifest_id, "tags": list(tags)}
+    record.update({name: columns[name] for name in RECORDED})
+    return json.dumps(record, indent=1, sort_keys=True).encode()
+
+
+def record(upload: Upload, manifest: Manifest) -> bytes:
+    """The record of the manifest that an upload became."""
+    columns = {name: getattr(manifest, name) for name in RECORDED}
+    return record_of(manifest.id, upload.fields["tags"], columns)
 
 
 def folder_of(prefix: str, pack: str) -> str:

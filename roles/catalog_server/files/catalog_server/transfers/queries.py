@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import and_, delete, exists, insert, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from catalog_server.models.catalog import ManifestSegment
+from catalog_server.models.catalog import Manifest, ManifestSegment
 from catalog_server.models.identity import GrantUse
 from catalog_server.models.storage import OPEN, Segment, Upload, UploadBase
 
@@ -64,6 +64,16 @@ def reusable_segments(
         )
     )
     return {(pack, sha256): size for pack, sha256, size in session.execute(statement)}
+
+
+def segments_in(session: Session, pack: str) -> Sequence[str]:
+    """SHA-256 of all segments of a pack that a manifest uses, of whichever."""
+    return session.scalars(select(Segment.sha256).where(Segment.pack == pack)).all()
+
+
+def manifest_of(session: Session, pack: str) -> Manifest | None:
+    """The manifest that an upload became, unless it was replaced or deleted since."""
+    return session.scalar(select(Manifest).where(Manifest.pack == pack))
 
 
 def segments_of(session: Session, manifest_id: str) -> set[SegmentName]:

@@ -17,7 +17,7 @@ from catalog_server.catalog.schemas import ManifestRecord
 from catalog_server.errors import Unavailable
 from catalog_server.identity import access
 from catalog_server.transfers import commit as commits
-from catalog_server.transfers import objects, packs, service
+from catalog_server.transfers import leftovers, objects, packs, service
 from catalog_server.transfers.schemas import (
     BeginUpload,
     NewSegments,
@@ -68,7 +68,7 @@ def begin(desk: AtDesk, body: BeginUpload) -> UploadRecord:
             ),
         )
         bases = [ManifestRecord.of(base) for base in opened.bases]
-    commits.discard(desk.house, (commits.Garbage(storage, pack) for storage, pack in opened.abandoned))
+    leftovers.discard(desk.house, opened.abandoned)
     return _upload_record(desk, opened, bases)
 
 
@@ -137,11 +137,15 @@ def _commit(desk: Desk, upload_id: str, revision: str, index: t.IO[bytes]) -> Ma
     with desk.reading(access.TRANSFER_IN) as work:
         draft = commits.draft(work, upload_id, revision)
     index.seek(0)
-    prepared = commits.prepare(desk.house, draft, index.read())
-    with desk.writing(access.TRANSFER_IN) as work:
-        settled = commits.settle(work, prepared)
-        record = ManifestRecord.of(settled.manifest)
-    commits.discard(desk.house, settled.garbage)
+    try:
+        prepared = commits.prepare(desk.house, draft, index.read())
+        with desk.writing(access.TRANSFER_IN) as work:
+            settled = commits.settle(work, prepared)
+            record = ManifestRecord.of(settled.manifest)
+    finally:
+        if draft.is_open:
+            leftovers.discard(desk.house, [leftovers.Garbage(draft.storage, upload_id)])
+    leftovers.discard(desk.house, settled.garbage)
     return record
 
 
@@ -150,7 +154,7 @@ def abort(desk: AtDesk, upload_id: UploadId) -> None:
     """Give up an upload, and remove what it has stored."""
     with desk.writing(access.TRANSFER_IN) as work:
         storage, pack = service.abort(work, upload_id)
-    packs.pack_of(desk.house, storage, pack).remove_all()
+    leftovers.tidy(desk.house, storage, pack)
 
 
 @router.get("/manifests/{manifest_id}/listing", response_class=IndexFile)

@@ -36,6 +36,7 @@ from catalog_server.models.catalog import Manifest
 from catalog_server.models.identity import GrantUse
 from catalog_server.models.storage import ABORTED, OPEN, Upload, UploadBase
 from catalog_server.transfers import queries
+from catalog_server.transfers.leftovers import Garbage
 from catalog_server.work import Work
 
 SUBJECT = "upload"
@@ -64,7 +65,7 @@ class Begin:
 
 @dataclass(frozen=True)
 class OpenUpload:
-    """An open upload; ``abandoned`` are the packs of expired ones that it replaces, whose objects can go."""
+    """An open upload; ``abandoned`` is what the expired ones that it replaces have left."""
 
     id: str
     storage: str
@@ -72,7 +73,7 @@ class OpenUpload:
     expires_at: datetime.datetime
     revision: str
     bases: tuple[Manifest, ...]
-    abandoned: tuple[tuple[str, str], ...] = ()
+    abandoned: tuple[Garbage, ...] = ()
 
 
 # --- uploads ---------------------------------------------------------------------------------------------
@@ -205,7 +206,7 @@ def _check_contents(wanted: Begin, version: str) -> None:
         raise BadRequest(f"{wanted.name!r} is no name of a {wanted.type} bundle.")
 
 
-def _open(work: Work, catalog_id: str, version: str, architecture: str) -> tuple[Upload, tuple[tuple[str, str], ...]]:
+def _open(work: Work, catalog_id: str, version: str, architecture: str) -> tuple[Upload, tuple[Garbage, ...]]:
     user_id = t.cast(str, work.caller.user_id)
     found = queries.open_uploads(work.session, user_id, catalog_id, version, architecture)
     alive = [upload for upload in found if upload.expires_at > work.now]
@@ -213,7 +214,7 @@ def _open(work: Work, catalog_id: str, version: str, architecture: str) -> tuple
     for upload in dead:
         close(work, upload, ABORTED)
         work.record("upload.expire", SUBJECT, upload.id)
-    abandoned = tuple((upload.storage, upload.id) for upload in dead)
+    abandoned = tuple(Garbage(upload.storage, upload.id) for upload in dead)
     if alive:
         return alive[0], abandoned
     upload = Upload(
@@ -295,9 +296,7 @@ def _lease(work: Work, upload: Upload, bases: Sequence[Manifest]) -> None:
     work.session.add_all(UploadBase(upload_id=upload.id, manifest_id=base) for base in sorted(wanted))
 
 
-def _opened(
-    work: Work, upload: Upload, bases: tuple[Manifest, ...], abandoned: tuple[tuple[str, str], ...]
-) -> OpenUpload:
+def _opened(work: Work, upload: Upload, bases: tuple[Manifest, ...], abandoned: tuple[Garbage, ...]) -> OpenUpload:
     revision = revision_of(work, upload)
     return OpenUpload(upload.id, upload.storage, upload.chunk_size, upload.expires_at, revision, bases, abandoned)
 
