@@ -21,7 +21,7 @@ from sqlalchemy import inspect
 def test_no_model_without_its_migration(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'catalog.db'}"
     database = Database(url)
-    assert schema.migrate(database, url) == (None, "0001")
+    assert schema.migrate(database, url) == (None, "0002")
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
@@ -34,8 +34,21 @@ def test_no_model_without_its_migration(tmp_path: Path) -> None:
     database.close()
 
 
+def test_a_database_of_every_release_becomes_one_of_this(tmp_path: Path) -> None:
+    revisions = [script.stem[:4] for script in sorted(Path(schema.__file__).parent.glob("migrations/versions/0*.py"))]
+    for revision in revisions[:-1]:
+        url = f"sqlite:///{tmp_path / f'{revision}.db'}"
+        database = Database(url)
+        assert schema.migrate(database, url, revision) == (None, revision)
+        assert schema.migrate(database, url) == (revision, revisions[-1])
+        with database.engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, Base.metadata) == []
+        database.close()
+
+
 def test_two_that_migrate_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor() as pool:
         answers = list(pool.map(lambda _number: command(tmp_path / "data", "migrate"), range(3)))
     assert [answer.returncode for answer in answers] == [0, 0, 0], answers
-    assert sorted(answer.stdout for answer in answers) == ["schema 0001\n"] * 2 + ["schema none -> 0001\n"]
+    assert sorted(answer.stdout for answer in answers) == ["schema 0002\n"] * 2 + ["schema none -> 0002\n"]

@@ -402,14 +402,6 @@ def test_a_base_that_was_deleted_meanwhile(pusher: Client, admin: Client, unknow
     assert refused_as_unknown(made) == unknown_text
 
 
-def test_a_base_that_was_replaced_meanwhile(pusher: Client, unknown_text: str) -> None:
-    catalog_id = new_catalog_id()
-    base = pusher.push(catalog_id)
-    made = attempt(pusher, catalog_id, base=base)
-    pusher.push(catalog_id, files={"config.pvs": content(20)}, force=True)
-    assert refused_as_unknown(made) == unknown_text
-
-
 @pytest.mark.parametrize("fields", [{"proved": False}, {"condemned_at": "now"}, {"audience": "another"}])
 def test_segments_that_may_not_be_reused(
     server: Server, pusher: Client, staff: Client, unknown_text: str, fields: dict[str, object]

@@ -30,14 +30,14 @@ def _config() -> Config:
     return config
 
 
-def migrate(database: Database, url: str) -> tuple[str | None, str | None]:
-    """Run what is missing; the revisions before and after."""
+def migrate(database: Database, url: str, revision: str = "head") -> tuple[str | None, str | None]:
+    """Run what is missing up to a revision; the revisions before and after."""
     config = _config()
     with _alone(database_file(url)):
         before = _current(database.engine)
         with database.engine.connect() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
         return before, _current(database.engine)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import typing as t
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, BigInteger, ForeignKey, ForeignKeyConstraint, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from catalog_server.models.base import Base, LongId, Moment, Name, ShortId, new_short_id
@@ -67,6 +67,21 @@ class UploadBase(Base):
 
     upload_id: Mapped[str] = mapped_column(ShortId, ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True)
     manifest_id: Mapped[str] = mapped_column(LongId, primary_key=True, index=True)
+
+
+class LeasedSegment(Base):
+    """A segment that a base of an open upload used until the base was replaced; the upload may still refer to it."""
+
+    __tablename__ = "leased_segments"
+    __table_args__ = (
+        ForeignKeyConstraint(["pack", "sha256"], ["segments.pack", "segments.sha256"]),
+        Index("ix_leased_segments_segment", "pack", "sha256"),
+    )
+
+    upload_id: Mapped[str] = mapped_column(ShortId, ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True)
+    manifest_id: Mapped[str] = mapped_column(LongId, primary_key=True)
+    pack: Mapped[str] = mapped_column(ShortId, primary_key=True)
+    sha256: Mapped[str] = mapped_column(LongId, primary_key=True)
 
 
 class Segment(Base):

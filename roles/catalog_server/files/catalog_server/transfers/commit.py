@@ -37,7 +37,7 @@ from catalog_server.errors import InvalidIndex, MissingSegment, Unavailable, Unk
 from catalog_server.models.base import new_long_id
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.storage import ABORTED, COMMITTED, OPEN, Upload
-from catalog_server.transfers import packs, queries, service
+from catalog_server.transfers import leases, packs, queries, service
 from catalog_server.transfers.leftovers import Garbage
 from catalog_server.work import House, Work
 
@@ -123,7 +123,9 @@ def _at_address(work: Work, upload: Upload) -> Manifest | None:
 
 def _reusable(work: Work, upload: Upload) -> dict[queries.SegmentName, int]:
     bases = [base.id for base in service.usable_bases(work, upload)]
-    return queries.reusable_segments(work.session, bases, upload.audience, upload.storage, work.caller.user_id)
+    return queries.reusable_segments(
+        work.session, upload.id, bases, upload.audience, upload.storage, work.caller.user_id
+    )
 
 
 def _columns_of(upload: Upload) -> dict[str, t.Any]:
@@ -267,11 +269,12 @@ def _already_there(work: Work, upload: Upload, existing: Manifest) -> Settled:
     if upload.state == OPEN:
         service.close(work, upload, ABORTED)
         work.record("upload.abort", service.SUBJECT, upload.id, reason="the same content is there already")
-    return Settled(catalog.get(work, existing.id))
+    return Settled(catalog.get(work, existing.id), leases.release(work))
 
 
 def _write(work: Work, prepared: Prepared, upload: Upload, existing: Manifest | None) -> tuple[Garbage, ...]:
     session, made, columns = work.session, prepared.draft, prepared.columns
+    service.close(work, upload, COMMITTED)
     _add_own_segments(work, prepared, upload)
     replaced: Garbage | None = None
     before: set[queries.SegmentName] = set()
@@ -280,6 +283,7 @@ def _write(work: Work, prepared: Prepared, upload: Upload, existing: Manifest | 
         session.add(existing)
     else:
         before = queries.segments_of(session, existing.id)
+        leases.keep(work, existing.id)
         replaced = Garbage(
             existing.storage, existing.pack, (existing.listing_object, existing.locator_object, packs.RECORD)
         )
@@ -289,7 +293,6 @@ def _write(work: Work, prepared: Prepared, upload: Upload, existing: Manifest | 
     session.flush()
     queries.set_uses(session, existing.id, ((segment.pack, segment.sha256) for segment in prepared.locator.segments))
     catalog.tag_push(work, existing, made.tags)
-    service.close(work, upload, COMMITTED)
     work.record(
         "manifest.push",
         catalog.SUBJECT,
@@ -301,8 +304,8 @@ def _write(work: Work, prepared: Prepared, upload: Upload, existing: Manifest | 
         upload=upload.id,
         replaced_digest=old_digest if replaced else None,
     )
-    session.flush()
-    return (replaced, *_release(work, before)) if replaced else ()
+    released = leases.release(work, before)
+    return (replaced, *released) if replaced else released
 
 
 def _moments(work: Work) -> dict[str, t.Any]:
@@ -327,13 +330,3 @@ def _add_own_segments(work: Work, prepared: Prepared, upload: Upload) -> None:
             if segment.pack == upload.id
         ],
     )
-
-
-def _release(work: Work, before: Iterable[queries.SegmentName]) -> list[Garbage]:
-    """Forget the segments that a replaced manifest used and now nothing does."""
-    unused = queries.unused(work.session, before)
-    queries.remove_segments(work.session, sorted(unused))
-    by_pack: dict[tuple[str, str], list[str]] = {}
-    for (pack, sha256), storage in sorted(unused.items()):
-        by_pack.setdefault((storage, pack), []).append(sha256)
-    return [Garbage(storage, pack, tuple(names)) for (storage, pack), names in by_pack.items()]

@@ -10,12 +10,12 @@ import datetime
 import typing as t
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import and_, delete, exists, insert, or_, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, delete, exists, insert, or_, select, tuple_, union
+from sqlalchemy.orm import Session, aliased
 
 from catalog_server.models.catalog import Manifest, ManifestSegment
 from catalog_server.models.identity import GrantUse
-from catalog_server.models.storage import OPEN, Segment, Upload, UploadBase
+from catalog_server.models.storage import OPEN, LeasedSegment, Segment, Upload, UploadBase
 
 SegmentName = tuple[str, str]
 # SQLite takes 32766 parameters in a statement.
@@ -45,18 +45,24 @@ def bases_of(session: Session, upload_id: str) -> list[str]:
 
 
 def reusable_segments(
-    session: Session, manifests: Sequence[str], audience: str, storage: str, user_id: str | None
+    session: Session, upload_id: str, bases: Sequence[str], audience: str, storage: str, user_id: str | None
 ) -> dict[SegmentName, int]:
-    """Sizes of the segments of these manifests that a new one with that audience in that storage may share.
+    """Sizes of the segments of these bases that an upload for that audience in that storage may refer to.
 
-    They are for exactly that audience, not about to be deleted, and their bytes are proved or the pusher's own.
+    The bases use them, or did when the upload leased them. They are for exactly that audience, not about to be deleted,
+    and their bytes are proved or the pusher's own.
     """
+    names = union(
+        select(ManifestSegment.pack, ManifestSegment.sha256).where(ManifestSegment.manifest_id.in_(bases)),
+        select(LeasedSegment.pack, LeasedSegment.sha256).where(
+            LeasedSegment.upload_id == upload_id, LeasedSegment.manifest_id.in_(bases)
+        ),
+    ).subquery()
     statement = (
         select(Segment.pack, Segment.sha256, Segment.size)
+        .join(names, and_(names.c.pack == Segment.pack, names.c.sha256 == Segment.sha256))
         .join(Upload, Upload.id == Segment.pack)
-        .join(ManifestSegment, and_(ManifestSegment.pack == Segment.pack, ManifestSegment.sha256 == Segment.sha256))
         .where(
-            ManifestSegment.manifest_id.in_(manifests),
             Segment.audience == audience,
             Segment.storage == storage,
             Segment.condemned_at.is_(None),
@@ -95,13 +101,14 @@ def used_by(session: Session, manifest_id: str, wanted: Sequence[SegmentName]) -
 
 
 def unused(session: Session, candidates: Iterable[SegmentName]) -> dict[SegmentName, str]:
-    """Those of the candidates that no manifest uses, and the storage of each."""
+    """Those of the candidates that no manifest uses and no upload has leased, and the storage of each."""
     names = sorted(candidates)
     found: dict[SegmentName, str] = {}
     for start in range(0, len(names), _PAIRS_AT_ONCE):
         statement = select(Segment.pack, Segment.sha256, Segment.storage).where(
             tuple_(Segment.pack, Segment.sha256).in_(names[start : start + _PAIRS_AT_ONCE]),
             ~exists().where(ManifestSegment.pack == Segment.pack, ManifestSegment.sha256 == Segment.sha256),
+            ~exists().where(LeasedSegment.pack == Segment.pack, LeasedSegment.sha256 == Segment.sha256),
         )
         found.update({(pack, sha256): storage for pack, sha256, storage in session.execute(statement)})
     return found
@@ -130,6 +137,45 @@ def set_uses(session: Session, manifest_id: str, names: Iterable[SegmentName]) -
     rows = [{"manifest_id": manifest_id, "pack": pack, "sha256": sha256} for pack, sha256 in sorted(names)]
     if rows:
         session.execute(insert(ManifestSegment), rows)
+
+
+def lease_uses(session: Session, manifest_id: str, now: datetime.datetime) -> None:
+    """Write down what a manifest uses, for each open upload that has it as a base."""
+    known = aliased(LeasedSegment)
+    uses = (
+        select(UploadBase.upload_id, UploadBase.manifest_id, ManifestSegment.pack, ManifestSegment.sha256)
+        .join(Upload, Upload.id == UploadBase.upload_id)
+        .join(ManifestSegment, ManifestSegment.manifest_id == UploadBase.manifest_id)
+        .where(
+            UploadBase.manifest_id == manifest_id,
+            Upload.state == OPEN,
+            Upload.expires_at > now,
+            # An earlier replacement may have written it down already.
+            ~exists().where(
+                known.upload_id == UploadBase.upload_id,
+                known.manifest_id == UploadBase.manifest_id,
+                known.pack == ManifestSegment.pack,
+                known.sha256 == ManifestSegment.sha256,
+            ),
+        )
+    )
+    session.execute(insert(LeasedSegment).from_select(["upload_id", "manifest_id", "pack", "sha256"], uses))
+
+
+def end_leases(session: Session, now: datetime.datetime) -> list[SegmentName]:
+    """Forget what was leased by uploads that are over, or have the base no more; the segments."""
+    over = ~exists().where(
+        UploadBase.upload_id == LeasedSegment.upload_id,
+        UploadBase.manifest_id == LeasedSegment.manifest_id,
+        Upload.id == LeasedSegment.upload_id,
+        Upload.state == OPEN,
+        Upload.expires_at > now,
+    )
+    ended = session.execute(select(LeasedSegment.pack, LeasedSegment.sha256).where(over).distinct())
+    names = [(row.pack, row.sha256) for row in ended]
+    if names:
+        session.execute(delete(LeasedSegment).where(over).execution_options(synchronize_session=False))
+    return names
 
 
 def remove_segments(session: Session, names: Sequence[SegmentName]) -> None:

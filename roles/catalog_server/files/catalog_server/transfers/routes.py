@@ -153,8 +153,9 @@ def _commit(desk: Desk, upload_id: str, revision: str, index: t.IO[bytes]) -> Ma
 def abort(desk: AtDesk, upload_id: UploadId) -> None:
     """Give up an upload, and remove what it has stored."""
     with desk.writing(access.TRANSFER_IN) as work:
-        storage, pack = service.abort(work, upload_id)
-    leftovers.tidy(desk.house, storage, pack)
+        upload, released = service.abort(work, upload_id)
+    leftovers.discard(desk.house, released)
+    leftovers.tidy(desk.house, upload.storage, upload.id)
 
 
 @router.get("/manifests/{manifest_id}/listing", response_class=IndexFile)

@@ -35,7 +35,7 @@ from catalog_server.identity.access import Audience
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.identity import GrantUse
 from catalog_server.models.storage import ABORTED, OPEN, Upload, UploadBase
-from catalog_server.transfers import queries
+from catalog_server.transfers import leases, queries
 from catalog_server.transfers.leftovers import Garbage
 from catalog_server.work import Work
 
@@ -65,7 +65,7 @@ class Begin:
 
 @dataclass(frozen=True)
 class OpenUpload:
-    """An open upload; ``abandoned`` is what the expired ones that it replaces have left."""
+    """An open upload; ``abandoned`` is what the expired ones have left, and what it has leased no more."""
 
     id: str
     storage: str
@@ -104,7 +104,7 @@ def begin(work: Work, wanted: Begin) -> OpenUpload:
     bases = _bases(work, upload, wanted.bases)
     _lease(work, upload, bases)
     work.record("upload.begin", SUBJECT, upload.id, catalog_id=catalog_id, version=version, architecture=architecture)
-    return _opened(work, upload, bases, abandoned)
+    return _opened(work, upload, bases, (*abandoned, *leases.release(work)))
 
 
 def resume(work: Work, upload_id: str) -> OpenUpload:
@@ -113,15 +113,15 @@ def resume(work: Work, upload_id: str) -> OpenUpload:
     return _opened(work, upload, usable_bases(work, upload), ())
 
 
-def abort(work: Work, upload_id: str) -> tuple[str, str]:
-    """Close an upload that is not committed; storage and id of the pack whose objects are to be removed."""
+def abort(work: Work, upload_id: str) -> tuple[Upload, tuple[Garbage, ...]]:
+    """Close an upload that is not committed. Its pack is then to be tidied, and what it had leased can go."""
     upload = own_upload(work, upload_id)
     if upload.state == OPEN:
         close(work, upload, ABORTED)
         work.record("upload.abort", SUBJECT, upload.id)
     elif upload.state != ABORTED:
         raise UploadClosed("The upload was committed and cannot be aborted.")
-    return upload.storage, upload.id
+    return upload, leases.release(work)
 
 
 def own_upload(work: Work, upload_id: str) -> Upload:
