@@ -2,16 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""docs/settings.md says of every setting what the code says."""
+"""docs/settings.md and the role say of every setting what the code says."""
 
 from __future__ import annotations
 
 import pathlib
 import re
 
-from catalog_server.settings import PREFIX, Settings
+import yaml
+from catalog_server.settings import PREFIX, SECRETS, Settings
 
-DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/settings.md"
+ROOT = pathlib.Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs/settings.md"
 ROW = re.compile(r"^\| `(CATALOG_\w+)` \| (?:`(.*?)`)? *\| (.*) \|$", re.MULTILINE)
 
 
@@ -22,3 +24,8 @@ def test_every_setting_stands_in_the_table_with_its_default() -> None:
         for name, field in Settings.model_fields.items()
     }
     assert written == known
+
+
+def test_the_role_knows_what_is_secret() -> None:
+    variables = yaml.safe_load((ROOT / "roles/catalog_server/vars/main.yml").read_text(encoding="utf-8"))
+    assert set(variables["__catalog_server_secrets"]) == SECRETS
