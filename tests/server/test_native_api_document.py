@@ -18,6 +18,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
 from ansible_collections.macfleet.parallels.tests.support.documents import assert_alike
 from catalog_server import errors
 from catalog_server.catalog import schemas as catalog
+from catalog_server.identity import access
 from catalog_server.identity import schemas as identity
 from catalog_server.transfers import schemas as transfers
 from packs import make_pack
@@ -48,6 +49,15 @@ def test_every_word_is_provoked_by_a_test() -> None:
     own = Path(__file__)
     tests = "\n".join(path.read_text(encoding="utf-8") for path in own.parent.glob("test_*.py") if path != own)
     assert [word for word in errors.STATUSES if f'"{word}"' not in tests] == []
+
+
+def test_every_claim_is_named_as_one_that_is_asked_for_or_not() -> None:
+    known = "|".join(access.CLAIMS)
+    asked, not_asked = DOCUMENT.partition("## Who asks")[2].partition("Whoever may see a manifest may pull it.")[::2]
+    found = [set(re.findall(f"`({known})`", text)) for text in (asked, not_asked.partition("The role")[0])]
+    needs = {claim for need in vars(access).values() if isinstance(need, access.Needs) for claim in need.claims}
+    needs |= {*access.pulling("m").claims, *access.reading_index_of("m").claims}
+    assert found == [needs, set(access.CLAIMS) - needs]
 
 
 def test_every_route_stands_in_the_table() -> None:
