@@ -160,12 +160,6 @@ class Conflict(ServerError):
     code = "version_exists"
 
 
-class Tainted(Conflict):
-    """It must not be pulled for now."""
-
-    code = "tainted"
-
-
 class Revoked(Conflict):
     """It must not be pulled any more."""
 
@@ -206,12 +200,6 @@ class UploadExpired(ServerError):
     """The upload was not committed in time."""
 
     code = "upload_expired"
-
-
-class PayloadTooLarge(ServerError):
-    """The body is longer than the server takes."""
-
-    code = "payload_too_large"
 
 
 class LockedOut(ServerError):

@@ -12,9 +12,10 @@ others the manifest does not exist.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 
 from catalog_server.errors import BadRequest, Forbidden, GrantScope, Unauthenticated
 
@@ -54,19 +55,9 @@ ROLES = {
 }
 
 MAX_NAMES = 50
-_MAX_NAME_LENGTH = 100
-_SPECIAL = re.compile(r"[ ,:;()\[\]{}'\"/\\|<>=+*&^%$#@!`~?]")
 
 PULL = "pull"
 PUSH = "push"
-
-
-def normalise_name(text: str) -> str:
-    """The one way to write the name of a role or claim: in capitals, special characters as ``_``."""
-    name = _SPECIAL.sub("_", text.strip()).upper()
-    if not name.isprintable() or not 1 <= len(name) <= _MAX_NAME_LENGTH:
-        raise BadRequest(f"{text[:_MAX_NAME_LENGTH]!r} is no name of a role or claim.")
-    return name
 
 
 @dataclass(frozen=True)
@@ -115,7 +106,7 @@ class Audience:
     @classmethod
     def of(cls, roles: Iterable[str], claims: Iterable[str]) -> Audience:
         """The audience that a user wrote."""
-        names = [tuple(sorted({normalise_name(name) for name in part})) for part in (roles, claims)]
+        names = [tuple(sorted({addresses.normalise_right(name) for name in part})) for part in (roles, claims)]
         if any(len(part) > MAX_NAMES for part in names):
             raise BadRequest(f"At most {MAX_NAMES} roles and {MAX_NAMES} claims can be required.")
         return cls(*names)

@@ -14,9 +14,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
+
 from catalog_server.errors import BadRequest, NotFound
 from catalog_server.identity import queries
-from catalog_server.identity.access import SUPER_USER, USER, normalise_name
+from catalog_server.identity.access import USER
 from catalog_server.models.identity import ApiKey, Claim, Role, User
 from catalog_server.work import Work
 
@@ -185,7 +187,7 @@ def _checked_email(email: str) -> str:
 
 
 def _roles(work: Work, names: Sequence[str]) -> list[Role]:
-    wanted = sorted({normalise_name(name) for name in names})
+    wanted = sorted({addresses.normalise_right(name) for name in names})
     found = queries.roles(work.session, wanted)
     # A role is what manifests require, so a name that nobody has used is a new one.
     for name in wanted:
@@ -196,7 +198,7 @@ def _roles(work: Work, names: Sequence[str]) -> list[Role]:
 
 
 def _claims(work: Work, names: Sequence[str]) -> list[Claim]:
-    wanted = sorted({normalise_name(name) for name in names})
+    wanted = sorted({addresses.normalise_right(name) for name in names})
     found = queries.claims(work.session, wanted)
     for name in wanted:
         if name not in found:
@@ -211,8 +213,3 @@ def _rights(user: User) -> dict[str, list[str]]:
 
 def _fields(user: User) -> dict[str, str | list[str]]:
     return {"email": user.email, "name": user.name, **_rights(user)}
-
-
-def is_super_user(user: User) -> bool:
-    """Whether the user has the role that passes everywhere."""
-    return any(role.name == SUPER_USER for role in user.roles)

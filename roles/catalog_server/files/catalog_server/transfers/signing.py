@@ -18,7 +18,6 @@ from urllib.parse import quote, urlencode
 
 GET = "GET"
 PUT = "PUT"
-METHODS = (GET, PUT)
 
 
 @dataclass(frozen=True)
