@@ -45,12 +45,6 @@ def test_every_error_of_the_server_has_a_word_of_the_table() -> None:
     assert {one.code for one in classes(errors.ServerError)} <= errors.STATUSES.keys()
 
 
-def test_every_word_is_provoked_by_a_test() -> None:
-    own = Path(__file__)
-    tests = "\n".join(path.read_text(encoding="utf-8") for path in own.parent.glob("test_*.py") if path != own)
-    assert [word for word in errors.STATUSES if f'"{word}"' not in tests] == []
-
-
 def test_every_claim_is_named_as_one_that_is_asked_for_or_not() -> None:
     known = "|".join(access.CLAIMS)
     asked, not_asked = DOCUMENT.partition("## Who asks")[2].partition("Whoever may see a manifest may pull it.")[::2]

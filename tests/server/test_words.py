@@ -1,0 +1,160 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every word of an error is one that a client can get. A word that has no row here fails the tests."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import jwt
+import pytest
+from catalog_server.errors import STATUSES
+from catalog_server.models.catalog import Manifest
+from catalog_server.models.storage import Upload
+from catalog_server.transfers.packs import pack_of
+from catalog_server.work import command_work
+from packs import make_pack, sha256
+from rows import new_catalog_id, put_manifest, segments_of
+from running import Server, running
+from transfer_client import FILES, NO_REVISION, Client, error, good
+
+
+class Scene:
+    """A server of its own, as some words need it to be damaged; and who asks."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.pusher = Client.of(server, "pusher")
+        self.catalog_id = new_catalog_id()
+
+    def begun(self) -> str:
+        return str(good(self.pusher.begin(new_catalog_id()))["id"])
+
+    def with_grant(self, **claims: object) -> httpx.Response:
+        """List manifests with a pull grant in which some claims are others."""
+        put_manifest(self.server, self.catalog_id, secrets.token_hex(4))
+        return self._with(self.pusher.grant("pull", self.catalog_id, "latest")["grant"], "grants", claims)
+
+    def with_login(self, **claims: object) -> httpx.Response:
+        return self._with(self.server.token("reader"), "login", claims)
+
+    def _with(self, token: str, purpose: str, claims: dict[str, object]) -> httpx.Response:
+        said = jwt.decode(token, options={"verify_signature": False})
+        changed = jwt.encode(said | claims, getattr(self.server.keys, purpose), algorithm="HS256")
+        return self.server.call("GET", "/manifests", bearer=changed)
+
+
+def revoked_grant(scene: Scene) -> httpx.Response:
+    put_manifest(scene.server, scene.catalog_id, "revoked-grant")
+    grant = scene.pusher.grant("pull", scene.catalog_id, "revoked-grant")
+    good(scene.pusher.http.delete(f"/grants/{grant['id']}"))
+    return scene.server.call("POST", "/grants/renew", bearer=grant["grant"])
+
+
+def blocked(scene: Scene, **how: bool) -> httpx.Response:
+    return scene.pusher.read_urls(put_manifest(scene.server, **how), [])
+
+
+def other_content(scene: Scene) -> httpx.Response:
+    pushed = scene.pusher.push(new_catalog_id())
+    return scene.pusher.begin(pushed.manifest["catalog_id"], expected_digest=sha256(b"other"))
+
+
+def nothing_stored(scene: Scene) -> httpx.Response:
+    upload_id = scene.begun()
+    return scene.pusher.commit(upload_id, make_pack(upload_id, FILES).index)
+
+
+def shared(scene: Scene) -> httpx.Response:
+    first = put_manifest(scene.server, roles=["STAFF"])
+    put_manifest(scene.server, roles=["STAFF"], shares=segments_of(scene.server, first))
+    return scene.server.call("PATCH", f"/manifests/{first}", "admin", json={"required_roles": []})
+
+
+def closed(scene: Scene) -> httpx.Response:
+    upload_id = scene.begun()
+    good(scene.pusher.http.delete(f"/uploads/{upload_id}"))
+    return scene.pusher.store_urls(upload_id, {})
+
+
+def expired(scene: Scene) -> httpx.Response:
+    upload_id = scene.begun()
+    with command_work(scene.server.house) as work:
+        work.session.get_one(Upload, upload_id).expires_at = work.now
+    return scene.pusher.store_urls(upload_id, {})
+
+
+def locked_out(scene: Scene) -> httpx.Response:
+    name = secrets.token_hex(8)
+    error(scene.server.login(name, "wrong"), 401, "invalid_credentials")
+    return scene.server.login(name, "wrong")
+
+
+def mistake(scene: Scene) -> httpx.Response:
+    """A column says what the server never wrote."""
+    manifest_id = put_manifest(scene.server)
+    written: list[str] = []
+    for audience in ("nothing that can be read", None):
+        with command_work(scene.server.house) as work:
+            manifest = work.session.get_one(Manifest, manifest_id)
+            written.append(manifest.audience)
+            manifest.audience = audience or written[0]
+        if audience:
+            reply = scene.server.call("GET", "/manifests", "reader")
+    return reply
+
+
+def lost(scene: Scene) -> httpx.Response:
+    manifest_id = put_manifest(scene.server)
+    with scene.server.house.database.reading() as session:
+        manifest = session.get_one(Manifest, manifest_id)
+    pack_of(scene.server.house, manifest.storage, manifest.pack).remove_all()
+    return scene.server.call("GET", f"/manifests/{manifest_id}/listing", "reader")
+
+
+PROVOKED: dict[str, Callable[[Scene], httpx.Response]] = {
+    "bad_request": lambda scene: scene.server.call("POST", "/grants", "reader", json={}),
+    "invalid_index": lambda scene: scene.pusher.commit(scene.begun(), b"no index"),
+    "unauthenticated": lambda scene: scene.server.call("GET", "/manifests"),
+    "invalid_credentials": lambda scene: scene.server.login(secrets.token_hex(8), "wrong"),
+    "token_expired": lambda scene: scene.with_login(exp=1),
+    "grant_expired": lambda scene: scene.with_grant(exp=1),
+    "grant_revoked": revoked_grant,
+    "forbidden": lambda scene: Client.of(scene.server, "reader").begin(new_catalog_id()),
+    "grant_scope": lambda scene: scene.with_grant(),
+    "not_found": lambda scene: scene.server.call("GET", "/nothing"),
+    "unknown_manifest": lambda scene: scene.server.call("GET", "/manifests/0", "reader"),
+    "unknown_upload": lambda scene: scene.pusher.store_urls("0" * 32, {}),
+    "unknown_segment": lambda scene: scene.pusher.read_urls(put_manifest(scene.server), [("0" * 32, "0" * 64)]),
+    "method_not_allowed": lambda scene: scene.server.call("DELETE", "/server"),
+    "tainted": lambda scene: blocked(scene, tainted=True),
+    "revoked": lambda scene: blocked(scene, revoked=True),
+    "version_exists": other_content,
+    "missing_segment": nothing_stored,
+    "shared_segments": shared,
+    "upload_changed": lambda scene: scene.pusher.commit(scene.begun(), b"", NO_REVISION),
+    "upload_closed": closed,
+    "upload_expired": expired,
+    "payload_too_large": lambda scene: scene.server.call("POST", "/grants", content=bytes(2000)),
+    "locked_out": locked_out,
+    "internal_error": mistake,
+    "unavailable": lost,
+}
+
+
+@pytest.fixture(name="scene", scope="module")
+def scene_fixture(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    settings = {"CATALOG_LOGIN_ATTEMPTS": "1", "CATALOG_MAX_JSON_BYTES": "1500"}
+    with running(template, tmp_path_factory.mktemp("words") / "data", settings) as server:
+        yield Scene(server)
+
+
+@pytest.mark.parametrize("word", STATUSES)
+def test_every_word_can_be_provoked(scene: Scene, word: str) -> None:
+    message = error(PROVOKED[word](scene), STATUSES[word], word)
+    assert message.endswith(".")
