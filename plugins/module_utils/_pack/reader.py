@@ -5,7 +5,7 @@
 
 """Carries out a plan: makes the files of a bundle, chunk by verified chunk.
 
-    starts (clone, create, link) ─ holes ─ copies (threads) ─ ranges: fetch, decode, hash, write (threads) ─ fsync
+    strays removed ─ starts (clone, create, link) ─ holes ─ copies (threads) ─ ranges: fetch, decode, hash, write (threads) ─ fsync
 
 Nothing is written that has not the digest which the listing names; a chunk that does not is an error when
 it was downloaded, and is downloaded when it was copied from a seed.
@@ -15,11 +15,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils import _files
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, codecs, pipeline, plan
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import (
+    bundle,
+    chunks,
+    codecs,
+    pipeline,
+    plan,
+    verify,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.codecs import Buffer
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import DamagedChunk
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import DIRECTORY, LINK, SegmentRef
@@ -56,10 +64,14 @@ def apply_plan(
 ) -> Applied:
     """Make the bundle below the existing directory ``root``; every file is fsynced at the end.
 
+    Whatever else lies there is removed.
+
     ``fetch`` runs in threads; ``advance`` receives encoded bytes as they arrive, in the caller's thread.
 
     :raises DamagedChunk: a downloaded chunk does not have its digest
     """
+    for path in verify.strays(root, pull_plan.listing):
+        _remove(os.path.join(root, path))
     _make_starts(pull_plan, root, clone_file)
     for hole in pull_plan.zero_ranges:
         with _open(root, hole.entry.path, os.O_RDWR) as descriptor:
@@ -89,9 +101,9 @@ def _open(root: str, path: str, flags: int) -> t.Iterator[int]:
 def _make_starts(pull_plan: plan.PullPlan, root: str, clone_file: CloneFile) -> None:
     for entry in pull_plan.listing.entries:
         path = os.path.join(root, entry.path)
-        if entry.kind == DIRECTORY and not os.path.isdir(path):
+        if entry.kind == DIRECTORY and not os.path.lexists(path):
             os.mkdir(path, 0o755)
-        elif entry.kind == LINK and not (os.path.islink(path) and os.readlink(path) == entry.target):
+        elif entry.kind == LINK and not (os.path.lexists(path) and os.readlink(path) == entry.target):
             _remove(path)
             os.symlink(entry.target, path)
     for start in pull_plan.starts:
@@ -109,6 +121,9 @@ def _make_starts(pull_plan: plan.PullPlan, root: str, clone_file: CloneFile) -> 
 
 
 def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+        return
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
 

@@ -11,9 +11,11 @@ Used to go on with a partial bundle, to check a cache entry, and to trust a seed
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import typing as t
+import unicodedata
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, pipeline
@@ -61,11 +63,13 @@ def hash_files(
 ) -> dict[str, bytes]:
     """The chunk ids of the files of ``entries`` as they lie below ``root``, by path.
 
-    A file that is not there, or no regular file, is left out; a chunk behind the end of a shorter file has
-    ``MISSING_CHUNK_ID``. Only the geometry of the entries is used, not their digests.
+    A file that is not there, or no regular file, or is reached through a link, is left out; a chunk behind the end
+    of a shorter file, or on a part of the disk that cannot be read, has ``MISSING_CHUNK_ID``. Only the geometry of
+    the entries is used, not their digests.
     """
     workers = workers or pipeline.core_count()
-    wanted = [entry for entry in entries if entry.kind == FILE and _is_regular(os.path.join(root, entry.path))]
+    directories = {"": True}
+    wanted = [entry for entry in entries if entry.kind == FILE and _is_regular(root, entry.path, directories)]
     found = {entry.path: bytearray() for entry in wanted}
     pool = pipeline.BufferPool(max(_ORDER_BYTES, chunk_size))
 
@@ -80,11 +84,23 @@ def hash_files(
     return {path: bytes(identities) for path, identities in found.items()}
 
 
-def _is_regular(path: str) -> bool:
+def _is_regular(root: str, path: str, directories: dict[str, bool]) -> bool:
+    return _is_below_directories(root, os.path.dirname(path), directories) and stat.S_ISREG(_mode(root, path))
+
+
+def _is_below_directories(root: str, path: str, directories: dict[str, bool]) -> bool:
+    """Whether a path and all above it are directories and no links; ``directories`` holds what is known already."""
+    if path not in directories:
+        parent = os.path.dirname(path)
+        directories[path] = _is_below_directories(root, parent, directories) and stat.S_ISDIR(_mode(root, path))
+    return directories[path]
+
+
+def _mode(root: str, path: str) -> int:
     try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
+        return os.lstat(os.path.join(root, path)).st_mode
     except OSError:
-        return False
+        return 0
 
 
 def _hash_order(root: str, order: _Order, pool: pipeline.BufferPool) -> bytes:
@@ -96,6 +112,11 @@ def _hash_order(root: str, order: _Order, pool: pipeline.BufferPool) -> bytes:
             descriptor = bundle.open_file(root, order.path)
             try:
                 there = bundle.read_into(descriptor, view, start)
+            except OSError as error:
+                # A bad part of the disk: written anew, it is usually replaced.
+                if error.errno != errno.EIO:
+                    raise
+                there = 0
             finally:
                 os.close(descriptor)
             return b"".join(
@@ -134,10 +155,44 @@ def damaged_paths(
             damaged.append(entry.path)
         elif entry.kind == LINK and not (os.path.islink(path) and os.readlink(path) == entry.target):
             damaged.append(entry.path)
-    known = {entry.path for entry in listing.entries}
-    for directory, names, files in os.walk(root):
-        for name in (*names, *files):
-            path = os.path.relpath(os.path.join(directory, name), root)
-            if path not in known:
-                damaged.append(path)
-    return sorted(damaged)
+    return sorted({*damaged, *(unicodedata.normalize("NFC", path) for path in strays(root, listing))})
+
+
+def strays(root: str, listing: Listing) -> t.Iterator[str]:
+    """Paths below ``root`` that the listing does not know, or knows as another kind, as the file system spells them.
+
+    What lies in a directory that is a stray is not named. Whoever asks may remove each of them at once.
+    """
+    kinds = {entry.path: entry.kind for entry in listing.entries}
+    pending = [""]
+    while pending:
+        directory = pending.pop()
+        with os.scandir(os.path.join(root, directory)) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        for child in found:
+            disk_path = f"{directory}/{child.name}" if directory else child.name
+            # The listing's paths are NFC; a file system may hand out another form of them.
+            path = unicodedata.normalize("NFC", disk_path)
+            kind = _kind(child)
+            if kind is None or kinds.get(path) != kind or not _is_reached(root, path, disk_path):
+                yield disk_path
+            elif kind == DIRECTORY:
+                pending.append(disk_path)
+
+
+def _kind(found: os.DirEntry[str]) -> t.Optional[str]:
+    if found.is_symlink():
+        return LINK
+    if found.is_dir(follow_symlinks=False):
+        return DIRECTORY
+    return FILE if found.is_file(follow_symlinks=False) else None
+
+
+def _is_reached(root: str, path: str, disk_path: str) -> bool:
+    """Whether ``path`` leads to what the file system spells ``disk_path``, and not to its neighbour or nowhere."""
+    if path == disk_path:
+        return True
+    try:
+        return os.path.samestat(os.lstat(os.path.join(root, path)), os.lstat(os.path.join(root, disk_path)))
+    except FileNotFoundError:
+        return False

@@ -156,6 +156,29 @@ def test_what_the_plan_did_not_see_does_not_show_through(scene: Scene) -> None:
     assert tree(scene.target) == tree(scene.root)
 
 
+def test_what_does_not_belong_there_is_removed(scene: Scene) -> None:
+    scene.pull(scene.index, scene.target)
+    precious = scene.directory / "precious"
+    write_file(precious / "file", b"precious")
+    write_file(scene.target / ".DS_Store", b"of the Finder")
+    write_file(scene.target / "more/of/it", b"")
+    (scene.target / "link to a directory").symlink_to(precious)
+    os.mkfifo(scene.target / "pipe")
+    for name in ("run.sh", "disk"):
+        (scene.target / name).unlink()
+        write_file(scene.target / name / "file", b"a directory where none belongs")
+    (scene.target / "Snapshots").rmdir()
+    (scene.target / "Snapshots").symlink_to(precious)
+    (scene.target / "harddisk.hdd").rename(scene.directory / "elsewhere")
+    (scene.target / "harddisk.hdd").symlink_to(scene.directory / "elsewhere")
+    before = tree(scene.directory / "elsewhere")
+    lying = verify.hash_files(str(scene.target), scene.index.listing.entries, CHUNK)
+    scene.pull(scene.index, scene.target, lying=lying)
+    assert tree(scene.target) == tree(scene.root)
+    assert tree(scene.directory / "elsewhere") == before
+    assert tree(precious) == {"file": ("file", b"precious", False)}
+
+
 def test_a_link_elsewhere_is_not_written_through(scene: Scene) -> None:
     outside = scene.directory / "outside"
     write_file(outside, b"precious")

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import typing as t
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,35 @@ def test_what_is_not_there_or_no_file_is_left_out(root: Path) -> None:
     (root / "image.hds").mkdir()
     assert set(hashed(root)) == {"d/short"}
     assert verify.hash_files(str(root / "missing"), LISTING.entries, CHUNK) == {}
+
+
+def test_a_file_behind_a_link_is_left_out(root: Path) -> None:
+    (root / "d").rename(root / "e")
+    (root / "d").symlink_to("e")
+    assert set(hashed(root)) == {"a", "image.hds"}
+
+
+def test_a_bad_part_of_the_disk_is_missing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, bad = os.preadv, 64 * CHUNK
+
+    def fail(descriptor: int, buffers: t.Any, offset: int) -> int:
+        if os.fstat(descriptor).st_ino == (root / "a").stat().st_ino and offset == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", fail)
+    ids = hashed(root)["a"]
+    assert ids[: 64 * 32] == chunk_ids_of(BIG)[: 64 * 32]
+    assert ids[64 * 32 :] == verify.MISSING_CHUNK_ID * 12
+
+
+def test_another_failure_to_read_is_an_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int, buffers: t.Any, offset: int) -> int:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        hashed(root)
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK, CHUNK + 1, 64 * CHUNK, 65 * CHUNK - 1, len(BIG) - 1])
@@ -148,8 +179,29 @@ def test_damage_is_named(root: Path, harm: t.Callable[[Path], t.Any], paths: lis
 
 def test_a_link_in_place_of_a_directory_is_damage(root: Path) -> None:
     link_of_directory(root)
-    assert "d" in verify.damaged_paths(str(root), LISTING)
+    assert verify.damaged_paths(str(root), LISTING) == ["d", "d/empty", "d/short", "e"]
 
 
 def test_a_directory_in_place_of_nothing(tmp_path: Path) -> None:
     assert verify.damaged_paths(str(tmp_path), LISTING) == ["a", "d", "d/empty", "d/short", "image.hds", "link"]
+
+
+def test_strays_are_named_once_with_all_that_is_in_them(root: Path) -> None:
+    write_file(root / "more/of/it", b"")
+    os.mkfifo(root / "d/pipe")
+    (root / "a").unlink()
+    write_file(root / "a/b", b"")
+    link_elsewhere(root)
+    assert sorted(verify.strays(str(root), LISTING)) == ["a", "d/pipe", "more"]
+
+
+@pytest.mark.parametrize("has_both", [True, False])
+def test_another_spelling_of_a_name_is_the_name_where_it_leads_to_the_file(tmp_path: Path, has_both: bool) -> None:
+    name = "caf\u00e9"
+    other = unicodedata.normalize("NFD", name)
+    write_file(tmp_path / other, b"x")
+    is_one = (tmp_path / name).exists()
+    if has_both and not is_one:
+        write_file(tmp_path / name, b"x")
+    listing = listing_of({name: b"x"})
+    assert list(verify.strays(str(tmp_path), listing)) == ([] if is_one else [other])
