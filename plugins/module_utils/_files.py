@@ -153,14 +153,29 @@ def _punch_linux(descriptor: int, offset: int, length: int) -> None:
 
 def zero_range(descriptor: int, offset: int, length: int) -> None:
     """Make a range of an open file read as zeros, as a hole where the file system has them."""
+    # macOS punches whole blocks only, and refuses all of a range with a part of one at its ends.
+    block_bytes = os.fstatvfs(descriptor).f_frsize or 1
+    end = offset + length
+    inner = min(end, -(-offset // block_bytes) * block_bytes)
+    inner_end = max(inner, end // block_bytes * block_bytes)
+    _write_zeros(descriptor, offset, inner)
+    if inner < inner_end and not _punch(descriptor, inner, inner_end - inner):
+        _write_zeros(descriptor, inner, inner_end)
+    _write_zeros(descriptor, inner_end, end)
+
+
+def _punch(descriptor: int, offset: int, length: int) -> bool:
+    """Make a hole; whether the file system has holes."""
     punch: t.Callable[[int, int, int], None] = _punch_darwin if sys.platform == "darwin" else _punch_linux
     try:
         punch(descriptor, offset, length)
-        return
     except (OSError, AttributeError) as error:
         if isinstance(error, OSError) and error.errno not in _NOT_SUPPORTED:
             raise
-    while length > 0:
-        written = os.pwrite(descriptor, memoryview(_ZERO_BLOCK)[:length], offset)
-        offset += written
-        length -= written
+        return False
+    return True
+
+
+def _write_zeros(descriptor: int, offset: int, end: int) -> None:
+    while offset < end:
+        offset += os.pwrite(descriptor, memoryview(_ZERO_BLOCK)[: end - offset], offset)

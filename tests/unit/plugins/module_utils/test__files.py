@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import typing as t
 from pathlib import Path
 
@@ -196,6 +197,27 @@ def test_a_range_reads_as_zeros(tmp_path: Path, offset: int, length: int) -> Non
 def test_a_large_range_becomes_a_hole(tmp_path: Path) -> None:
     zeroed(tmp_path / "a", MIB, 2 * MIB)
     assert _files.allocated_bytes((tmp_path / "a").stat()) <= 2 * MIB + 65536
+
+
+@pytest.mark.parametrize(("offset", "length"), [(512, 4 * MIB - 1024), (MIB + 512, 2 * MIB), (1, 4095), (4097, 4094)])
+def test_whole_blocks_are_punched_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int, length: int
+) -> None:
+    block = os.statvfs(tmp_path).f_frsize
+    name = "_punch_darwin" if sys.platform == "darwin" else "_punch_linux"
+    punch, punched = getattr(_files, name), []
+
+    def strict(descriptor: int, begin: int, count: int) -> None:
+        # As on macOS.
+        if begin % block or count % block or not count:
+            raise OSError(errno.EINVAL, "not aligned")
+        punched.append(count)
+        punch(descriptor, begin, count)
+
+    monkeypatch.setattr(_files, name, strict)
+    zeroed(tmp_path / "a", offset, length)
+    whole = max(0, (offset + length) // block - -(-offset // block)) * block
+    assert punched == ([whole] if whole else [])
 
 
 def break_punching(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
