@@ -113,7 +113,7 @@ def make_pack(
         waiting.append(builder.add(identity, CODEC_RAW, chunk, len(chunk)))
         if builder.is_full:
             finish()
-    if not builder.is_empty:
+    if waiting:
         finish()
     listing = make_listing(chunk_size, entries, bytes(identities))
     used: list[SegmentRef] = []

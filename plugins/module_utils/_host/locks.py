@@ -95,20 +95,6 @@ def hold_directory(path: str, doing: str) -> t.Iterator[None]:
         os.close(descriptor)
 
 
-def present_holder(path: str) -> t.Optional[str]:
-    """Who holds the lock exclusively or together with others, or None when it is free. Creates nothing."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise from_os_error(CacheError, f"Opening the lock {path}", error) from error
-    try:
-        return None if _try_lock(descriptor, fcntl.LOCK_EX) else _read_holder(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _open(path: str) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)

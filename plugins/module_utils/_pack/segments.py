@@ -65,11 +65,6 @@ class SegmentBuilder:
         self._rows = []
         self._length = len(MAGIC)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether no chunk lies in the open segment."""
-        return not self._rows
-
     def add(self, identity: bytes, codec: int, data: bytes, raw_length: int) -> TrailerRow:
         """Append one encoded chunk to the open segment; says where it lies."""
         row = TrailerRow(identity, self._length, len(data), raw_length, codec)

@@ -55,7 +55,6 @@ def test_lock_is_free_again_after_the_block(tmp_path: pathlib.Path) -> None:
         pass
     with locks.hold(path, "another", 0):
         pass
-    assert locks.present_holder(path) is None
 
 
 def test_lock_is_free_after_an_exception(tmp_path: pathlib.Path) -> None:
@@ -73,7 +72,6 @@ def test_error_names_the_holder(tmp_path: pathlib.Path, start_holder: t.Callable
         pass
     assert f"process {process.pid} on " in caught.value.message
     assert caught.value.code == "cache_locked"
-    assert "the pull of macos-15" in str(locks.present_holder(str(path)))
 
 
 def test_waits_until_the_holder_has_ended(tmp_path: pathlib.Path, start_holder: t.Callable[..., t.Any]) -> None:
@@ -111,7 +109,6 @@ def test_shared_holders_exclude_only_exclusive_ones(
         pass
     with pytest.raises(CacheLocked), locks.hold(str(path), "alone", 0):
         pass
-    assert locks.present_holder(str(path)) is not None
 
 
 def test_waiting_is_bounded_and_its_pauses_grow(tmp_path: pathlib.Path, start_holder: t.Callable[..., t.Any]) -> None:
@@ -149,8 +146,3 @@ def test_link_in_place_of_the_lock_file_is_refused(tmp_path: pathlib.Path) -> No
     with pytest.raises(CacheError, match=os.strerror(errno.ELOOP)), locks.hold(str(tmp_path / "lock"), "mine", 0):
         pass
     assert not (tmp_path / "victim").exists()
-
-
-def test_looking_for_a_holder_creates_nothing(tmp_path: pathlib.Path) -> None:
-    assert locks.present_holder(str(tmp_path / "lock")) is None
-    assert list(tmp_path.iterdir()) == []

@@ -52,14 +52,14 @@ def test_a_trailer_lists_what_was_added(pieces: list[bytes]) -> None:
 
 def test_a_segment_is_full_with_the_chunk_that_takes_it_to_its_target() -> None:
     builder = segments.SegmentBuilder(target_bytes=1000)
-    states = [(builder.is_empty, builder.is_full)]
+    states = [builder.is_full]
     builder.add(b"1" * 32, CODEC_RAW, bytes(946), 946)
-    states.append((builder.is_empty, builder.is_full))
+    states.append(builder.is_full)
     builder.add(b"2" * 32, CODEC_RAW, b"!", 1)
-    states.append((builder.is_empty, builder.is_full))
+    states.append(builder.is_full)
     builder.finish()
-    states.append((builder.is_empty, builder.is_full))
-    assert states == [(True, False), (False, False), (False, True), (True, False)]
+    states.append(builder.is_full)
+    assert states == [False, False, True, False]
 
 
 def test_chunks_that_shrink_to_nothing_do_not_make_a_segment_larger_than_it_may_be() -> None:
