@@ -33,6 +33,7 @@ options:
   state:
     description:
       - With V(verified), each chosen entry is read again. One that is damaged is removed, so that the next pull makes it anew.
+        One that a later version of the collection has written, or that cannot be read now, is left alone with a warning.
       - With V(absent), the chosen entries are removed, and what interrupted pulls have left of them.
     type: str
     choices: [verified, absent]

@@ -54,8 +54,11 @@ ansible_facts:
           description:
             - Each cache by its path, with its entries. Moments are in UTC.
             - C(free_bytes) is what is free on its volume, C(partials) are interrupted pulls,
-              C(allocated_bytes) is what an entry took on the disk when it was made, and C(damaged) are digests of entries whose
-              record cannot be read.
+              C(allocated_bytes) is what an entry took on the disk when it was made.
+            - The C(state) of an address is how the server showed the version when it was last asked, C(active), C(tainted) or
+              C(revoked).
+            - C(damaged) are digests of entries whose record is missing or no record. C(unreadable) are those of which nothing is
+              known, with the reason, such as a later version of the collection that has written them.
           type: dict
           returned: success
           sample:
@@ -71,6 +74,7 @@ ansible_facts:
                 partials: 0
                 partial_bytes: 0
               damaged: []
+              unreadable: {}
               entries:
                 - digest: 9f2b5e2c77d1f3c0a4b86d9e0c1f27a35b48c6d7e8f90a1b2c3d4e5f60718293
                   bundle_name: macOS 15 runner.macvm

@@ -22,11 +22,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import os
 import re
 import secrets
 import shutil
+import stat
 import typing as t
 import unicodedata
 
@@ -38,7 +40,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._files import (
     write_file_durably,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import locks
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, translated
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    CacheError,
+    UnknownRecord,
+    from_os_error,
+    translated,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import (
     CachedAddress,
     CacheRecord,
@@ -67,6 +74,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 # Stamps of every file are in it; a bundle of a hundred thousand files takes some 15 MiB.
 _LARGEST_RECORD_BYTES = 64 << 20
 _RECORD_LOCK_SECONDS = 30.0
+# Not there, or a link or a file in its place.
+_NO_RECORD = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +117,19 @@ class PartialState:
     partial: Partial
     allocated_bytes: int
     modified_at: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """All that lies below ``bundles``: entries, the one used last first, and digests that are none.
+
+    A record that is missing or damaged makes an entry ``damaged``: material for the next pull. Of one that is
+    ``unreadable``, for the reason given, nothing is known: it stays as it is.
+    """
+
+    entries: t.Tuple[CacheEntry, ...]
+    damaged: t.Tuple[str, ...]
+    unreadable: t.Mapping[str, str]
 
 
 class Cache:
@@ -167,28 +189,56 @@ class Cache:
 
     # Looking
 
+    def survey(self) -> Survey:
+        """Look at everything that was published."""
+        entries, damaged, unreadable = [], [], {}
+        for digest in self._names(_BUNDLES):
+            try:
+                entry = self.find(digest)
+            except CacheError as error:
+                unreadable[digest] = str(error)
+                continue
+            if entry is None:
+                damaged.append(digest)
+            else:
+                entries.append(entry)
+        entries.sort(key=lambda entry: (entry.record.last_used_at, entry.digest), reverse=True)
+        return Survey(tuple(entries), tuple(damaged), unreadable)
+
     def entries(self) -> t.List[CacheEntry]:
         """Every published bundle, the one used last first."""
-        found = [entry for digest in self._names(_BUNDLES) if (entry := self.find(digest)) is not None]
-        return sorted(found, key=lambda entry: (entry.record.last_used_at, entry.digest), reverse=True)
+        return list(self.survey().entries)
 
     def damaged(self) -> t.List[str]:
-        """Digests below ``bundles`` whose record cannot be read."""
-        return [digest for digest in self._names(_BUNDLES) if self.find(digest) is None]
+        """Digests below ``bundles`` whose record is missing or damaged."""
+        return list(self.survey().damaged)
 
     def find(self, digest: str) -> t.Optional[CacheEntry]:
-        """The published bundle with that digest. One whose record cannot be read does not count."""
+        """The published bundle with that digest. One whose record is missing or damaged does not count.
+
+        :raises UnknownRecord: a later version of this collection wrote the record
+        :raises CacheError: the record may be sound, but cannot be read now
+        """
         path = self._path(_BUNDLES, digest)
         try:
             record = decode_record(read_regular_file(os.path.join(path, _RECORD), _LARGEST_RECORD_BYTES))
-        except (OSError, ValueError, CacheError):
+            has_bundle = stat.S_ISDIR(os.lstat(os.path.join(path, "bundle")).st_mode)
+        except UnknownRecord as error:
+            raise UnknownRecord(
+                f"Reading the cache entry {path} failed: {error.message}",
+                "Use a newer version of the collection, or remove the entry by catalog_cache with state=absent and "
+                "its digest.",
+            ) from error
+        except (ValueError, CacheError):
             return None
-        if record.digest != digest or not os.path.isdir(os.path.join(path, "bundle")):
-            return None
-        return CacheEntry(digest, path, record)
+        except OSError as error:
+            if error.errno in _NO_RECORD:
+                return None
+            raise from_os_error(CacheError, f"Reading the cache entry {path}", error) from error
+        return CacheEntry(digest, path, record) if has_bundle and record.digest == digest else None
 
     def find_partial(self, digest: str) -> t.Optional[Partial]:
-        """What lies there of a bundle that is not complete; an entry without a readable record is taken as such."""
+        """What lies there of a bundle that is not complete; an entry whose record is damaged is taken as such."""
         for room in (_PARTIAL, _BUNDLES):
             path = self._path(room, digest)
             if os.path.isdir(path) and (room == _PARTIAL or self.find(digest) is None):
@@ -278,6 +328,16 @@ class Cache:
     def mark_manifest_state(self, digest: str, address: CachedAddress) -> CacheEntry:
         """Remember the state, tainted for instance, in which the server showed a manifest."""
         return self._change(digest, lambda record: record.with_address(address))
+
+    def forget(self, digest: str, is_meant: t.Callable[[CachedAddress], bool]) -> CacheEntry:
+        """Take addresses from an entry that has others."""
+
+        def without(record: CacheRecord) -> CacheRecord:
+            return dataclasses.replace(
+                record, addresses=tuple(known for known in record.addresses if not is_meant(known))
+            )
+
+        return self._change(digest, without)
 
     # Inside
 

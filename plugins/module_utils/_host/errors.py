@@ -9,6 +9,7 @@ HostError
  ├── DiskFull             disk_full             the volume has no room left
  ├── CacheError           cache_error           something in the cache could not be read or written
  │    ├── CacheUnsafe     cache_unsafe          another user could change what the cache holds
+ │    ├── UnknownRecord   unknown_record        a later version of this collection wrote the record of an entry
  │    └── CacheLocked     cache_locked          another process holds the lock, named in the message
  ├── DirectoryLocked      directory_locked      another process works on the same directory
  ├── CloneFailed          clone_failed          a file or bundle could be neither cloned nor copied
@@ -21,7 +22,8 @@ HostError
  ├── VmNameInvalid        vm_name_invalid       no VM and no bundle can have that name
  ├── RequirementsUnmet    requirements_unmet    the Mac offers less than the manifest asks for
  ├── ReceiptInvalid       receipt_invalid       a file among the receipts is none
- └── FactsUnsafe          facts_unsafe          publishing facts would follow a link or meet another user's file
+ ├── FactsUnsafe          facts_unsafe          publishing facts would follow a link or meet another user's file
+ └── FactsTooLarge        facts_too_large       there are more facts than a reader takes
 """
 
 from __future__ import annotations
@@ -57,6 +59,12 @@ class CacheUnsafe(CacheError):
     """Another user could change what the cache holds."""
 
     code = "cache_unsafe"
+
+
+class UnknownRecord(CacheError):
+    """A later version of this collection wrote the record of an entry."""
+
+    code = "unknown_record"
 
 
 class CacheLocked(CacheError):
@@ -135,6 +143,12 @@ class FactsUnsafe(HostError):
     """Publishing facts would follow a link or meet another user's file."""
 
     code = "facts_unsafe"
+
+
+class FactsTooLarge(HostError):
+    """There are more facts than a reader takes."""
+
+    code = "facts_too_large"
 
 
 @contextlib.contextmanager

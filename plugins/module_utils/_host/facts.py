@@ -9,14 +9,17 @@
 
 Each owner publishes the part about the own caches as ``<facts directory>/<owner>/facts.json``, for everybody to read;
 the role catalog_host makes that directory, and its reader for ``gather_facts`` shows the same document. What others
-publish is data and nothing more: a regular file, reached through no link, of bounded size, valid JSON.
+publish is data and nothing more: a regular file, reached through no link, of bounded size, valid JSON. Nobody can
+speak for a cache that somebody else publishes: of several who publish one path, the owner of the directory counts.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import stat
 import typing as t
@@ -24,7 +27,11 @@ import typing as t
 from ansible_collections.macfleet.parallels.plugins.module_utils._files import write_file_durably
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import locks
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import FactsUnsafe, translated
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    FactsTooLarge,
+    FactsUnsafe,
+    translated,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipt
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CacheRecord
@@ -37,9 +44,19 @@ _LOCK_SECONDS = 30.0
 Document = t.Dict[str, t.Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Published:
+    """What a user has published."""
+
+    uid: int
+    caches: t.Dict[str, Document]
+    vms: t.List[Document]
+
+
 def cache_document(cache: Cache, owner: str, now: str) -> Document:
     """What is to be known of one cache."""
-    entries = [_entry(entry.record) for entry in cache.entries()]
+    survey = cache.survey()
+    entries = [_entry(entry.record) for entry in survey.entries]
     partials = cache.partials()
     return {
         "owner": owner,
@@ -53,7 +70,8 @@ def cache_document(cache: Cache, owner: str, now: str) -> Document:
             "partials": len(partials),
             "partial_bytes": sum(state.allocated_bytes for state in partials),
         },
-        "damaged": cache.damaged(),
+        "damaged": list(survey.damaged),
+        "unreadable": dict(survey.unreadable),
         "entries": entries,
     }
 
@@ -93,24 +111,35 @@ def read_published(facts_directory: str) -> Document:
         owners = sorted(os.listdir(facts_directory))
     except OSError:
         return document
+    found = []
     for owner in owners:
-        directory = os.path.join(facts_directory, owner)
         try:
-            published = _read(directory)
+            found.append(_read(os.path.join(facts_directory, owner)))
         except FileNotFoundError:
             continue
         except (OSError, ValueError, RecursionError):
             document["owners"][owner] = {"readable": False}
             continue
         document["owners"][owner] = {"readable": True}
-        document["caches"].update(published["caches"])
-        document["vms"].extend(published["vms"])
+    claims = collections.Counter(path for published in found for path in published.caches)
+    for published in found:
+        foreign = [path for path in published.caches if claims[path] > 1 and not _owns(published.uid, path)]
+        document["caches"].update({path: cache for path, cache in published.caches.items() if path not in foreign})
+        document["vms"].extend(vm for vm in published.vms if vm.get("cache_path") not in foreign)
     return document
+
+
+def _owns(uid: int, path: str) -> bool:
+    """Whether a cache is that user's. One that we cannot see is nobody's."""
+    try:
+        return os.lstat(path).st_uid == uid
+    except (OSError, ValueError):
+        return False
 
 
 def with_cache(document: Document, cache_path: str, cache: Document, vms: t.Iterable[Document]) -> Document:
     """A document with this news of one cache and its VMs; what it says of others stays as it was. Pure."""
-    others = [vm for vm in document["vms"] if not isinstance(vm, dict) or vm.get("cache_path") != cache_path]
+    others = [vm for vm in document["vms"] if vm.get("cache_path") != cache_path]
     return {**document, "caches": {**document["caches"], cache_path: cache}, "vms": [*others, *vms]}
 
 
@@ -136,6 +165,7 @@ def publish(
 
     None when the host is not prepared: the owner's directory has to be there already.
 
+    :raises FactsTooLarge: nobody would read that much
     :raises FactsUnsafe: the directory or the file is a link, or somebody else's
     """
     directory = os.path.join(facts_directory, owner)
@@ -147,9 +177,16 @@ def publish(
             _require_ours(path, stat.S_ISREG, "file")
             before: Document = {"caches": {}, "vms": []}
             with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
-                before = _read(directory)
+                published = _read(directory)
+                before = {"caches": published.caches, "vms": published.vms}
             document = with_cache(before, cache_path, cache, vms)
-            write_file_durably(path, json.dumps(document, sort_keys=True, indent=1).encode(), 0o644)
+            data = json.dumps(document, sort_keys=True, indent=1).encode()
+            if len(data) > _LARGEST_BYTES:
+                raise FactsTooLarge(
+                    f"Publishing facts as {path} failed: {len(data)} bytes are more than {_LARGEST_BYTES}.",
+                    "Remove cached images and virtual machines that nobody needs.",
+                )
+            write_file_durably(path, data, 0o644)
     return path
 
 
@@ -169,13 +206,14 @@ def _entry(record: CacheRecord) -> Document:
     }
 
 
-def _read(directory: str) -> Document:
+def _read(directory: str) -> _Published:
     """What one owner has published.
 
     :raises ValueError: it is not what a cache publishes
     """
     root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
+        uid = os.fstat(root).st_uid
         descriptor = os.open(FILE_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=root)
     finally:
         os.close(root)
@@ -185,17 +223,24 @@ def _read(directory: str) -> Document:
         data = stream.read(_LARGEST_BYTES + 1)
     if len(data) > _LARGEST_BYTES:
         raise ValueError("it is too large")
-    document = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+    document = json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
     if not isinstance(document, dict):
         raise ValueError("it is no object")
     caches, vms = document.get("caches", {}), document.get("vms", [])
     if not isinstance(caches, dict) or not isinstance(vms, list):
         raise ValueError("it is not what a cache publishes")
-    return {"caches": caches, "vms": vms}
+    if not all(isinstance(item, dict) for item in (*caches.values(), *vms)):
+        raise ValueError("it is not what a cache publishes")
+    return _Published(uid, caches, vms)
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+def _refuse(text: str) -> t.NoReturn:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
 
 
 def _require_ours(path: str, is_kind: t.Callable[[int], bool], kind: str) -> None:

@@ -12,7 +12,7 @@ import json
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._files import Stamp
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, UnknownRecord
 from ansible_collections.macfleet.parallels.plugins.module_utils._redact import redact_url
 
 ACTIVE = "active"
@@ -72,13 +72,19 @@ class CacheRecord:
 
 
 def decode_record(data: bytes) -> CacheRecord:
-    """Read a record; keys of a later version are passed over.
+    """Read a record; keys that are not known are passed over.
 
+    :raises UnknownRecord: a later version wrote it
     :raises CacheError: it is none
     """
     try:
         document = json.loads(data)
-        if document["format"] != _FORMAT:
+        written = document["format"]
+        if isinstance(written, int) and written > _FORMAT:
+            raise UnknownRecord(
+                f"The record has the format {written}, of which this version of the collection knows {_FORMAT} alone."
+            )
+        if written != _FORMAT:
             raise ValueError("unknown format")
         return CacheRecord(
             digest=_text(document["digest"]),

@@ -5,12 +5,15 @@
 """Facts of the caches of this host, for gather_facts: one document made of the facts.json of every owner.
 
 The owners write those files, so they are data and nothing more: regular files, reached through no link, of bounded
-size, valid JSON. One that is anything else appears as ``{"readable": false}``.
+size, valid JSON. One that is anything else appears as ``{"readable": false}``. Nobody can speak for a cache that
+somebody else publishes: of several who publish one path, the owner of the directory counts.
 """
 
 from __future__ import annotations
 
+import collections
 import json
+import math
 import os
 import stat
 import sys
@@ -19,10 +22,11 @@ import typing
 if typing.TYPE_CHECKING:
 
     class Published(typing.TypedDict):
-        """What one owner has published."""
+        """What one owner has published, and who that is."""
 
-        caches: dict[str, object]
-        vms: list[object]
+        uid: int
+        caches: dict[str, dict[str, object]]
+        vms: list[dict[str, object]]
 
 
 LARGEST_BYTES = 1024 * 1024
@@ -33,8 +37,13 @@ class Unreadable(Exception):
     """The file is not what a cache publishes."""
 
 
-def refuse_constant(name: str) -> None:
-    raise Unreadable(f"{name} is no JSON")
+def refuse(text: str) -> typing.NoReturn:
+    raise Unreadable(f"{text} is no JSON")
+
+
+def finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else refuse(text)
 
 
 def read_bounded(owner_directory: int) -> bytes:
@@ -50,9 +59,9 @@ def read_bounded(owner_directory: int) -> bytes:
     return content
 
 
-def parse(content: bytes) -> Published:
+def parse(content: bytes, uid: int) -> Published:
     try:
-        document = json.loads(content.decode("utf-8"), parse_constant=refuse_constant)
+        document = json.loads(content.decode("utf-8"), parse_constant=refuse, parse_float=finite)
     except (ValueError, RecursionError) as error:
         raise Unreadable("no JSON") from error
     if not isinstance(document, dict):
@@ -60,25 +69,37 @@ def parse(content: bytes) -> Published:
     caches, vms = document.get("caches", {}), document.get("vms", [])
     if not isinstance(caches, dict) or not isinstance(vms, list):
         raise Unreadable("not what a cache publishes")
-    return {"caches": caches, "vms": vms}
+    if not all(isinstance(item, dict) for item in (*caches.values(), *vms)):
+        raise Unreadable("not what a cache publishes")
+    return {"uid": uid, "caches": caches, "vms": vms}
 
 
 def read_owner(root: int, owner: str) -> Published:
     directory = os.open(owner, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
     try:
-        return parse(read_bounded(directory))
+        return parse(read_bounded(directory), os.fstat(directory).st_uid)
     finally:
         os.close(directory)
+
+
+def owns(uid: int, path: str) -> bool:
+    """Whether a cache is that user's. One that we cannot see is nobody's."""
+    try:
+        return os.lstat(path).st_uid == uid
+    except (OSError, ValueError):
+        return False
 
 
 def merged(documents: dict[str, Published | None]) -> dict[str, object]:
     """One document: the caches and VMs of all owners, and for each owner whether its file could be read."""
     caches: dict[str, object] = {}
     vms: list[object] = []
-    for _owner, document in sorted(documents.items()):
-        if document is not None:
-            caches.update(document["caches"])
-            vms.extend(document["vms"])
+    found = [document for _owner, document in sorted(documents.items()) if document is not None]
+    claims = collections.Counter(path for document in found for path in document["caches"])
+    for document in found:
+        foreign = [path for path in document["caches"] if claims[path] > 1 and not owns(document["uid"], path)]
+        caches.update({path: cache for path, cache in document["caches"].items() if path not in foreign})
+        vms.extend(vm for vm in document["vms"] if vm.get("cache_path") not in foreign)
     owners = {owner: {"readable": document is not None} for owner, document in documents.items()}
     return {"caches": caches, "owners": owners, "vms": vms}
 

@@ -13,6 +13,8 @@ import pathlib
 import typing as t
 
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import facts
+from ansible_collections.macfleet.parallels.tests.unit.support.hostile_facts import HOSTILE
 
 SOURCE = pathlib.Path(__file__).parents[4] / "roles/catalog_host/files/read_facts.py"
 GOOD = {"caches": {"/Users/build/cache": {"free_bytes": 5}}, "vms": [{"name": "runner-01"}]}
@@ -52,28 +54,50 @@ def test_a_host_without_the_directory_has_no_facts(reader: t.Any, tmp_path: path
     assert reader.collect(str(tmp_path / "missing")) == {"caches": {}, "owners": {}, "vms": []}
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b'"text"',
-        b'{"caches": [1]}',
-        b'{"vms": {"a": 1}}',
-        b'{"free": NaN}',
-        b'{"free": Infinity}',
-        b"\xff\xfe",
-        b'{"caches": ' + b"[" * 100_000,
-        b'{"caches": {}}' + b" " * 1024 * 1024,
-    ],
-    ids=["empty", "cut", "list", "text", "caches-list", "vms-object", "nan", "infinity", "no-utf8", "deep", "large"],
-)
+@pytest.mark.parametrize("content", HOSTILE, ids=lambda content: repr(content[:24]))
 def test_content_that_no_cache_publishes_is_unreadable(reader: t.Any, root: pathlib.Path, content: bytes) -> None:
     (root / "qa/facts.json").write_bytes(content)
     found = reader.collect(str(root))
     assert found["owners"] == {"build": {"readable": True}, "qa": {"readable": False}}
     assert found["caches"] == GOOD["caches"]
+
+
+def foreign_cache(root: pathlib.Path) -> None:
+    forged = {"caches": {"/Users/build/cache": {"free_bytes": 0}, "/q": {}}}
+    (root / "qa/facts.json").write_text(json.dumps(forged), encoding="utf-8")
+
+
+def strange_vms(root: pathlib.Path) -> None:
+    forged = {"caches": GOOD["caches"], "vms": [{"cache_path": ["/Users/build/cache"]}, {"cache_path": "/q\0"}]}
+    (root / "qa/facts.json").write_text(json.dumps(forged), encoding="utf-8")
+
+
+@pytest.mark.parametrize("forge", [foreign_cache, strange_vms])
+def test_nobody_speaks_for_a_cache_of_somebody_else(
+    reader: t.Any, root: pathlib.Path, forge: t.Callable[[pathlib.Path], None]
+) -> None:
+    forge(root)
+    found = reader.collect(str(root))
+    # Whose it is cannot be seen, as there is none.
+    assert "/Users/build/cache" not in found["caches"]
+    assert found["vms"][0] == {"name": "runner-01"}
+    assert found["owners"] == {"build": {"readable": True}, "qa": {"readable": True}}
+    assert facts.read_published(str(root)) == found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make files of other users")
+def test_the_owner_of_the_directory_counts(reader: t.Any, root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    cache = tmp_path / "build/cache"
+    cache.mkdir()
+    for owner, uid in (("build", 12345), ("qa", 12346)):
+        document = {"caches": {str(cache): {"of": owner}}, "vms": [{"name": owner, "cache_path": str(cache)}]}
+        (root / owner / "facts.json").write_text(json.dumps(document), encoding="utf-8")
+        os.chown(root / owner, uid, -1)
+    os.chown(cache, 12345, -1)
+    found = reader.collect(str(root))
+    assert found["caches"] == {str(cache): {"of": "build"}}
+    assert [vm["name"] for vm in found["vms"]] == ["build"]
+    assert facts.read_published(str(root)) == found
 
 
 def test_a_file_of_the_largest_size_is_read(reader: t.Any, root: pathlib.Path) -> None:

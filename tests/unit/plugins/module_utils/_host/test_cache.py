@@ -5,17 +5,24 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import pathlib
 import typing as t
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache, stamps, trusted
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import (
+    Cache,
+    Survey,
+    stamps,
+    trusted,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CacheError,
     CacheLocked,
     DiskFull,
+    UnknownRecord,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import Stamp, decode_record
 
@@ -181,7 +188,9 @@ def test_trash_of_an_interrupted_removal_goes_with_the_next(cache: Cache) -> Non
 
 
 @pytest.mark.parametrize(
-    "record", [b"", b"{}", b"\xff", b"[" * 100_000, b'{"format": 2}', None], ids=lambda value: repr(value)[:10]
+    "record",
+    [b"", b"{}", b"\xff", b"[" * 100_000, b'{"format": 0}', b'{"format": "2"}', None],
+    ids=lambda value: repr(value)[:10],
 )
 def test_entry_without_a_readable_record_is_material_for_the_next_pull(cache: Cache, record: t.Optional[bytes]) -> None:
     path = publish(cache)
@@ -200,6 +209,53 @@ def test_entry_without_a_readable_record_is_material_for_the_next_pull(cache: Ca
     cache.publish(DIGEST, make_record())
     assert cache.damaged() == []
     assert cache.find(DIGEST) is not None
+
+
+def unreadable(cache: Cache) -> str:
+    """Why the entry cannot be read; nothing takes it for damaged, or for material."""
+    for call in (cache.find, cache.find_partial, cache.partial):
+        with pytest.raises(CacheError) as caught:
+            call(DIGEST)
+    assert cache.entries() == cache.damaged() == []
+    assert cache.survey().unreadable == {DIGEST: str(caught.value)}
+    return str(caught.value)
+
+
+def test_entry_of_a_later_version_is_left_alone(cache: Cache) -> None:
+    path = publish(cache)
+    (path / "record.json").write_bytes(b'{"format": 2, "something": "new"}')
+    assert "format 2" in unreadable(cache)
+    with pytest.raises(UnknownRecord, match="newer version of the collection"):
+        cache.find(DIGEST)
+    assert os.listdir(os.path.join(cache.path, "partial")) == []
+    cache.remove(DIGEST)
+    assert cache.survey() == Survey((), (), {})
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EACCES])
+def test_entry_whose_record_cannot_be_read_now_is_left_alone(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    record = publish(cache) / "record.json"
+    original = os.open
+
+    def fail(path: t.Any, *arguments: t.Any, **options: t.Any) -> int:
+        if str(path) == str(record):
+            raise OSError(number, os.strerror(number), str(path))
+        return original(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        assert os.strerror(number) in unreadable(cache)
+    assert cache.find(DIGEST) is not None
+
+
+def test_addresses_are_forgotten(cache: Cache) -> None:
+    other = dataclasses.replace(ADDRESS, version="1.5.0")
+    publish(cache, addresses=(ADDRESS, other))
+    entry = cache.forget(DIGEST, lambda address: address.version == "1.5.0")
+    assert entry.record.addresses == (ADDRESS,)
+    assert cache.find(DIGEST) == entry
 
 
 def test_record_of_another_entry_does_not_count(cache: Cache) -> None:

@@ -14,8 +14,9 @@ import typing as t
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import facts
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import FactsUnsafe
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import FactsTooLarge, FactsUnsafe
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
+from ansible_collections.macfleet.parallels.tests.unit.support.hostile_facts import HOSTILE
 
 from .conftest import ADDRESS, DIGEST, UUID, fill, make_receipt, make_record, needs_root
 
@@ -145,7 +146,7 @@ def test_directory_for_facts_of_somebody_else(published: pathlib.Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\xff", b"[]", b"1", b"NaN", b'{"caches": {"x": NaN}}', b'{"caches": []}', b'{"vms": {}}', b"[" * 100_000],
+    HOSTILE,
     ids=lambda content: repr(content[:16]),
 )
 def test_what_cannot_be_read_says_so(published: pathlib.Path, content: bytes) -> None:
@@ -178,6 +179,38 @@ def test_linked_directory_of_an_owner_is_not_read(published: pathlib.Path) -> No
     (published.parent / "elsewhere/facts.json").write_text("{}")
     (published / "ci").symlink_to(published.parent / "elsewhere")
     assert facts.read_published(str(published))["owners"] == {"ci": {"readable": False}}
+
+
+@needs_root
+def test_of_two_who_publish_a_path_the_owner_of_the_directory_counts(
+    published: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    directory = tmp_path / "cache"
+    directory.mkdir()
+    for owner, uid in (("ci", 12345), ("zed", 12346)):
+        (published / owner).mkdir(exist_ok=True)
+        forged = {"caches": {str(directory): {"owner": owner}}, "vms": [{"uuid": owner, "cache_path": str(directory)}]}
+        (published / owner / "facts.json").write_text(json.dumps(forged))
+        os.chown(published / owner, uid, -1)
+    os.chown(directory, 12345, -1)
+    document = facts.read_published(str(published))
+    assert document["caches"] == {str(directory): {"owner": "ci"}}
+    assert [vm["uuid"] for vm in document["vms"]] == ["ci"]
+    directory.rmdir()
+    document = facts.read_published(str(published))
+    assert document["caches"] == {} and document["vms"] == []
+    assert document["owners"] == {"ci": {"readable": True}, "zed": {"readable": True}}
+
+
+def test_more_facts_than_a_reader_takes_do_not_replace_what_is_there(published: pathlib.Path) -> None:
+    facts.publish(str(published), "ci", "/one", CACHE, [])
+    before = (published / "ci/facts.json").read_bytes()
+    with pytest.raises(FactsTooLarge, match="more than 1048576"):
+        facts.publish(str(published), "ci", "/two", {"owner": "ci", "entries": ["x" * 1024] * 1024}, [])
+    assert (published / "ci/facts.json").read_bytes() == before
+    assert sorted(os.listdir(published / "ci")) == [".facts.lock", "facts.json"]
+    facts.publish(str(published), "ci", "/two", CACHE, [])
+    assert list(facts.read_published(str(published))["caches"]) == ["/one", "/two"]
 
 
 def test_damaged_facts_are_replaced(published: pathlib.Path) -> None:
