@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import time
 import typing as t
 
@@ -71,10 +71,18 @@ def cache_tools(module: AnsibleModule) -> _cache.Tools:
     settings = _cache.CacheSettings(
         os.path.abspath(os.path.expanduser(params["cache_path"])),
         params["facts_directory"],
-        getpass.getuser(),
+        _user_name(),
         float(params["lock_timeout"]),
     )
     return _cache.Tools(settings, _prlctl(module), module.warn, _arguments.progress(module))
+
+
+def _user_name() -> str:
+    """Who runs this module; after su(1) without a login, the environment still names somebody else."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _transfer_delays() -> t.Iterator[float]:
