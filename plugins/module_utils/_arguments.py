@@ -49,6 +49,12 @@ class NoHandover(CatalogError):
     code = "no_handover"
 
 
+class SystemFailure(CatalogError):
+    """The operating system refused something that nobody expected it to."""
+
+    code = "system_failure"
+
+
 class Cancelled(CatalogError):
     """Whoever watched the transfer gave it up."""
 
@@ -156,7 +162,18 @@ def run(module: AnsibleModule, function: t.Callable[[], t.Mapping[str, t.Any]]) 
         result = function()
     except CatalogError as error:
         module.fail_json(exception=traceback.format_exc(), **failure(error))
+    except OSError as error:
+        # The rooms say what they tried on what; this is for what none of them thought of.
+        module.fail_json(exception=traceback.format_exc(), **failure(_from_system(error)))
     module.exit_json(**result)
+
+
+def _from_system(error: OSError) -> CatalogError:
+    where = f" on {error.filename}" if error.filename else ""
+    return SystemFailure(
+        f"The operating system refused something{where}: {error.strerror or error}.",
+        "See the traceback (-vvv) for what it was.",
+    )
 
 
 def failure(error: CatalogError) -> dict[str, t.Any]:

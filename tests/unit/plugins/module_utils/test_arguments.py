@@ -46,6 +46,18 @@ def test_an_error_of_ours_becomes_a_failure_with_a_code() -> None:
     }
 
 
+@pytest.mark.parametrize("name", [None, "/the/path"])
+def test_a_refusal_of_the_system_is_one_sentence(name: t.Optional[str]) -> None:
+    def fails() -> t.Mapping[str, t.Any]:
+        raise OSError(5, "Input/output error", name) if name else OSError(5, "Input/output error")
+
+    with modules.outcome() as result:
+        _arguments.run(modules.module(), fails)
+    assert "test_arguments.py" in result["exception"]
+    assert result["error_code"] == "system_failure"
+    assert ("/the/path" in result["msg"]) is bool(name) and "Input/output error" in result["msg"]
+
+
 def test_an_error_that_is_not_ours_stays_what_it_is() -> None:
     with pytest.raises(ZeroDivisionError), modules.outcome():
         _arguments.run(modules.module(), lambda: {"x": 1 // 0})

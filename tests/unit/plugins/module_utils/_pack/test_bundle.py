@@ -139,6 +139,19 @@ def test_the_size_on_disk_is_that_of_the_blocks(root: Path) -> None:
     assert bundle.allocated_bytes(str(root / "missing")) == 0
 
 
+def test_the_size_of_a_bundle_that_changes_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_bundle(tmp_path / "A.pvm")
+    before = bundle.allocated_bytes(str(root))
+    real = os.walk
+
+    def walk(top: str) -> t.Iterator[t.Any]:
+        for directory, names, files in real(top):
+            yield directory, names, [*files, "vanished"]
+
+    monkeypatch.setattr(os, "walk", walk)
+    assert bundle.allocated_bytes(str(root)) == before
+
+
 # No bundle
 
 
