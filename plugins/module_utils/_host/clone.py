@@ -47,6 +47,8 @@ _FICLONE = 0x40049409
 _NO_CLONES_ON_DARWIN = frozenset({errno.ENOTSUP, errno.EXDEV})
 _NO_CLONES_ON_LINUX = frozenset({errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS})
 _BLOCK_BYTES = 1 << 20
+# The smallest chunk of a pack: a hole in the cache stays one in a copy.
+_PIECE_BYTES = 64 << 10
 _ZERO_BLOCK = bytes(_BLOCK_BYTES)
 _PROBE_BYTES = 64 << 10
 
@@ -221,14 +223,28 @@ def _copy_sparse(source: str, destination: str, mode: int) -> int:
             count = stream.readinto(buffer)
             if not count:
                 break
-            block = memoryview(buffer)[:count]
-            # Only bytes and bytearray compare by memcmp.
-            if (buffer if count == _BLOCK_BYTES else buffer[:count]) != _ZERO_BLOCK[:count]:
-                _write_all(descriptor, block, offset)
-                copied += count
+            for begin, end in _data_runs(buffer, count):
+                _write_all(descriptor, memoryview(buffer)[begin:end], offset + begin)
+                copied += end - begin
             offset += count
         os.ftruncate(descriptor, offset)
     return copied
+
+
+def _data_runs(buffer: bytearray, count: int) -> t.Iterator[t.Tuple[int, int]]:
+    """Begin and end of what is not zero in the first bytes of a block, in whole pieces."""
+    # Only bytes and bytearray compare by memcmp.
+    if (buffer if count == _BLOCK_BYTES else buffer[:count]) == _ZERO_BLOCK[:count]:
+        return
+    begin = 0
+    for start in range(0, count, _PIECE_BYTES):
+        piece = buffer[start : min(start + _PIECE_BYTES, count)]
+        if piece == _ZERO_BLOCK[: len(piece)]:
+            if begin < start:
+                yield begin, start
+            begin = start + len(piece)
+    if begin < count:
+        yield begin, count
 
 
 def _open_no_follow(path: str, flags: int) -> int:

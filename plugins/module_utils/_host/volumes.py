@@ -12,7 +12,9 @@ A plan needs the answer before anything may be written. It is a forecast: should
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import struct
 import sys
 
 _WITH_CLONES = frozenset({"apfs", "btrfs", "xfs", "bcachefs"})
@@ -20,14 +22,35 @@ _WITH_CLONES = frozenset({"apfs", "btrfs", "xfs", "bcachefs"})
 _DARWIN_STATFS_BYTES = 2168
 _DARWIN_TYPE_OFFSET = 72
 _DARWIN_TYPE_BYTES = 16
+# linux/xfs_fs.h: the first form of struct xfs_fsop_geom is 112 bytes, with its flags at offset 92.
+_XFS_IOC_FSGEOMETRY_V1 = 0x80705864
+_XFS_GEOMETRY_BYTES = 112
+_XFS_FLAGS_OFFSET = 92
+_XFS_HAS_REFLINKS = 1 << 20
 
 
 def has_clones(path: str) -> bool:
     """Whether files on the volume of ``path``, or of its nearest existing parent, can be cloned."""
+    path = _existing(path)
+    name = file_system(path)
+    return name in _WITH_CLONES and (name != "xfs" or _xfs_has_reflinks(path))
+
+
+def can_clone(source: str, destination: str) -> bool:
+    """Whether files below one path can be cloned to another one; neither needs to exist."""
+    return share_volume(source, destination) and has_clones(source)
+
+
+def share_volume(one: str, other: str) -> bool:
+    """Whether what is written below either of two paths takes the same room; neither needs to exist."""
+    return os.stat(_existing(one)).st_dev == os.stat(_existing(other)).st_dev
+
+
+def _existing(path: str) -> str:
     path = os.path.abspath(path)
     while not os.path.exists(path):
         path = os.path.dirname(path)
-    return file_system(path) in _WITH_CLONES
+    return path
 
 
 def file_system(path: str) -> str:
@@ -61,6 +84,20 @@ def _linux(path: str) -> str:
     except OSError:
         return ""
     return found
+
+
+def _xfs_has_reflinks(path: str) -> bool:
+    geometry = bytearray(_XFS_GEOMETRY_BYTES)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.ioctl(descriptor, _XFS_IOC_FSGEOMETRY_V1, geometry)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        # It does not tell; newer ones have them.
+        return True
+    return bool(struct.unpack_from("=I", geometry, _XFS_FLAGS_OFFSET)[0] & _XFS_HAS_REFLINKS)
 
 
 def _unescaped(text: str) -> str:

@@ -151,6 +151,12 @@ def reflink_volume(_volume_with_clones: pathlib.Path) -> t.Iterator[pathlib.Path
     yield from _emptied(_volume_with_clones)
 
 
+@pytest.fixture(scope="session")
+def xfs_without_reflinks(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[pathlib.Path]:
+    """A volume of a kind that usually has clones."""
+    yield from _mounted("xfs", tmp_path_factory.mktemp("old-xfs"), 512, "reflink=0")
+
+
 @pytest.fixture
 def small_volume(_volume_without_clones: pathlib.Path) -> t.Iterator[pathlib.Path]:
     """An empty directory of a volume without clones, which a few MiB fill."""
@@ -164,14 +170,16 @@ def _emptied(volume: pathlib.Path) -> t.Iterator[pathlib.Path]:
     shutil.rmtree(directory)
 
 
-def _mounted(kind: str, scratch: pathlib.Path, size_mib: int) -> t.Iterator[pathlib.Path]:
+def _mounted(
+    kind: str, scratch: pathlib.Path, size_mib: int, xfs_metadata: str = "reflink=1"
+) -> t.Iterator[pathlib.Path]:
     make = shutil.which(f"mkfs.{kind}", path=_TOOLS)
     if os.geteuid() != 0 or make is None:
         pytest.skip(f"needs root and mkfs.{kind}")
     image = scratch / "image"
     with open(image, "wb") as stream:
         stream.truncate(size_mib << 20)
-    options = {"xfs": ["-q", "-m", "reflink=1"], "btrfs": ["-q"], "ext4": ["-q", "-m", "0"]}[kind]
+    options = {"xfs": ["-q", "-m", xfs_metadata], "btrfs": ["-q"], "ext4": ["-q", "-m", "0"]}[kind]
     subprocess.run([make, *options, str(image)], check=True, timeout=60)
     mount_point = scratch / "mount"
     mount_point.mkdir()
