@@ -12,16 +12,20 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.macfleet.parallels.plugins.module_utils import _pull_image
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import cache as caches
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import facts
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import PrlctlError
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    CacheError,
+    PrlctlError,
+    translated,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.moments import utc_text
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipts
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import verify
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index, verify
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import PackError, UnsupportedFormat
 from ansible_collections.macfleet.parallels.plugins.module_utils._progress import Progress
 
 VERIFIED = "verified"
@@ -203,13 +207,31 @@ def _machines(tools: Tools) -> t.Optional[t.Sequence[VirtualMachine]]:
         return None
 
 
+def read_listing(entry: caches.CacheEntry) -> t.Optional[index.Listing]:
+    """The listing of an entry, or None when there is none, or not the one that the digest names.
+
+    :raises UnsupportedFormat: a later version of this collection wrote it
+    :raises CacheError: it cannot be read now
+    """
+    with translated(CacheError, f"Reading {entry.listing_path}"):
+        try:
+            with open(entry.listing_path, "rb") as stream:
+                listing = index.decode_listing(stream.read())
+        except UnsupportedFormat:
+            raise
+        except (FileNotFoundError, PackError):
+            return None
+    return listing if listing.digest == entry.digest else None
+
+
 def _examine(entry: caches.CacheEntry, tools: Tools) -> Chosen:
     stamps = caches.stamps(entry)
-    listing = _pull_image.read_listing(entry)
+    listing = read_listing(entry)
     if listing is None:
         return Chosen(entry, (_ALL_PATHS,))
     tools.progress.start("verify", listing.logical_bytes)
-    damaged = verify.damaged_paths(entry.bundle_path, listing, advance=tools.progress.advance)
+    with translated(CacheError, f"Reading {entry.bundle_path}"):
+        damaged = verify.damaged_paths(entry.bundle_path, listing, advance=tools.progress.advance)
     return Chosen(entry, tuple(damaged), stamps)
 
 

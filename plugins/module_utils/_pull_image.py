@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import heapq
+import os
 import threading
 import time
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.macfleet.parallels.plugins.module_utils import _files
+from ansible_collections.macfleet.parallels.plugins.module_utils import _cache, _files
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._files import Stamp
@@ -22,17 +24,17 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host import ca
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, records, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CacheError,
-    CacheLocked,
     DiskFull,
     translated,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.moments import utc_text
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index, reader, verify
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import codecs, index, reader, verify
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import plan as packs
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import (
     DamagedBundle,
     MalformedIndex,
-    PackError,
+    UnsupportedCodec,
+    UnsupportedFormat,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._progress import Progress
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.retrying import RetryingTransfer
@@ -40,12 +42,16 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed
 
 # Kept free on top of what a pull writes: metadata of the file system, and the log of whoever else runs.
 DISK_MARGIN_BYTES = 64 << 20
+# Seeds of one pull. Each more has less that the others have not, and its listing takes memory.
+_MOST_SEEDS = 3
 # URLs asked for with one request, in the order in which they will be used.
 _URL_PAGE = 64
 # A URL that ends sooner is not used any more.
 _URL_MARGIN_SECONDS = 20.0
 
 SegmentKey = t.Tuple[str, str]
+# Chunks in place, how long not used, digest
+_Ranked = t.Tuple[int, int, str, packs.Seed]
 
 
 @dataclass(frozen=True)
@@ -95,10 +101,17 @@ class ImageOutcome:
     applied: reader.Applied = reader.Applied(0, 0, 0, 0)
 
 
-def plan_image(manifest: Manifest, cache: caches.Cache, tools: ImageTools, *, must_verify: bool) -> ImagePlan:
-    """Find out what is there and what is missing; changes nothing.
+def plan_image(
+    manifest: Manifest,
+    cache: caches.Cache,
+    tools: ImageTools,
+    *,
+    must_verify: bool,
+    without: t.Collection[str] = (),
+) -> ImagePlan:
+    """Find out what is there and what is missing; changes nothing. Entries ``without`` are no seeds.
 
-    :raises DiskFull: the volume has not the room that the plan needs
+    :raises UnsupportedCodec: this host cannot decode what it would download
     """
     entry = cache.find(manifest.digest)
     lying: t.Mapping[str, bytes] = {}
@@ -107,39 +120,43 @@ def plan_image(manifest: Manifest, cache: caches.Cache, tools: ImageTools, *, mu
         if not must_verify and is_trusted(entry):
             return ImagePlan(manifest, entry)
         stamps = caches.stamps(entry)
-        listing = read_listing(entry)
-        if listing is not None:
-            tools.progress.start("verify", listing.logical_bytes)
-            if not verify.damaged_paths(entry.bundle_path, listing, advance=tools.progress.advance):
-                return ImagePlan(manifest, entry, proved=True, stamps=stamps)
+        listing = _listing(entry)
+        if listing is not None and not _damaged_paths(entry, listing, tools):
+            return ImagePlan(manifest, entry, proved=True, stamps=stamps)
     fetched = _fetch_index(manifest, tools.catalog)
     partial = cache.find_partial(manifest.digest)
-    there = entry.bundle_path if entry is not None else partial.bundle_path if partial is not None else None
+    there = entry or partial
     if there is not None:
         tools.progress.start("verify", fetched.listing.logical_bytes)
-        lying = verify.hash_files(
-            there, fetched.listing.entries, fetched.listing.chunk_size, advance=tools.progress.advance
-        )
-    can_clone = volumes.has_clones(cache.path)
-    seeds = _seeds(cache, fetched.listing, manifest.digest)
+        with translated(CacheError, f"Reading {there.bundle_path}"):
+            lying = verify.hash_files(
+                there.bundle_path,
+                fetched.listing.entries,
+                fetched.listing.chunk_size,
+                advance=tools.progress.advance,
+            )
+    seeds = _seeds(cache, fetched.listing, {manifest.digest, *without})
     pack = packs.plan_pull(
-        fetched.listing, fetched.locator, lying=lying, seeds=[seed for _digest, seed in seeds], can_clone=can_clone
+        fetched.listing,
+        fetched.locator,
+        lying=lying,
+        seeds=list(seeds.values()),
+        can_clone=volumes.has_clones(cache.path),
     )
+    _check_codecs(pack, manifest)
     _check_room(pack, cache, manifest)
-    return ImagePlan(
-        manifest,
-        entry,
-        index=fetched,
-        pack=pack,
-        seeds=tuple(digest for digest, _seed in seeds),
-        resumes=bool(lying),
-    )
+    return ImagePlan(manifest, entry, index=fetched, pack=pack, seeds=_used_seeds(pack, seeds), resumes=bool(lying))
 
 
 def apply_image(
     made: ImagePlan, cache: caches.Cache, tools: ImageTools, *, must_verify: bool, address: records.CachedAddress
 ) -> ImageOutcome:
-    """Carry out a plan under the lock of the digest; what another process did meanwhile is taken as it is."""
+    """Carry out a plan under the lock of the digest; what another process did meanwhile is taken as it is.
+
+    :raises CacheLocked: another process held the lock for too long
+    :raises DiskFull: the volume has not the room any more
+    :raises DamagedChunk: what was downloaded is not what it should be
+    """
     digest = made.manifest.digest
 
     def waiting(present: str) -> None:
@@ -155,11 +172,9 @@ def apply_image(
         if made.entry is None and entry is not None and is_trusted(entry):
             return ImageOutcome(cache.touch(digest, now, address), changed=False)
         with contextlib.ExitStack() as stack:
-            if not _hold_seeds(stack, made, cache, tools) or _moved_on(made, cache):
-                made = plan_image(made.manifest, cache, tools, must_verify=must_verify)
-                if made.pack is None:
-                    return ImageOutcome(cache.touch(digest, now, address), changed=False)
-                _hold_seeds(stack, made, cache, tools)
+            made = _settled(stack, made, cache, tools, must_verify=must_verify)
+            if made.pack is None:
+                return ImageOutcome(cache.touch(digest, now, address), changed=False)
             applied = _download(made, cache, tools)
         if must_verify:
             _prove(cache.partial(digest), t.cast(index.Index, made.index).listing, tools)
@@ -170,16 +185,6 @@ def apply_image(
 def is_trusted(entry: caches.CacheEntry) -> bool:
     """Whether no file of an entry can have been written to since its content was proved."""
     return caches.stamps(entry) == dict(entry.record.files)
-
-
-def read_listing(entry: caches.CacheEntry) -> t.Optional[index.Listing]:
-    """The listing of an entry, or None when it is not the one that the digest names."""
-    try:
-        with open(entry.listing_path, "rb") as stream:
-            listing = index.decode_listing(stream.read())
-    except (OSError, PackError):
-        return None
-    return listing if listing.digest == entry.digest else None
 
 
 def _fetch_index(manifest: Manifest, catalog: CatalogClient) -> index.Index:
@@ -195,19 +200,73 @@ def _fetch_index(manifest: Manifest, catalog: CatalogClient) -> index.Index:
     return index.Index(listing, index.decode_locator(locator_file, listing), listing_file, locator_file)
 
 
-def _seeds(cache: caches.Cache, listing: index.Listing, wanted: str) -> list[tuple[str, packs.Seed]]:
-    """Other entries with chunks of the same size, the one with the most in place first."""
-    found: list[tuple[int, str, packs.Seed]] = []
-    for entry in cache.entries():
-        if entry.digest == wanted:
-            continue
-        other = read_listing(entry)
-        if other is None or other.chunk_size != listing.chunk_size:
-            continue
-        seed = packs.Seed(entry.bundle_path, other, caches.trusted(entry))
-        found.append((packs.matching_chunks(listing, seed), entry.digest, seed))
-    found.sort(key=lambda item: item[0], reverse=True)
-    return [(digest, seed) for _matches, digest, seed in found]
+def _listing(entry: caches.CacheEntry) -> t.Optional[index.Listing]:
+    """The listing of an entry, or None when it is of no use, for whatever reason."""
+    try:
+        return _cache.read_listing(entry)
+    except (CacheError, UnsupportedFormat):
+        return None
+
+
+def _damaged_paths(
+    there: t.Union[caches.CacheEntry, caches.Partial], listing: index.Listing, tools: ImageTools
+) -> list[str]:
+    tools.progress.start("verify", listing.logical_bytes)
+    with translated(CacheError, f"Reading {there.bundle_path}"):
+        return verify.damaged_paths(there.bundle_path, listing, advance=tools.progress.advance)
+
+
+def _seeds(cache: caches.Cache, listing: index.Listing, others_than: t.Collection[str]) -> dict[str, packs.Seed]:
+    """The entries with the most chunks in place, the best first, by digest.
+
+    Of a cache of any size, one listing more than there are seeds is in memory.
+    """
+    best: list[_Ranked] = []
+    for number, entry in enumerate(cache.entries()):
+        if entry.digest not in others_than:
+            _rank(best, entry, number, listing)
+    return {digest: seed for _matches, _number, digest, seed in sorted(best, reverse=True)}
+
+
+def _rank(best: list[_Ranked], entry: caches.CacheEntry, number: int, listing: index.Listing) -> None:
+    """Keep an entry among the best if it is one. No reference to another is left behind."""
+    seed = _seed(entry, listing)
+    if seed is not None:
+        # Of two that are alike, the one used last counts more.
+        heapq.heappush(best, (packs.matching_chunks(listing, seed), -number, entry.digest, seed))
+        if len(best) > _MOST_SEEDS:
+            heapq.heappop(best)
+
+
+def _seed(entry: caches.CacheEntry, listing: index.Listing) -> t.Optional[packs.Seed]:
+    other = _listing(entry)
+    if other is None or other.chunk_size != listing.chunk_size:
+        return None
+    try:
+        return packs.Seed(entry.bundle_path, other, caches.trusted(entry))
+    except CacheError:
+        return None
+
+
+def _used_seeds(pack: packs.PullPlan, seeds: t.Mapping[str, packs.Seed]) -> tuple[str, ...]:
+    """Digests of the seeds that a plan takes something from."""
+    sources = pack.sources
+    return tuple(
+        digest
+        for digest, seed in seeds.items()
+        if any(source.startswith(os.path.join(seed.root, "")) for source in sources)
+    )
+
+
+def _check_codecs(pack: packs.PullPlan, manifest: Manifest) -> None:
+    missing = pack.codecs - codecs.decodable()
+    if missing:
+        names = " and ".join(sorted(index.CODEC_NAMES[codec] for codec in missing))
+        raise UnsupportedCodec(
+            f"Pulling {manifest.catalog_id} {manifest.version} failed: its chunks are encoded as {names}, which the "
+            "Python of this host cannot decode.",
+            hint="Install the Python package zstandard on this host, or push the image with codec=deflate.",
+        )
 
 
 def _check_room(pack: packs.PullPlan, cache: caches.Cache, manifest: Manifest) -> None:
@@ -230,16 +289,33 @@ def _moved_on(made: ImagePlan, cache: caches.Cache) -> bool:
     return (cache.find_partial(made.manifest.digest) is not None) != (made.resumes and made.entry is None)
 
 
-def _hold_seeds(stack: contextlib.ExitStack, made: ImagePlan, cache: caches.Cache, tools: ImageTools) -> bool:
-    """Keep the seeds of a plan from being removed or repaired; False when one is not there any more."""
-    for digest in made.seeds:
-        try:
-            stack.enter_context(cache.lock(digest, tools.holder, 0.0, shared=True))
-        except CacheLocked:
-            return False
-        if cache.find(digest) is None:
-            return False
-    return True
+def _settled(
+    stack: contextlib.ExitStack, made: ImagePlan, cache: caches.Cache, tools: ImageTools, *, must_verify: bool
+) -> ImagePlan:
+    """A plan that fits what is there now, and whose seeds are held: none of them is removed or repaired meanwhile."""
+    held: set[str] = set()
+    lost: set[str] = set()
+    is_stale = _moved_on(made, cache)
+    while True:
+        for digest in made.seeds:
+            if digest not in held and _hold_seed(stack, digest, cache, tools):
+                held.add(digest)
+        missing = set(made.seeds) - held
+        if not missing and not is_stale:
+            return made
+        # Each time there is a seed less, or nothing is stale.
+        lost |= missing
+        made = plan_image(made.manifest, cache, tools, must_verify=must_verify, without=lost)
+        is_stale = False
+
+
+def _hold_seed(stack: contextlib.ExitStack, digest: str, cache: caches.Cache, tools: ImageTools) -> bool:
+    """Keep an entry from being removed or repaired; False when somebody does so, or has done so."""
+    try:
+        stack.enter_context(cache.lock(digest, tools.holder, 0.0, shared=True))
+        return cache.find(digest) is not None
+    except CacheError:
+        return False
 
 
 def _download(made: ImagePlan, cache: caches.Cache, tools: ImageTools) -> reader.Applied:
@@ -262,8 +338,7 @@ def _download(made: ImagePlan, cache: caches.Cache, tools: ImageTools) -> reader
 
 
 def _prove(partial: caches.Partial, listing: index.Listing, tools: ImageTools) -> None:
-    tools.progress.start("verify", listing.logical_bytes)
-    damaged = verify.damaged_paths(partial.bundle_path, listing, advance=tools.progress.advance)
+    damaged = _damaged_paths(partial, listing, tools)
     if damaged:
         raise DamagedBundle(
             f"{partial.bundle_path} does not have the content that was written to it ({', '.join(damaged[:3])}): disk "

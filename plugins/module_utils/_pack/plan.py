@@ -126,6 +126,18 @@ class PullPlan:
         return sum(self.rows.lengths[row] for row in self.positions)
 
     @property
+    def codecs(self) -> frozenset[int]:
+        """Codecs of the chunks to download."""
+        return frozenset(self.locator.codecs[row] for row in self.positions)
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Files of seeds that are cloned or copied from."""
+        return frozenset(start.source for start in self.starts if start.start == CLONE) | {
+            copy.source for copy in self.copies
+        }
+
+    @property
     def copied_bytes(self) -> int:
         """Bytes that are copied from seeds, clones not counted."""
         return sum(copy.length for copy in self.copies)

@@ -5,7 +5,8 @@
 
 """Carries out a plan: makes the files of a bundle, chunk by verified chunk.
 
-    strays removed ─ starts (clone, create, link) ─ holes ─ copies (threads) ─ ranges: fetch, decode, hash, write (threads) ─ fsync
+    strays removed ─ starts (clone, create, link) ─ holes ─ copies (threads) ─ ranges ─ fsync
+    range: fetch, decode, hash, write (threads)
 
 Nothing is written that has not the digest which the listing names; a chunk that does not is an error when
 it was downloaded, and is downloaded when it was copied from a seed.
