@@ -13,10 +13,13 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import api_url
+from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import cache as caches
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import facts
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CacheError,
+    FactsTooLarge,
     PrlctlError,
     translated,
 )
@@ -24,9 +27,13 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines 
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.moments import utc_text
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipts
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CachedAddress
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index, verify
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import PackError, UnsupportedFormat
 from ansible_collections.macfleet.parallels.plugins.module_utils._progress import Progress
+from ansible_collections.macfleet.parallels.plugins.module_utils._redact import redact_url
+
+IsMeant = t.Callable[[CachedAddress], bool]
 
 VERIFIED = "verified"
 ABSENT = "absent"
@@ -75,66 +82,140 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Plan:
-    """The chosen entries, and the digests of those, and of leftovers, that go."""
+    """The chosen entries, and the digests of those, and of leftovers, that go, if need be for damage alone."""
 
     chosen: tuple[Chosen, ...]
     victims: tuple[str, ...]
-    freed_bytes: int
+    only_damaged: bool = False
 
     @property
     def changed(self) -> bool:
         """Whether the cache would hold less."""
         return bool(self.victims)
 
+    @property
+    def freed_bytes(self) -> int:
+        """What the entries among the victims take."""
+        return sum(item.entry.record.allocated_bytes for item in self.chosen if item.entry.digest in self.victims)
+
 
 def plan(request: CacheRequest, cache: caches.Cache, tools: Tools) -> Plan:
     """Choose the entries, and read them if they are to be verified; changes nothing."""
-    entries = matching(cache, request.digest, request.catalog_id, request.version)
+    survey = cache.survey()
+    entries = matching(survey.entries, request.digest, request.catalog_id, request.version)
+    leftovers = list(survey.damaged)
     if request.state == VERIFIED:
         chosen = tuple(_examine(entry, tools) for entry in entries)
-        gone = [item.entry for item in chosen if item.damaged]
-        unreadable = cache.damaged() if request.catalog_id is None else []
-        victims = [entry.digest for entry in gone] + _named(unreadable, request.digest)
+        victims = [item.entry.digest for item in chosen if item.damaged]
     else:
-        chosen, gone = tuple(Chosen(entry) for entry in entries), entries
-        leftovers = [state.partial.digest for state in cache.partials()] + cache.damaged()
-        victims = [entry.digest for entry in gone]
-        if request.catalog_id is None:
-            victims += _named(leftovers, request.digest)
-    return Plan(chosen, tuple(dict.fromkeys(victims)), sum(entry.record.allocated_bytes for entry in gone))
+        chosen = tuple(Chosen(entry) for entry in entries)
+        victims = [entry.digest for entry in entries]
+        leftovers += [*survey.unreadable, *(state.partial.digest for state in cache.partials())]
+    if request.catalog_id is None:
+        victims += [digest for digest in leftovers if request.digest is None or digest == request.digest]
+    return Plan(chosen, tuple(dict.fromkeys(victims)), request.state == VERIFIED)
 
 
-def apply(made: Plan, cache: caches.Cache, tools: Tools) -> None:
-    """Remove the victims, and remember which entries were found whole."""
-    settings = tools.settings
+def apply(made: Plan, cache: caches.Cache, tools: Tools) -> Plan:
+    """Remove the victims, and remember which entries were found whole; the plan as it was carried out.
+
+    What was damaged, and was repaired before its lock was ours, stays.
+    """
     now = utc_text(time.time())
+    chosen = {item.entry.digest: item for item in made.chosen}
+    removed = []
     for digest in made.victims:
-        with cache.lock(digest, "removing a cache entry", settings.lock_timeout_seconds, on_wait=tools.warn):
+        with _lock(digest, cache, tools):
+            if made.only_damaged:
+                again = _look_again(digest, chosen.get(digest), cache, tools)
+                if again is not None and not again.damaged:
+                    chosen[digest] = again
+                    continue
             cache.remove(digest)
             cache.discard_partial(digest)
-    for item in made.chosen:
+            removed.append(digest)
+    for item in chosen.values():
         if item.stamps and not item.damaged and cache.find(item.entry.digest) is not None:
             cache.set_verified(item.entry.digest, now, item.stamps)
+    return dataclasses.replace(made, chosen=tuple(chosen.values()), victims=tuple(removed))
+
+
+def _look_again(digest: str, item: t.Optional[Chosen], cache: caches.Cache, tools: Tools) -> t.Optional[Chosen]:
+    """What a victim is now; None when it is no entry, and the same as before if nobody has written to it."""
+    entry = cache.find(digest)
+    if entry is None or item is None:
+        return None if entry is None else Chosen(entry)
+    return item if item.stamps and caches.stamps(entry) == item.stamps else _examine(entry, tools)
+
+
+def _lock(digest: str, cache: caches.Cache, tools: Tools) -> t.ContextManager[None]:
+    def waiting(present: str) -> None:
+        tools.warn(f"Waiting for the lock of the cache entry {digest}: it is held by {present}.")
+
+    return cache.lock(digest, "removing a cache entry", tools.settings.lock_timeout_seconds, on_wait=waiting)
 
 
 def matching(
-    cache: caches.Cache, digest: t.Optional[str], catalog_id: t.Optional[str], version: t.Optional[str]
+    entries: t.Iterable[caches.CacheEntry],
+    digest: t.Optional[str],
+    catalog_id: t.Optional[str],
+    version: t.Optional[str],
 ) -> list[caches.CacheEntry]:
     """Entries with a digest, or pulled as a catalog id in a version (exact, or a range); all without either."""
-    wanted_id = addresses.normalise_catalog_id(catalog_id) if catalog_id else None
-    wanted = addresses.parse_wanted(version) if version else None
+    if digest:
+        return [entry for entry in entries if entry.digest == digest]
+    if not catalog_id:
+        return list(entries)
+    is_meant = meaning(catalog_id, version)
+    return [entry for entry in entries if any(map(is_meant, entry.record.addresses))]
 
-    def is_wanted(entry: caches.CacheEntry) -> bool:
-        if digest and entry.digest != digest:
-            return False
-        if wanted_id is None:
-            return True
-        return any(
-            known.catalog_id == wanted_id and (wanted is None or _admits(wanted, known.version))
-            for known in entry.record.addresses
+
+def meaning(
+    catalog_id: str,
+    version: t.Optional[str],
+    catalog_url: t.Optional[str] = None,
+    architecture: t.Optional[str] = None,
+) -> IsMeant:
+    """Whether an address is that of a catalog id, and has the version (exact, or a range) and all else if it is given.
+
+    :raises InvalidAddress: no address can be like that
+    """
+    wanted_id = addresses.normalise_catalog_id(catalog_id)
+    wanted = addresses.parse_wanted(version) if version else None
+    wanted_architecture = addresses.normalise_architecture(architecture) if architecture else None
+    wanted_url = _server(catalog_url) if catalog_url else None
+
+    def is_meant(known: CachedAddress) -> bool:
+        return (
+            known.catalog_id == wanted_id
+            and (wanted is None or _admits(wanted, known.version))
+            and wanted_architecture in (None, known.architecture)
+            and (wanted_url is None or _server(known.catalog_url) == wanted_url)
         )
 
-    return [entry for entry in cache.entries() if is_wanted(entry)]
+    return is_meant
+
+
+def _server(catalog_url: str) -> str:
+    """The address of a server in one spelling."""
+    try:
+        return api_url(redact_url(catalog_url))
+    except CatalogError:
+        return redact_url(catalog_url)
+
+
+def forget(digests: t.Iterable[str], is_meant: IsMeant, cache: caches.Cache, tools: Tools) -> None:
+    """Take addresses from entries, and remove those that have no other."""
+    for digest in digests:
+        with _lock(digest, cache, tools):
+            entry = cache.find(digest)
+            if entry is None:
+                continue
+            if all(map(is_meant, entry.record.addresses)):
+                cache.remove(digest)
+                cache.discard_partial(digest)
+            else:
+                cache.forget(digest, is_meant)
 
 
 def change(request: CacheRequest, tools: Tools, *, check_mode: bool) -> dict[str, t.Any]:
@@ -144,7 +225,7 @@ def change(request: CacheRequest, tools: Tools, *, check_mode: bool) -> dict[str
     cache = caches.Cache.open(tools.settings.path, create=False)
     made = plan(request, cache, tools)
     if not check_mode and cache.exists:
-        apply(made, cache, tools)
+        made = apply(made, cache, tools)
     return {
         "changed": made.changed,
         "entries": [_entry_result(item) for item in made.chosen],
@@ -186,6 +267,8 @@ def current_facts(
     if not cache.exists:
         return {"parallels_catalog": document}
     own = facts.cache_document(cache, settings.owner, utc_text(time.time()))
+    for reason in own["unreadable"].values():
+        tools.warn(reason)
     receipts, unreadable = Receipts(cache.receipts_path).read_all()
     for name in unreadable:
         tools.warn(f"The receipt {name} in {cache.receipts_path} cannot be read, so its virtual machine is not shown.")
@@ -193,7 +276,10 @@ def current_facts(
         machines = _machines(tools)
     documents = facts.vm_documents(receipts, machines)
     if may_publish:
-        facts.publish(settings.facts_directory, settings.owner, cache.path, own, documents)
+        try:
+            facts.publish(settings.facts_directory, settings.owner, cache.path, own, documents)
+        except FactsTooLarge as error:
+            tools.warn(f"The published facts of this host stay as they were. {error}")
     return {"parallels_catalog": facts.with_cache(document, cache.path, own, documents)}
 
 
@@ -233,10 +319,6 @@ def _examine(entry: caches.CacheEntry, tools: Tools) -> Chosen:
     with translated(CacheError, f"Reading {entry.bundle_path}"):
         damaged = verify.damaged_paths(entry.bundle_path, listing, advance=tools.progress.advance)
     return Chosen(entry, tuple(damaged), stamps)
-
-
-def _named(digests: t.Iterable[str], wanted: t.Optional[str]) -> list[str]:
-    return [digest for digest in digests if wanted is None or digest == wanted]
 
 
 def _admits(wanted: t.Union[str, addresses.Range], version: str) -> bool:

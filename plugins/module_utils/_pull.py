@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import getpass
 import os
 import time
 import typing as t
@@ -29,10 +29,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host import (
     volumes,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    CacheError,
     DiskFull,
     PathTaken,
     PrlctlMissing,
     RequirementsUnmet,
+    VmNotFound,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.moments import utc_text
@@ -97,6 +99,7 @@ class Plan:
     """What a pull would do. ``image`` is None when the cache does not matter.
 
     ``blocked`` says why a VM stays though its version must not be pulled any more; ``manifest`` is None then.
+    ``victims`` are the digests of entries that go, ``forgets`` of those that other images have a use for.
     """
 
     request: PullRequest
@@ -110,13 +113,14 @@ class Plan:
     starts: bool = False
     removes_vm: bool = False
     victims: tuple[str, ...] = ()
+    forgets: tuple[str, ...] = ()
     machines: t.Optional[t.Sequence[VirtualMachine]] = None
 
     @property
     def changed(self) -> bool:
         """Whether the host would be changed."""
         image_changes = self.image is not None and self.image.changed
-        return image_changes or self.creates or self.starts or self.removes_vm or bool(self.victims)
+        return image_changes or self.creates or self.starts or self.removes_vm or bool(self.victims or self.forgets)
 
     @property
     def update_available(self) -> bool:
@@ -165,11 +169,13 @@ def plan(request: PullRequest, tools: Tools) -> Plan:
     manifest = _choose(request)
     directory = _directory(request, tools) if found is not None else cache.path
     _check_requirements(request, manifest, directory)
+    home = vms.home_path(directory, request.name, manifest.type) if found is not None else ""
+    if found is not None:
+        _check_free(home, found)
     image = _pull_image.plan_image(manifest, cache, tools.image, must_verify=request.verify)
+    _check_room(home, image, cache)
     if found is None:
         return Plan(request, cache, manifest, image=image)
-    home = vms.home_path(directory, request.name, manifest.type)
-    _check_home(home, found, cache, image)
     return Plan(
         request,
         cache,
@@ -183,7 +189,11 @@ def plan(request: PullRequest, tools: Tools) -> Plan:
 
 
 def apply(made: Plan, tools: Tools) -> Applied:
-    """Carry out a plan."""
+    """Carry out a plan.
+
+    :raises CacheLocked: another process worked on the same image or VM for too long
+    :raises VmNotFound: the VM that should be started is not there any more
+    """
     request = made.request
     if request.state == ABSENT:
         return _apply_absent(made, tools)
@@ -211,7 +221,12 @@ def apply(made: Plan, tools: Tools) -> Applied:
             control.recover(found.interrupted)
             machine = _create(made, transfer.entry, cache, control, tools)
             changed = True
-        if machine is not None and request.state == STARTED and control.start(machine):
+        if machine is None:
+            raise VmNotFound(
+                f"Starting the virtual machine {request.name} failed: it was there, and has been removed meanwhile.",
+                "Run the task again to make a new one.",
+            )
+        if request.state == STARTED and control.start(machine):
             now = tools.prlctl.find(machine.machine.uuid)
             machine, changed = dataclasses.replace(machine, machine=now or machine.machine), True
         return Applied(machine, changed, transfer, _with(machines, machine))
@@ -227,11 +242,18 @@ def _with(machines: t.Sequence[VirtualMachine], vm: t.Optional[vms.ManagedVm]) -
 def run(request: PullRequest, tools: Tools, *, check_mode: bool, may_defer: bool) -> dict[str, t.Any]:
     """The result of catalog_pull; with ``may_defer``, a long transfer is announced instead of carried out."""
     started = time.monotonic()
-    made = plan(request, tools)
+    try:
+        made = plan(request, tools)
+    except Blocked:
+        if not check_mode:
+            _note_state(request, tools)
+        raise
     _cache.check_facts(tools.cache)
     if may_defer and not check_mode and not is_short(made):
         return {"changed": False, "transfer_pending": True}
     _warn_of_state(made, tools)
+    if not check_mode and made.image is None:
+        _note_state(request, tools)
     applied = Applied(made.found.vm if made.found else None, made.changed) if check_mode else apply(made, tools)
     cache = made.cache if check_mode else caches.Cache.open(tools.cache.settings.path, create=False)
     return {
@@ -249,22 +271,28 @@ def is_short(made: Plan) -> bool:
         return True
     pack = made.image.pack
     moved = pack.download_bytes + pack.copied_bytes if pack is not None else 0
-    if made.creates and not volumes.has_clones(made.cache.path):
-        moved += t.cast(Manifest, made.manifest).data_bytes
-    return moved <= SHORT_BYTES
+    return moved + _copied_bytes(made.home, made.image, made.cache) <= SHORT_BYTES
+
+
+def _architecture(request: PullRequest) -> str:
+    return addresses.normalise_architecture(request.architecture or requirements.hardware_architecture())
+
+
+def _meant(request: PullRequest) -> t.Optional[Manifest]:
+    architecture = _architecture(request)
+    return next((manifest for manifest in request.manifests if manifest.architecture == architecture), None)
 
 
 def _choose(request: PullRequest) -> Manifest:
     if request.blocked is not None:
         raise request.blocked
-    architecture = addresses.normalise_architecture(request.architecture or requirements.hardware_architecture())
-    for manifest in request.manifests:
-        if manifest.architecture == architecture:
-            addresses.check_pullable(manifest, request.catalog_id, request.version)
-            return manifest
+    manifest = _meant(request)
+    if manifest is not None:
+        addresses.check_pullable(manifest, request.catalog_id, request.version)
+        return manifest
     raise Missing(
-        f"There is no {request.catalog_id} {request.version or addresses.LATEST} for {architecture}, or none that you "
-        "may see.",
+        f"There is no {request.catalog_id} {request.version or addresses.LATEST} for {_architecture(request)}, or none "
+        "that you may see.",
         hint="Look at catalog_manifest_info, and check catalog_id, version and architecture.",
         code="unknown_manifest",
     )
@@ -277,7 +305,7 @@ def _directory(request: PullRequest, tools: Tools) -> str:
 
 def _check_requirements(request: PullRequest, manifest: Manifest, directory: str) -> None:
     resources = requirements.read_resources(directory)
-    sentences = requirements.unmet(manifest.minimum_requirements.to_json(), None, resources)
+    sentences = requirements.unmet(manifest.minimum_requirements.to_json(), resources)
     if sentences:
         raise RequirementsUnmet(
             f"{request.catalog_id} {manifest.version} cannot run on this host: {' '.join(sentences)}",
@@ -286,37 +314,36 @@ def _check_requirements(request: PullRequest, manifest: Manifest, directory: str
         )
 
 
-def _check_home(home: str, found: vms.Found, cache: caches.Cache, image: _pull_image.ImagePlan) -> None:
+def _check_free(home: str, found: vms.Found) -> None:
     if os.path.lexists(home) and not found.frees(home):
         raise PathTaken(
             f"Making the virtual machine failed: {home} exists and is not registered as ours.",
             "Move it away, or choose another name or path.",
         )
-    parent = os.path.dirname(home)
-    shares_volume = _shares_volume(parent, cache.path)
-    if shares_volume and volumes.has_clones(parent):
+
+
+def _copied_bytes(home: str, image: _pull_image.ImagePlan, cache: caches.Cache) -> int:
+    """What a VM takes beside the cached image: nothing if it is a clone."""
+    if not home or volumes.can_clone(cache.path, os.path.dirname(home)):
+        return 0
+    return image.unpacked_bytes
+
+
+def _check_room(home: str, image: _pull_image.ImagePlan, cache: caches.Cache) -> None:
+    copied = _copied_bytes(home, image, cache)
+    if not copied or volumes.share_volume(cache.path, os.path.dirname(home)):
+        _pull_image.check_room(image, cache, home, copied)
         return
-    needed = image.manifest.data_bytes + _pull_image.DISK_MARGIN_BYTES
-    if shares_volume and image.pack is not None:
-        needed += image.pack.write_bytes
-    free = _files.free_bytes(parent)
+    _pull_image.check_room(image, cache)
+    needed = copied + _pull_image.DISK_MARGIN_BYTES
+    free = _files.free_bytes(os.path.dirname(home))
     if free < needed:
         raise DiskFull(
             f"Making the virtual machine {home} needs {needed} bytes of disk space, as its volume has no clones of the "
             f"cache's files, and {free} are free.",
-            hint="Choose a path on the volume of the cache, or make room.",
+            hint="Choose a path on the volume of the cache, or make room; nothing was changed on this host.",
             details={"needed_bytes": needed, "free_bytes": free},
         )
-
-
-def _shares_volume(one: str, other: str) -> bool:
-    return _device(one) == _device(other)
-
-
-def _device(path: str) -> int:
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    return os.stat(path).st_dev
 
 
 def _address(request: PullRequest, manifest: Manifest) -> records.CachedAddress:
@@ -346,7 +373,7 @@ def _create(made: Plan, entry: caches.CacheEntry, cache: caches.Cache, control: 
         architecture=manifest.architecture,
         digest=manifest.digest,
         created_at=utc_text(time.time()),
-        created_by=getpass.getuser(),
+        created_by=tools.cache.settings.owner,
         home=made.home,
         cache_path=cache.path,
     )
@@ -364,7 +391,9 @@ def _plan_absent(request: PullRequest, cache: caches.Cache, tools: Tools) -> Pla
     found = None
     if tools.cache.prlctl is not None:
         found = vms.Vms(tools.prlctl, Receipts(cache.receipts_path)).look(config_pvs.check_name(request.name))
-    entries = _cache.matching(cache, None, request.catalog_id, request.version)
+    is_meant = _meaning(request)
+    entries = [entry for entry in cache.entries() if any(map(is_meant, entry.record.addresses))]
+    is_only_ours = {entry.digest: all(map(is_meant, entry.record.addresses)) for entry in entries}
     has_vm = found is not None and (found.vm is not None or bool(found.interrupted))
     return Plan(
         request,
@@ -372,8 +401,13 @@ def _plan_absent(request: PullRequest, cache: caches.Cache, tools: Tools) -> Pla
         None,
         found=found,
         removes_vm=has_vm,
-        victims=tuple(entry.digest for entry in entries),
+        victims=tuple(digest for digest, is_ours in is_only_ours.items() if is_ours),
+        forgets=tuple(digest for digest, is_ours in is_only_ours.items() if not is_ours),
     )
+
+
+def _meaning(request: PullRequest) -> _cache.IsMeant:
+    return _cache.meaning(request.catalog_id, request.version, request.catalog_url, request.architecture)
 
 
 def _apply_absent(made: Plan, tools: Tools) -> Applied:
@@ -387,7 +421,7 @@ def _apply_absent(made: Plan, tools: Tools) -> Applied:
             control.recover(found.interrupted)
             if found.vm is not None:
                 control.remove(found.vm)
-    _cache.apply(_cache.Plan((), made.victims, 0), cache, tools.cache)
+    _cache.forget((*made.victims, *made.forgets), _meaning(made.request), cache, tools.cache)
     return Applied(None, changed=True)
 
 
@@ -398,6 +432,27 @@ def _warn_of_state(made: Plan, tools: Tools) -> None:
             f"The virtual machine {made.request.name} stays as it is, made of {receipt.catalog_id} {receipt.version}. "
             f"{made.blocked.message}"
         )
+
+
+def _note_state(request: PullRequest, tools: Tools) -> None:
+    """Have the cache remember as what the server shows the version now."""
+    manifest = _meant(request)
+    if manifest is not None:
+        version: t.Optional[str] = manifest.version
+        state = records.REVOKED if manifest.revoked else records.TAINTED if manifest.tainted else records.ACTIVE
+    elif request.blocked is not None:
+        # If it is a tag, nothing has its name.
+        version, state = request.version, request.blocked.code
+    else:
+        return
+    cache = caches.Cache.open(tools.cache.settings.path, create=False)
+    is_meant = _cache.meaning(request.catalog_id, None, request.catalog_url, _architecture(request))
+    for entry in cache.entries():
+        for address in entry.record.addresses:
+            if address.version == version and address.state != state and is_meant(address):
+                # An entry that has gone meanwhile has no state.
+                with contextlib.suppress(CacheError):
+                    cache.mark_manifest_state(entry.digest, dataclasses.replace(address, state=state))
 
 
 def _described(made: Plan, applied: Applied) -> dict[str, t.Any]:
@@ -457,6 +512,10 @@ def _actions(made: Plan) -> list[str]:
     if made.removes_vm:
         sentences.append(f"Delete the virtual machine {request.name}.")
     sentences.extend(f"Remove {digest} from {made.cache.path}." for digest in made.victims)
+    sentences.extend(
+        f"Forget that {digest} in {made.cache.path} is {request.catalog_id}; other images have the same content."
+        for digest in made.forgets
+    )
     return sentences
 
 
@@ -466,8 +525,8 @@ def _diff(made: Plan) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
     if made.image is not None:
         before["cached"] = made.image.entry is not None and not made.image.changed
         after["cached"] = True
-    if made.victims:
-        before["cached"], after["cached"] = list(made.victims), []
+    if made.victims or made.forgets:
+        before["cached"], after["cached"] = [*made.victims, *made.forgets], []
     if made.found is not None:
         vm = made.found.vm
         before["vm"] = vm.machine.state if vm is not None else "absent"

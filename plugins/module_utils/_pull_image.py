@@ -90,6 +90,13 @@ class ImagePlan:
         """Whether the cache would hold what it does not hold now."""
         return self.pack is not None
 
+    @property
+    def unpacked_bytes(self) -> int:
+        """What a copy of the image takes on disk."""
+        if self.index is not None:
+            return self.index.listing.unpacked_bytes
+        return self.entry.record.allocated_bytes if self.entry is not None else 0
+
 
 @dataclass(frozen=True)
 class ImageOutcome:
@@ -144,7 +151,6 @@ def plan_image(
         can_clone=volumes.has_clones(cache.path),
     )
     _check_codecs(pack, manifest)
-    _check_room(pack, cache, manifest)
     return ImagePlan(manifest, entry, index=fetched, pack=pack, seeds=_used_seeds(pack, seeds), resumes=bool(lying))
 
 
@@ -175,6 +181,7 @@ def apply_image(
             made = _settled(stack, made, cache, tools, must_verify=must_verify)
             if made.pack is None:
                 return ImageOutcome(cache.touch(digest, now, address), changed=False)
+            check_room(made, cache)
             applied = _download(made, cache, tools)
         if must_verify:
             _prove(cache.partial(digest), t.cast(index.Index, made.index).listing, tools)
@@ -269,13 +276,24 @@ def _check_codecs(pack: packs.PullPlan, manifest: Manifest) -> None:
         )
 
 
-def _check_room(pack: packs.PullPlan, cache: caches.Cache, manifest: Manifest) -> None:
+def check_room(made: ImagePlan, cache: caches.Cache, home: str = "", copied_bytes: int = 0) -> None:
+    """Whether the cache's volume has the room for the image, and for the copy that shall lie at ``home``.
+
+    :raises DiskFull: it has not
+    """
+    image = f"{made.manifest.catalog_id} {made.manifest.version}"
+    needed, steps = DISK_MARGIN_BYTES, []
+    if made.pack is not None:
+        needed += made.pack.disk_bytes
+        steps.append(f"pulling {image} into {cache.path}")
+    if copied_bytes:
+        needed += copied_bytes
+        steps.append(f"copying {image} to {home}")
     free = cache.free_bytes()
-    needed = pack.write_bytes + DISK_MARGIN_BYTES
-    if free < needed:
+    if steps and free < needed:
+        doing = " and ".join(steps)
         raise DiskFull(
-            f"Pulling {manifest.catalog_id} {manifest.version} into {cache.path} needs {needed} bytes of disk space, "
-            f"and {free} are free.",
+            f"{doing[0].upper()}{doing[1:]} needs {needed} bytes of disk space, and {free} are free.",
             hint="Remove something, for example cached images by catalog_cache; nothing was changed on this host.",
             details={"needed_bytes": needed, "free_bytes": free},
         )

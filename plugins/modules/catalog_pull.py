@@ -51,12 +51,13 @@ options:
     description:
       - A version, a tag, or a range such as V(1.4.*) or V(>=1.4,<2).
       - The default is the tag V(latest).
-      - With O(state=absent), an exact version or a range; the default is all versions.
+      - With O(state=absent), an exact version or a range; the default is all versions. A tag matches nothing then, as the server
+        alone knows what it names.
     type: str
   architecture:
     description:
       - The architecture of the image, V(arm64) or V(x86_64). Aliases such as V(aarch64) are understood.
-      - The default is that of this host's hardware.
+      - The default is that of this host's hardware; with O(state=absent), every one.
     type: str
   name:
     description:
@@ -73,7 +74,8 @@ options:
       - With V(cached), the image is in the cache.
       - With V(present), a virtual machine O(name) made of the image exists. With V(started) it runs, too; the module does not wait
         for its guest.
-      - With V(absent), neither the virtual machine O(name) nor cached versions of the image exist.
+      - With V(absent), neither the virtual machine O(name) nor cached versions of the image exist. If O(catalog_url) is known,
+        only versions that were pulled from there are meant. Content that other images have, too, stays in the cache for them.
     type: str
     choices: [cached, present, started, absent]
     default: present
@@ -286,7 +288,7 @@ def pull_request(params: _pull.Params) -> _pull.PullRequest:
     given = _arguments.handover(params) if params["state"] != _pull.ABSENT else None
     return _pull.PullRequest(
         state=params["state"],
-        catalog_url=given.url if given else "",
+        catalog_url=given.url if given else params["catalog_url"] or "",
         catalog_id=params["catalog_id"],
         version=params["version"],
         architecture=params["architecture"],

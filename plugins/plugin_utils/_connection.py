@@ -58,12 +58,12 @@ def connection(params: t.Mapping[str, t.Any], environment: t.Mapping[str, str] |
     :raises OptionError: something is missing, or there is too much of it
     """
     environment = os.environ if environment is None else environment
-
-    def given(name: str) -> t.Any:
-        return params[name] or environment.get(PREFIX + name.replace("catalog_", "").upper()) or None
-
-    resolved = {**params, **_credentials(params, environment), "ca_path": given("ca_path")}
-    resolved["catalog_url"] = given("catalog_url")
+    resolved = {
+        **params,
+        **_credentials(params, environment),
+        "ca_path": given("ca_path", params, environment),
+        "catalog_url": given("catalog_url", params, environment),
+    }
     if not resolved["catalog_url"]:
         raise OptionError(
             "The address of the metadata server is not known.",
@@ -76,6 +76,12 @@ def connection(params: t.Mapping[str, t.Any], environment: t.Mapping[str, str] |
         if resolved[name]:
             register_secret(resolved[name])
     return Connection(resolved["catalog_url"], resolved, _read_ca(resolved["ca_path"]))
+
+
+def given(name: str, params: t.Mapping[str, t.Any], environment: t.Mapping[str, str] | None = None) -> t.Any:
+    """An option of the task, or else of the controller's environment."""
+    environment = os.environ if environment is None else environment
+    return params[name] or environment.get(PREFIX + name.replace("catalog_", "").upper()) or None
 
 
 def _credentials(params: t.Mapping[str, t.Any], environment: t.Mapping[str, str]) -> dict[str, str | None]:

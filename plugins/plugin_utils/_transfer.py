@@ -22,7 +22,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._arguments impo
 )
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._action import CatalogAction, Result
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._background import BackgroundJob
-from ansible_collections.macfleet.parallels.plugins.plugin_utils._connection import Connection
+from ansible_collections.macfleet.parallels.plugins.plugin_utils._connection import Connection, given
 
 
 class TransferAction(CatalogAction):
@@ -53,7 +53,9 @@ class TransferAction(CatalogAction):
         # A play does not set it, and one that does gains nothing.
         args.pop("handover", None)
         if not self.needs_server(options):
-            return self._plainly(args, task_vars)
+            # What came from another catalog is not meant.
+            url = given("catalog_url", options)
+            return self._plainly({**args, "catalog_url": url} if url else args, task_vars)
         connection = self.connection(options)
         # Its certificates are handed over; the file is on the controller.
         args.pop("ca_path", None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.tests.integration.images import small_bundle
+from ansible_collections.macfleet.parallels.tests.integration.images import MIB, small_bundle
 from ansible_collections.macfleet.parallels.tests.integration.refusals import assert_refused
 from ansible_collections.macfleet.parallels.tests.integration.stage import (
     ARCHITECTURE,
@@ -248,3 +248,66 @@ def test_a_full_disk_is_told_before_the_transfer(stage: Stage, images: Results) 
         assert done[name].result["details"]["needed_bytes"] > done[name].result["details"]["free_bytes"]
     assert done["what is there"].result["stdout_lines"] == [str(small)]
     assert not [line for line in stage.server.process.requests()[asked:] if "/objects/" in line]
+
+
+def test_room_for_a_copy_is_counted_before_the_transfer(stage: Stage) -> None:
+    """Without clones the image lies there twice: 24 MiB once more, and a margin of 64 MiB."""
+    if os.geteuid() != 0 or stage.missing_ssh:
+        pytest.skip("a small file system can be mounted by root only, in the mount namespace of a host")
+    bundle = small_bundle(stage.builder.home / "refused pulls", "Large", 24 * MIB)
+    stage.play("builder", [task("push", "catalog_push", {"path": str(bundle), "catalog_id": "large", "version": "1"})])
+    mac = stage.mac("mac03")
+    places = {"once": 104, "tiny": 16}
+    for name in places:
+        (mac.home / name).mkdir()
+    once, tiny = (str(mac.home / name) for name in places)
+    cached = {"catalog_id": "large", "cache_path": f"{once}/cache", "state": "cached"}
+    here = {**cached, "state": "present", "name": "Full", "path": f"{once}/vms"}
+    there = {**here, "path": f"{tiny}/vms"}
+    mounts = [
+        task(
+            f"mount {name}",
+            "ansible.builtin.command",
+            {"argv": ["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=0700", "tmpfs", str(mac.home / name)]},
+        )
+        for name, mib in places.items()
+    ]
+    asked = len(stage.server.process.requests())
+    before = mac.holdings()
+    refused = stage.play(
+        "mac03",
+        [
+            *mounts,
+            task("here, check", "catalog_pull", here, may_fail=True, check=True),
+            task("here", "catalog_pull", here, may_fail=True),
+            task("there", "catalog_pull", there, may_fail=True),
+            task("what is there", "ansible.builtin.command", {"argv": ["find", once, tiny]}),
+        ],
+    )
+    assert not [line for line in stage.server.process.requests()[asked:] if "/objects/" in line]
+    done = stage.play(
+        "mac03",
+        [
+            task("cached", "catalog_pull", cached),
+            task("copy, check", "catalog_pull", here, may_fail=True, check=True),
+            task("copy", "catalog_pull", here, may_fail=True),
+            task("copy there", "catalog_pull", there, may_fail=True),
+            task("what is there", "ansible.builtin.command", {"argv": ["find", once, tiny, "-maxdepth", "1"]}),
+            task("unmount", "ansible.builtin.command", {"argv": ["umount", once, tiny]}),
+        ],
+    )
+    for results, name, words in (
+        (refused, "here, check", (f"Pulling large 1 into {once}/cache and copying large 1 to {once}/vms/Full.pvm",)),
+        (refused, "here", (f"Pulling large 1 into {once}/cache and copying large 1 to {once}/vms/Full.pvm",)),
+        (refused, "there", (f"Making the virtual machine {tiny}/vms/Full.pvm",)),
+        (done, "copy, check", (f"Copying large 1 to {once}/vms/Full.pvm",)),
+        (done, "copy", (f"Copying large 1 to {once}/vms/Full.pvm",)),
+        (done, "copy there", (f"Making the virtual machine {tiny}/vms/Full.pvm",)),
+    ):
+        assert_refused(results[name], "disk_full", "bytes", *words)
+        assert results[name].result["details"]["needed_bytes"] > results[name].result["details"]["free_bytes"]
+    # Nothing at all, and then the image alone, for which there was room.
+    assert refused["what is there"].result["stdout_lines"] == [once, tiny]
+    assert done["cached"].result["changed"]
+    assert sorted(done["what is there"].result["stdout_lines"]) == sorted([once, f"{once}/cache", tiny])
+    assert mac.holdings() == before

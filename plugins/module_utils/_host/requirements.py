@@ -25,7 +25,6 @@ class HostResources:
     cpu: int
     memory_mb: int
     disk_free_mb: int
-    architecture: str
 
 
 def read_resources(directory: str) -> HostResources:
@@ -34,7 +33,6 @@ def read_resources(directory: str) -> HostResources:
         os.cpu_count() or 1,
         os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MIB,
         free_bytes(directory) // _MIB,
-        hardware_architecture(),
     )
 
 
@@ -58,15 +56,12 @@ def _darwin_feature(name: bytes) -> bool:
     )
 
 
-def unmet(minimum: t.Mapping[str, t.Any], architecture: t.Optional[str], resources: HostResources) -> t.List[str]:
+def unmet(minimum: t.Mapping[str, t.Any], resources: HostResources) -> t.List[str]:
     """A sentence for each thing that the host lacks.
 
     ``minimum`` has the keys ``cpu``, ``memory_mb`` and ``disk_mb``, any of which may be missing or 0.
-    ``architecture`` is that of the image, None when it does not matter; both are written alike.
     """
     sentences = []
-    if architecture is not None and architecture != resources.architecture:
-        sentences.append(f"The image is for {architecture}, the hardware of this host is {resources.architecture}.")
     for key, offered, what in (
         ("cpu", resources.cpu, "processor cores"),
         ("memory_mb", resources.memory_mb, "MiB of memory"),

@@ -103,6 +103,17 @@ class Listing:
         return sum(entry.size for entry in self.entries)
 
     @property
+    def unpacked_bytes(self) -> int:
+        """Sum of the lengths of all chunks that are no holes: what the files take on disk if none is a clone."""
+        zero = chunks.ZERO_CHUNK_ID
+        return sum(
+            chunks.chunk_span(number, entry.size, entry.data_start, self.chunk_size)[1]
+            for entry in self.files()
+            for number in range(entry.chunk_count)
+            if self.chunk_id(entry.first_chunk + number) != zero
+        )
+
+    @property
     def file_total(self) -> int:
         """Number of regular files."""
         return sum(1 for entry in self.entries if entry.kind == FILE)

@@ -32,6 +32,9 @@ MAX_GAP_BYTES = 16 << 10
 # One copy reads and writes at most this many bytes; at least one chunk.
 MAX_COPY_BYTES = 4 << 20
 
+# The unit in which file systems hand out space.
+_BLOCK_BYTES = 4096
+
 EMPTY = "empty"
 CLONE = "clone"
 KEEP = "keep"
@@ -144,9 +147,14 @@ class PullPlan:
 
     @property
     def write_bytes(self) -> int:
-        """Bytes that will be written, hence the disk space that the plan takes."""
+        """Bytes of data that will be written."""
         downloaded = sum(self.rows.lengths[row] * len(references) for row, references in self.positions.items())
         return downloaded + self.copied_bytes
+
+    @property
+    def disk_bytes(self) -> int:
+        """Disk space that the plan takes: a hole has a part of a block, of its own in a clone, at either end."""
+        return self.write_bytes + 2 * _BLOCK_BYTES * len(self.zero_ranges)
 
 
 @dataclass

@@ -170,6 +170,15 @@ def test_absent_needs_no_server_and_no_credentials(server: Recording, monkeypatc
     assert host.modules[0][0] == {"catalog_id": "macos-15", "state": "absent"}
 
 
+def test_absent_is_meant_for_one_catalog_if_that_is_known(server: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MACFLEET_CATALOG_URL", "https://of.the.environment")
+    for given, url in (({}, "https://of.the.environment"), ({"catalog_url": "https://x"}, "https://x")):
+        host = host_of(monkeypatch, "catalog_pull", {"catalog_id": "macos-15", "state": "absent", **given})
+        host.results.append({"changed": True})
+        run(host)
+        assert host.modules[0][0] == {"catalog_id": "macos-15", "state": "absent", "catalog_url": url}
+
+
 def test_a_play_cannot_hand_anything_over(server: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     host = host_of(monkeypatch, "catalog_pull", {"catalog_id": "x", "state": "absent", "handover": {"grant": "forged"}})
     host.results.append({"changed": False})

@@ -406,7 +406,6 @@ def test_a_vm_that_somebody_else_made_is_left_alone(mac: Host, image: Image, tmp
 
 def test_what_lies_in_the_way_is_left_alone(mac: Host, image: Image) -> None:
     (mac.vms / "runner.pvm").mkdir()
-    mac.expect_index(image)
     assert_failed(mac.pull(image, name="runner", state="present"), "path_taken", "runner.pvm exists")
     assert not mac.cache.exists()
 

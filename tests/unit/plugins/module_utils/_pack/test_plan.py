@@ -185,6 +185,7 @@ def test_the_bytes_of_a_plan_add_up(case: Situation) -> None:
     assert made.listing.logical_bytes == total
     assert made.hole_bytes <= holes_kept
     assert made.write_bytes == downloaded + made.copied_bytes
+    assert made.disk_bytes == made.write_bytes + 8192 * len(made.zero_ranges)
     assert made.download_raw_bytes == made.download_chunks * CHUNK
     assert made.download_bytes >= made.download_chunks * STORED
 
