@@ -75,12 +75,18 @@ def local_hosts(names: t.Sequence[str], directory: Path, programs: Path, python:
         home = _make_home(directory, name)
         path = os.pathsep.join((str(programs), os.environ.get("PATH", os.defpath)))
         interpreter = directory / f"{name}-python"
-        settings = shlex.join((f"HOME={home}", f"PATH={path}", python))
+        settings = shlex.join((*_hidden(), f"HOME={home}", f"PATH={path}", python))
         interpreter.write_text(f'#!/bin/sh\nexec env {settings} "$@"\n', encoding="utf-8")
         interpreter.chmod(0o755)
         variables = {"ansible_connection": "local", "ansible_python_interpreter": str(interpreter)}
         hosts.append(Host(name, home, {**variables, **_directories(home)}))
     return hosts
+
+
+def _hidden() -> t.Iterator[str]:
+    """Words for env: another host knows nothing of the controller's way to the server."""
+    for name in ("URL", "TOKEN", "API_KEY", "USERNAME", "PASSWORD", "CA_PATH"):
+        yield from ("-u", f"MACFLEET_CATALOG_{name}")
 
 
 def _directories(home: Path) -> dict[str, str]:
