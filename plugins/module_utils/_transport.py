@@ -29,6 +29,9 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._redact import 
 USER_AGENT = "macfleet.parallels"
 _BLOCK_BYTES = 1 << 20
 _PORTS = {"http": 80, "https": 443}
+# Words in the reason of a TLS error that lasts. Any other is taken as a connection that broke: what is tried again for
+# nothing costs seconds, and what is not tried again may cost a transfer.
+_LASTING_TLS_REASONS = ("CERT", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "PROTOCOL", "VERSION")
 # Where macOS keeps its authorities; a Python from python.org looks elsewhere and finds none.
 _CA_FILE_OF_MACOS = "/etc/ssl/cert.pem"
 
@@ -194,7 +197,10 @@ def _failure(error: Exception, host: str, timeout_seconds: float) -> Unreachable
     if isinstance(error, ssl.SSLCertVerificationError):
         return TlsFailure(f"its certificate is not valid: {error.verify_message or error}")
     if isinstance(error, ssl.SSLError):
-        return TlsFailure(f"TLS failed: {error.reason or error}")
+        reason = error.reason or str(error)
+        if any(word in reason for word in _LASTING_TLS_REASONS):
+            return TlsFailure(f"TLS failed: {reason}")
+        return Unreachable(f"the TLS connection broke: {reason}")
     if isinstance(error, socket.timeout):
         return Unreachable(f"no answer within {timeout_seconds:g} seconds")
     if isinstance(error, socket.gaierror):

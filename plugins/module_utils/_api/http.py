@@ -202,6 +202,11 @@ class Http:
             attempts += 1
             try:
                 return self._once(request, doing, secrets, attempts)
+            except Missing:
+                if method != "DELETE" or attempts == 1:
+                    raise
+                # An attempt before has deleted it, and only its answer was lost.
+                return Response(204, {}, b"")
             except (Unreachable, Throttled) as error:
                 wait = next(waits, None)
                 asked = _asked_delay(error)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http.client
 import http.server
 import shutil
 import socket
@@ -279,6 +280,55 @@ def test_files_that_are_not_what_they_should_be(tls_server: Server, settings: di
 def test_plain_http_where_tls_is_expected(server: Server) -> None:
     with pytest.raises(TlsFailure, match="TLS failed"):
         ask(f"https://127.0.0.1:{server.server_address[1]}/x")
+
+
+def test_a_handshake_that_breaks_off_is_no_failure_of_tls() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            client, _address = listener.accept()
+            with client:
+                client.recv(65536)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(Unreachable) as failure:
+            ask(f"https://127.0.0.1:{listener.getsockname()[1]}/x")
+        thread.join()
+    assert (type(failure.value), failure.value.code) == (Unreachable, "unreachable")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "lasts"),
+    [
+        (ssl.SSLEOFError, None, False),
+        (ssl.SSLZeroReturnError, None, False),
+        (ssl.SSLSyscallError, None, False),
+        (ssl.SSLError, "UNEXPECTED_EOF_WHILE_READING", False),
+        (ssl.SSLError, "DECRYPTION_FAILED_OR_BAD_RECORD_MAC", False),
+        (ssl.SSLError, "TLSV1_ALERT_INTERNAL_ERROR", False),
+        (ssl.SSLError, "TLSV13_ALERT_CERTIFICATE_REQUIRED", True),
+        (ssl.SSLError, "SSLV3_ALERT_BAD_CERTIFICATE", True),
+        (ssl.SSLError, "TLSV1_ALERT_UNKNOWN_CA", True),
+        (ssl.SSLError, "SSLV3_ALERT_HANDSHAKE_FAILURE", True),
+        (ssl.SSLError, "TLSV1_ALERT_PROTOCOL_VERSION", True),
+        (ssl.SSLError, "UNSUPPORTED_PROTOCOL", True),
+    ],
+)
+def test_what_of_tls_lasts(
+    monkeypatch: pytest.MonkeyPatch, kind: type[ssl.SSLError], reason: str | None, lasts: bool
+) -> None:
+    error = kind(8, "EOF occurred in violation of protocol")
+    error.reason = reason  # type: ignore[assignment]
+
+    def connect(_connection: object) -> None:
+        raise error
+
+    monkeypatch.setattr(http.client.HTTPSConnection, "connect", connect)
+    with pytest.raises(Unreachable) as failure:
+        ask("https://127.0.0.1:1/x")
+    assert isinstance(failure.value, TlsFailure) is lasts
+    assert (reason or "violation of protocol") in str(failure.value)
 
 
 # Proxies

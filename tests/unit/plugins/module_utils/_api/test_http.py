@@ -197,6 +197,22 @@ def test_a_post_that_is_idempotent_is_tried_again(server: Recording) -> None:
     assert client(server, waits=[0.0]).json("POST", "things", "make a thing", body={}, idempotent=True) == 1
 
 
+def test_what_an_attempt_before_has_deleted_is_deleted(server: Recording) -> None:
+    server.expect("DELETE", "things/1", error=errors.Unreachable("the connection was closed without an answer"))
+    server.expect("DELETE", "things/1", **refusal("unknown_manifest", 404))
+    assert client(server, waits=[0.0]).json("DELETE", "things/1", "delete a thing") is None
+
+
+def test_what_was_not_there_at_first_is_missing(server: Recording) -> None:
+    server.expect("DELETE", "things/1", **refusal("unknown_manifest", 404))
+    with pytest.raises(errors.Missing):
+        client(server, waits=[0.0]).json("DELETE", "things/1", "delete a thing")
+    for status in (503, 404):
+        server.expect("GET", "things/1", status=status, reply={})
+    with pytest.raises(errors.Missing):
+        client(server, waits=[0.0]).json("GET", "things/1", "read a thing")
+
+
 @pytest.mark.parametrize(
     "answer",
     [
