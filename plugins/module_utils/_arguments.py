@@ -280,7 +280,10 @@ def progress(module: AnsibleModule) -> Progress:
         return silent()
     for name in (path, path + CANCEL_SUFFIX):
         module.add_cleanup_file(name)
-    return Progress(ProgressFile(path))
+    told = ProgressFile(path)
+    # Before anything that may take its time: the controller looks for this process, and gives up what was never there.
+    told({})
+    return Progress(told)
 
 
 class ProgressFile:

@@ -41,6 +41,10 @@ STATUS_SECONDS = 60.0
 # How long a host may be out of reach before the task gives up.
 LOST_SECONDS = 900.0
 _HALF_WRITTEN = 5
+# A module that has just ended may have a result that is not written yet.
+_SURELY_GONE = 2
+# Part of the command line of every module of Ansible.
+_MODULE_MARK = "AnsiballZ_"
 # What only the job's own bookkeeping is about.
 _JOB_KEYS = (
     "ansible_job_id",
@@ -147,7 +151,7 @@ class BackgroundJob:
                 signals.hold()
                 self._cancel()
                 raise
-        self._ask("cleanup")
+        self._forget()
         if result is None:
             self._action._low_level_execute_command(f"rm -f {shlex.quote(self._path)}")
             raise JobLost(
@@ -174,36 +178,47 @@ class BackgroundJob:
             action._task.async_val = 0
 
     def _wait(self) -> Result | None:
-        """What the module returned, or None if it runs no more and has returned nothing."""
+        """What the module returned, or None if it runs no more and has returned nothing.
+
+        :raises JobLost: the host is out of reach, or nobody can tell for too long what the module does
+        """
         pause = FIRST_PAUSE_SECONDS
-        reached_at = asked_at = moved_at = self._clock()
+        began_at = reached_at = asked_at = moved_at = self._clock()
         last: t.Any = None
-        unclear = 0
-        while True:
+        unclear = gone = 0
+        # The job itself ends at its limit, and tells that.
+        while self._clock() - began_at < LIMIT_SECONDS + LOST_SECONDS:
             self._sleep(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
             try:
                 snapshot = self._snapshot()
                 now = reached_at = self._clock()
-                if snapshot != last:
-                    last, moved_at = snapshot, now
                 if snapshot is not None:
+                    if snapshot != last:
+                        last, moved_at, gone = snapshot, now, 0
                     self._show(snapshot)
-                    if now - asked_at < STATUS_SECONDS:
+                    if now - asked_at < STATUS_SECONDS and not gone:
                         continue
                 status, asked_at = self._ask("status"), now
-                lives = now - moved_at < STATUS_SECONDS or self._lives(last)
+                if status.get("finished"):
+                    return status
+                gone = 0 if now - moved_at < STATUS_SECONDS or self._lives(last) else gone + 1
             except AnsibleConnectionFailure as error:
                 self._reconnect(error, reached_at)
                 continue
-            if status.get("finished"):
-                return status
             # The file of a job that is just being written cannot be read.
             unclear = unclear + 1 if status.get("failed") else 0
             if unclear >= _HALF_WRITTEN:
                 return status
-            if not lives:
+            if gone >= _SURELY_GONE:
                 return None
+            if last is None and now - began_at > LOST_SECONDS:
+                # The first thing that a module does is to say that it is there.
+                break
+        raise JobLost(
+            f"Nothing is known of the transfer after {self._clock() - began_at:.0f} seconds; was the host restarted?",
+            "Run the task again; it goes on from there.",
+        )
 
     def _snapshot(self) -> t.Any:
         """What the module last wrote; None if there is nothing to read."""
@@ -228,7 +243,10 @@ class BackgroundJob:
         pid = snapshot.get("pid") if isinstance(snapshot, dict) else None
         if not isinstance(pid, int) or pid <= 1:
             return True
-        return bool(self._action._low_level_execute_command(f"kill -0 {pid}").get("rc") == 0)
+        # A host that was restarted may have given the number to another process. Where there is no ps, nobody knows.
+        command = f"kill -0 {pid} && {{ ps -ww -o args= -p {pid} || echo {_MODULE_MARK}; }}"
+        answer = self._action._low_level_execute_command(command)
+        return answer.get("rc") == 0 and _MODULE_MARK in answer.get("stdout", "")
 
     def _reconnect(self, error: AnsibleConnectionFailure, reached_at: float) -> None:
         if self._clock() - reached_at > LOST_SECONDS:
@@ -252,6 +270,13 @@ class BackgroundJob:
                 module_name="ansible.legacy.async_status", module_args=args, task_vars=self._task_vars
             )
         )
+
+    def _forget(self) -> None:
+        """Have the job's own file removed. Whatever it said is known, so its loss costs nothing."""
+        try:
+            self._ask("cleanup")
+        except AnsibleConnectionFailure as error:
+            display.vvv(f"cleaning up the transfer failed: {error}", host=self._task_vars.get("inventory_hostname"))
 
     def _cancel(self) -> None:
         try:

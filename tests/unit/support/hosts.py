@@ -15,7 +15,10 @@ import time
 import typing as t
 from pathlib import Path
 
+import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Request
+from ansible_collections.macfleet.parallels.plugins.module_utils._arguments import CANCEL_SUFFIX
+from ansible_collections.macfleet.parallels.plugins.module_utils._progress import Progress
 from ansible_collections.macfleet.parallels.plugins.modules import catalog_pull
 from ansible_collections.macfleet.parallels.tests.simulators.prlctl.control import Simulated, install
 from ansible_collections.macfleet.parallels.tests.unit.support import modules
@@ -166,3 +169,15 @@ def handover(images: t.Sequence[Image] = (), bases: t.Sequence[Image] = (), **fi
         "bases": [image.manifest for image in bases],
         **fields,
     }
+
+
+def cancel_when(phase: str, progress: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have whoever watches the progress in this file end the transfer as soon as a phase of it begins."""
+    start = Progress.start
+
+    def begin(counters: Progress, name: str, total_bytes: int) -> None:
+        if name == phase:
+            Path(f"{progress}{CANCEL_SUFFIX}").touch()
+        start(counters, name, total_bytes)
+
+    monkeypatch.setattr(Progress, "start", begin)

@@ -13,11 +13,13 @@ import signal
 import subprocess
 import sys
 import time
+import types
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments
+from ansible_collections.macfleet.parallels.plugins.plugin_utils._background import BackgroundJob
 
 COLLECTIONS = Path(_arguments.__file__).absolute().parents[5]
 
@@ -163,6 +165,23 @@ def test_under_async(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
     output, result = finished(play({"seconds": 1}, **keywords), tmp_path)
     assert result["grant_was_there"]
     assert "download" not in output
+
+
+@pytest.mark.parametrize(("mark", "lives"), [("AnsiballZ_slow_transfer.py", True), ("another program", False)])
+def test_a_module_is_told_from_what_else_has_its_number(mark: str, lives: bool) -> None:
+    def execute(command: str) -> dict[str, t.Any]:
+        done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+        return {"rc": done.returncode, "stdout": done.stdout}
+
+    action: t.Any = types.SimpleNamespace(_low_level_execute_command=execute)
+    job = BackgroundJob(action, {}, {}, time.monotonic, time.sleep)
+    waiting = [sys.executable, "-c", "print(flush=True); input()", mark]
+    with subprocess.Popen(waiting, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert job._lives({"pid": process.pid}) is lives
+        process.kill()
+    assert not job._lives({"pid": process.pid})
 
 
 def test_an_interrupted_play_cancels_its_transfer(play: t.Callable[..., t.Any], tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ class Host:
         self.results: list[t.Any] = []
         self.snapshots: list[t.Any] = []
         self.statuses: list[t.Any] = []
-        self.alive: list[int] = []
+        self.cleanups: list[t.Any] = [{}]
+        # What `ps` says of the module: its arguments, or None if it is gone.
+        self.alive: list[str | None] = []
         self.modules: list[tuple[dict[str, t.Any], bool, int]] = []
         self.commands: list[str] = []
         self.shown: list[str] = []
@@ -77,14 +79,17 @@ class Host:
         if command.startswith("cat "):
             told = next_of(self.snapshots)
             return {"rc": 1, "stdout": ""} if told is None else {"rc": 0, "stdout": f"motd\n{told}\n"}
-        return {"rc": self.alive.pop(0) if command.startswith("kill ") else 0, "stdout": ""}
+        if command.startswith("kill "):
+            process = self.alive.pop(0)
+            return {"rc": 1, "stdout": ""} if process is None else {"rc": 0, "stdout": f"motd\n{process}\n"}
+        return {"rc": 0, "stdout": ""}
 
     def job(self, name: str, args: dict[str, t.Any]) -> dict[str, t.Any]:
         assert name == "ansible.legacy.async_status"
         assert (args["jid"], args["_async_dir"]) == ("j1.5", "/home/m/.ansible_async")
         assert self.action._task.async_val == 0
         self.commands.append(args["mode"])
-        return {} if args["mode"] == "cleanup" else dict(next_of(self.statuses))
+        return dict(next_of(self.cleanups if args["mode"] == "cleanup" else self.statuses))
 
 
 def next_of(answers: list[t.Any]) -> t.Any:
@@ -304,15 +309,54 @@ def test_patience_with_a_host_ends(host: Host) -> None:
     assert 900 < host.now < 930
 
 
-def test_a_job_that_died_with_its_host_is_noticed(host: Host) -> None:
-    host.snapshots += [told(5)] * 300
+MODULE = "python3 /home/m/.ansible/tmp/x/AnsiballZ_catalog_pull.py"
+
+
+@pytest.mark.parametrize("there_now", [None, "/usr/libexec/of-somebody-else"])
+def test_a_job_that_died_with_its_host_is_noticed(host: Host, there_now: str | None) -> None:
+    # Once it is dead, its progress may be gone as well.
+    host.snapshots += [*[told(5)] * 20, *[None] * 300]
     host.statuses += [{"finished": 0}] * 30
-    host.alive += [0, 1]
+    host.alive += [MODULE, there_now, there_now]
     result = run(host)
     assert (result["failed"], result["error_code"]) == (True, "transfer_lost")
-    assert "kill -0 77" in host.commands
-    assert 120 < host.now < 200
+    assert any(command.startswith("kill -0 77 ") for command in host.commands)
+    assert 60 < host.now < 200
     assert host.commands[-1].startswith("rm -f /home/m/.ansible_async/macfleet-")
+
+
+def test_a_module_that_ends_while_it_is_looked_for_has_a_result(host: Host) -> None:
+    host.snapshots += [told(5)] * 300
+    host.statuses += [{"finished": 0}, {"finished": 0}, DONE]
+    host.alive.append(None)
+    assert run(host) == {"changed": True, "bytes": {}}
+    assert not host.alive
+
+
+def test_a_module_that_never_says_anything_is_given_up(host: Host) -> None:
+    host.snapshots += [None] * 300
+    host.statuses += [{"finished": 0}] * 300
+    result = run(host)
+    assert (result["failed"], result["error_code"]) == (True, "transfer_lost")
+    assert 900 < host.now < 1000
+    # It may run though nobody can see it.
+    assert host.commands[-1].endswith(".cancel")
+
+
+def test_no_transfer_is_watched_for_ever(host: Host) -> None:
+    host.snapshots += [told(5, elapsed) for elapsed in range(30_000)]
+    host.statuses += [{"finished": 0}] * 3000
+    result = run(host)
+    assert (result["failed"], result["error_code"]) == (True, "transfer_lost")
+    assert 86_400 < host.now < 90_000
+    assert host.commands[-1].endswith(".cancel")
+
+
+def test_a_connection_that_breaks_at_the_very_end_costs_no_result(host: Host) -> None:
+    host.snapshots.append(None)
+    host.statuses.append(DONE)
+    host.cleanups[:] = [AnsibleConnectionFailure("no route to host")]
+    assert run(host)["changed"]
 
 
 def test_a_job_file_that_cannot_be_read_is_asked_for_again(host: Host) -> None:

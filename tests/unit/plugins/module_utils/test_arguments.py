@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import typing as t
 from pathlib import Path
 
@@ -153,6 +154,7 @@ def test_the_latest_snapshot_is_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "progress"
     module = modules.module(SPEC, {"handover": {"progress_path": str(path)}})
     counters = _arguments.progress(module)
+    assert json.loads(path.read_text()) == {"pid": os.getpid()}
     counters.start("download", 1000)
     first = json.loads(path.read_text())
     assert (first["phase"], first["done_bytes"], first["total_bytes"]) == ("download", 0, 1000)

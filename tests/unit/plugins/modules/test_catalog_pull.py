@@ -20,7 +20,13 @@ from ansible_collections.macfleet.parallels.plugins.module_utils import _pull, _
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
 from ansible_collections.macfleet.parallels.tests.unit.support import storage
-from ansible_collections.macfleet.parallels.tests.unit.support.hosts import NEXT_GRANT, UNTIL, Host, handover
+from ansible_collections.macfleet.parallels.tests.unit.support.hosts import (
+    NEXT_GRANT,
+    UNTIL,
+    Host,
+    cancel_when,
+    handover,
+)
 from ansible_collections.macfleet.parallels.tests.unit.support.images import (
     CHUNK,
     OTHER_CHUNKS,
@@ -338,12 +344,19 @@ def test_whoever_watches_sees_the_progress(host: Host, image: Image, tmp_path: P
     assert 0 < told["total_bytes"] < image.manifest["stored_bytes"]
 
 
-def test_whoever_watches_can_end_it(host: Host, image: Image, tmp_path: Path) -> None:
-    (tmp_path / "progress.cancel").touch()
+def test_whoever_watches_can_end_it(host: Host, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancel_when("download", tmp_path / "progress", monkeypatch)
     host.expect_index(image)
     result = host.pull(image, handover=handover([image], progress_path=str(tmp_path / "progress")))
     assert_failed(result, "cancelled", "cancelled by the controller")
     assert_nothing_published(host)
+
+
+def test_what_was_ended_before_it_began_asks_nothing(host: Host, image: Image, tmp_path: Path) -> None:
+    (tmp_path / "progress.cancel").touch()
+    result = host.pull(image, handover=handover([image], progress_path=str(tmp_path / "progress")))
+    assert_failed(result, "cancelled", "cancelled by the controller")
+    assert not host.cache.exists()
 
 
 # The virtual machine

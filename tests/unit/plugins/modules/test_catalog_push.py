@@ -20,7 +20,13 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host import cl
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
 from ansible_collections.macfleet.parallels.plugins.modules import catalog_push
 from ansible_collections.macfleet.parallels.tests.unit.support import storage
-from ansible_collections.macfleet.parallels.tests.unit.support.hosts import NEXT_GRANT, UNTIL, Host, handover
+from ansible_collections.macfleet.parallels.tests.unit.support.hosts import (
+    NEXT_GRANT,
+    UNTIL,
+    Host,
+    cancel_when,
+    handover,
+)
 from ansible_collections.macfleet.parallels.tests.unit.support.images import (
     CHUNK,
     OTHER_CHUNKS,
@@ -521,8 +527,8 @@ def test_a_short_push_is_done_at_once(pusher: Pusher) -> None:
     assert pusher.push(handover=handover(phase="auto"))["changed"]
 
 
-def test_whoever_watches_can_end_it(pusher: Pusher, tmp_path: Path) -> None:
-    (tmp_path / "progress.cancel").touch()
+def test_whoever_watches_can_end_it(pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancel_when("push", tmp_path / "progress", monkeypatch)
     pusher.expect_begin()
     result = pusher.push(handover=handover(progress_path=str(tmp_path / "progress")))
     assert_failed(result, "cancelled", "cancelled by the controller")
