@@ -11,6 +11,7 @@ Each group of options has its documentation in the fragment that its function na
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import traceback
@@ -24,7 +25,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import HINTS, Http
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest, manifests_from_json
 from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
-from ansible_collections.macfleet.parallels.plugins.module_utils._progress import Progress, Snapshot, silent
+from ansible_collections.macfleet.parallels.plugins.module_utils._progress import Progress, Snapshot
 from ansible_collections.macfleet.parallels.plugins.module_utils._transport import Transport, TransportSettings
 
 try:
@@ -257,33 +258,47 @@ def host_transport(params: Params) -> Transport:
     return transport(params, ca_certificates=(params.get("handover") or {}).get("ca_certificates"))
 
 
-def host_catalog(params: Params, connections: Transport) -> CatalogClient:
-    """The server as a managed host may ask it: with its grant, which is renewed as long as the transfer runs."""
+def host_grant(params: Params, connections: Transport) -> GrantHolder:
+    """The grant of a managed host, which is renewed as long as the transfer goes on."""
     given = handover(params)
+    client = _host_client(params, connections, dict)
+    return GrantHolder(given.grant, given.expires_at, client.renew_grant)
 
-    def client(authorization: t.Callable[[], t.Mapping[str, str]]) -> CatalogClient:
-        return CatalogClient(
-            Http(given.url, connections.send, authorization=authorization, timeout_seconds=float(params["timeout"]))
-        )
 
-    holder = GrantHolder(given.grant, given.expires_at, lambda token: client(dict).renew_grant(token))
-    return client(holder.headers)
+def host_catalog(params: Params, connections: Transport, grant: GrantHolder) -> CatalogClient:
+    """The server as a managed host may ask it: with its grant."""
+    return _host_client(params, connections, grant.headers)
+
+
+def _host_client(
+    params: Params, connections: Transport, authorization: t.Callable[[], t.Mapping[str, str]]
+) -> CatalogClient:
+    url, timeout_seconds = handover(params).url, float(params["timeout"])
+    return CatalogClient(Http(url, connections.send, authorization=authorization, timeout_seconds=timeout_seconds))
 
 
 # Progress
 
 
-def progress(module: AnsibleModule) -> Progress:
-    """Counters that write where the action plugin looks, if it does."""
+def progress(module: AnsibleModule, grant: t.Optional[GrantHolder] = None) -> Progress:
+    """Counters that write where the action plugin looks, if it does; each report is an occasion to keep the grant."""
+    watchers: list[t.Callable[[Snapshot], None]] = []
     path = (module.params.get("handover") or {}).get("progress_path")
-    if not path:
-        return silent()
-    for name in (path, path + CANCEL_SUFFIX):
-        module.add_cleanup_file(name)
-    told = ProgressFile(path)
-    # Before anything that may take its time: the controller looks for this process, and gives up what was never there.
-    told({})
-    return Progress(told)
+    if path:
+        for name in (path, path + CANCEL_SUFFIX):
+            module.add_cleanup_file(name)
+        told = ProgressFile(path)
+        # Before anything that takes its time: the controller looks for this process, and gives up what was never there.
+        told({})
+        watchers.append(told)
+    if grant is not None:
+        watchers.append(lambda snapshot: grant.keep())
+
+    def report(snapshot: Snapshot) -> None:
+        for watcher in watchers:
+            watcher(snapshot)
+
+    return Progress(report)
 
 
 class ProgressFile:
@@ -309,4 +324,8 @@ class ProgressFile:
         if self._descriptor is None:
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         told = {**snapshot, "pid": os.getpid()}
-        os.pwrite(self._descriptor, json.dumps(told).encode("ascii").ljust(_PROGRESS_BYTES)[:_PROGRESS_BYTES], 0)
+        data = json.dumps(told).encode("ascii").ljust(_PROGRESS_BYTES)[:_PROGRESS_BYTES]
+        # A full disk ends the transfer where it is written to. This may be called from inside of a request, which would
+        # seem to have failed.
+        with contextlib.suppress(OSError):
+            os.pwrite(self._descriptor, data, 0)

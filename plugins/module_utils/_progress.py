@@ -17,8 +17,8 @@ Snapshot = t.Dict[str, t.Any]
 class Progress:
     """Counts bytes from any thread and reports at most once a second.
 
-    ``write`` receives ``{"phase", "done_bytes", "total_bytes", "elapsed_seconds"}``; it runs in the
-    thread that advanced the counter.
+    It is also how those who watch a transfer get to look after it while it goes on: ``write`` receives
+    ``{"phase", "done_bytes", "total_bytes", "elapsed_seconds"}``; it runs in the thread that advanced the counter.
     """
 
     def __init__(
@@ -54,6 +54,10 @@ class Progress:
             if self._clock() - self._reported_at >= self._interval_seconds:
                 self._report()
 
+    def alive(self) -> None:
+        """Say that it goes on though no byte can be counted; whoever watches may end it by an exception."""
+        self.advance(0)
+
     def _report(self) -> None:
         now = self._clock()
         self._reported_at = now
@@ -65,8 +69,3 @@ class Progress:
                 "elapsed_seconds": round(now - self._started_at, 3),
             }
         )
-
-
-def silent() -> Progress:
-    """A progress that nobody watches."""
-    return Progress(lambda snapshot: None)

@@ -352,6 +352,7 @@ def _address(request: PullRequest, manifest: Manifest) -> records.CachedAddress:
 
 def _vm_lock(request: PullRequest, cache: caches.Cache, tools: Tools) -> t.ContextManager[None]:
     def waiting(present: str) -> None:
+        tools.cache.progress.start("wait", 0)
         tools.cache.warn(f"Waiting for the lock of the virtual machine {request.name}: it is held by {present}.")
 
     return locks.hold(
@@ -359,6 +360,7 @@ def _vm_lock(request: PullRequest, cache: caches.Cache, tools: Tools) -> t.Conte
         f"work on the virtual machine {request.name}",
         tools.cache.settings.lock_timeout_seconds,
         on_wait=waiting,
+        alive=tools.cache.progress.alive,
     )
 
 
@@ -377,7 +379,8 @@ def _create(made: Plan, entry: caches.CacheEntry, cache: caches.Cache, control: 
         home=made.home,
         cache_path=cache.path,
     )
-    with cache.lock(entry.digest, tools.image.holder, tools.cache.settings.lock_timeout_seconds, shared=True):
+    timeout_seconds, alive = tools.cache.settings.lock_timeout_seconds, tools.cache.progress.alive
+    with cache.lock(entry.digest, tools.image.holder, timeout_seconds, shared=True, alive=alive):
         created = control.create(entry.bundle_path, draft)
     if created.cloned.method == clone.COPY:
         tools.cache.warn(

@@ -166,9 +166,10 @@ def apply_image(
     digest = made.manifest.digest
 
     def waiting(present: str) -> None:
+        tools.progress.start("wait", 0)
         tools.warn(f"Waiting for the lock of {address.catalog_id} {address.version}: it is held by {present}.")
 
-    with cache.lock(digest, tools.holder, tools.lock_timeout_seconds, on_wait=waiting):
+    with cache.lock(digest, tools.holder, tools.lock_timeout_seconds, waiting, alive=tools.progress.alive):
         now = utc_text(time.time())
         if made.pack is None and made.entry is not None and cache.find(digest) is not None:
             if made.proved and made.stamps is not None:

@@ -19,6 +19,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils import (
     _pull_image,
     _push,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import GrantHolder
 from ansible_collections.macfleet.parallels.plugins.module_utils._commands import CommandRunner
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import PrlctlMissing
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl, find_prlctl
@@ -35,26 +36,29 @@ _TRANSFER_ATTEMPTS = 7
 def push_tools(module: AnsibleModule) -> _push.Tools:
     """The tools of ``_push``."""
     connections = _arguments.host_transport(module.params)
+    grant = _arguments.host_grant(module.params, connections)
+    progress = _arguments.progress(module, grant)
     return _push.Tools(
-        _arguments.host_catalog(module.params, connections),
-        SignedTransfer(connections.connect),
+        _arguments.host_catalog(module.params, connections, grant),
+        SignedTransfer(connections.connect, progress.alive),
         _transfer_delays,
         time.sleep,
         _prlctl(module),
-        _arguments.progress(module),
+        progress,
         module.warn,
     )
 
 
 def pull_tools(module: AnsibleModule) -> _pull.Tools:
     """The tools of ``_pull``; those of the image half only where the state has need of an image."""
-    tools = cache_tools(module)
     if module.params["state"] == _pull.ABSENT:
-        return _pull.Tools(tools, None)
+        return _pull.Tools(cache_tools(module), None)
     connections = _arguments.host_transport(module.params)
+    grant = _arguments.host_grant(module.params, connections)
+    tools = cache_tools(module, grant)
     image = _pull_image.ImageTools(
-        _arguments.host_catalog(module.params, connections),
-        SignedTransfer(connections.connect),
+        _arguments.host_catalog(module.params, connections, grant),
+        SignedTransfer(connections.connect, tools.progress.alive),
         _transfer_delays,
         time.sleep,
         tools.progress,
@@ -65,8 +69,8 @@ def pull_tools(module: AnsibleModule) -> _pull.Tools:
     return _pull.Tools(tools, image)
 
 
-def cache_tools(module: AnsibleModule) -> _cache.Tools:
-    """The tools of ``_cache``."""
+def cache_tools(module: AnsibleModule, grant: t.Optional[GrantHolder] = None) -> _cache.Tools:
+    """The tools of ``_cache``; with ``grant`` for whoever moves an image as well."""
     params = module.params
     settings = _cache.CacheSettings(
         os.path.abspath(os.path.expanduser(params["cache_path"])),
@@ -74,7 +78,7 @@ def cache_tools(module: AnsibleModule) -> _cache.Tools:
         _user_name(),
         float(params["lock_timeout"]),
     )
-    return _cache.Tools(settings, _prlctl(module), module.warn, _arguments.progress(module))
+    return _cache.Tools(settings, _prlctl(module), module.warn, _arguments.progress(module, grant))
 
 
 def _user_name() -> str:

@@ -24,6 +24,9 @@ from ansible_collections.macfleet.parallels.plugins.plugin_utils._action import 
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._background import BackgroundJob
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._connection import Connection, given
 
+# What a job may take until it has renewed its grant for the first time.
+START_SECONDS = 60.0
+
 
 class TransferAction(CatalogAction):
     """Mints the grant, hands it over, and watches the transfer.
@@ -65,6 +68,9 @@ class TransferAction(CatalogAction):
         result = self._plainly({**args, "handover": {**args["handover"], "phase": "auto"}}, task_vars)
         if not result.pop("transfer_pending", False):
             return result
+        if args["handover"]["expires_at"] < time.time() + START_SECONDS:
+            # It took that long to find out what there is to do.
+            args["handover"] = self._handover(connection, options)
         return BackgroundJob(self, args, task_vars, time.monotonic, time.sleep).run()
 
     def _plainly(self, args: dict[str, t.Any], task_vars: dict[str, t.Any]) -> Result:

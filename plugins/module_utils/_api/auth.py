@@ -23,6 +23,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.records im
 
 RENEW_BEFORE_SECONDS = 600.0
 RETRY_RENEWAL_SECONDS = 30.0
+REVOKED = "grant_revoked"
 
 
 def bearer(token: str) -> Headers:
@@ -63,7 +64,7 @@ def login(http: Http, username: str, password: str) -> Token:
 
 
 class GrantHolder:
-    """The grant of this host's transfer, renewed by whoever asks for it when it has not long to live.
+    """The grant of this host's transfer, renewed by whoever asks for it, or makes progress, when it nears its end.
 
     ``renew(token)`` asks the server for the next one. As long as the grant is valid, a server that does not answer,
     or that will not renew it any more because of its age, is no reason to stop. Usable from several threads.
@@ -80,7 +81,8 @@ class GrantHolder:
         self._renew = renew
         self._clock = clock
         self._lock = threading.Lock()
-        self._try_again_at = float("-inf")
+        # How long it was good for when it was made is known of the renewed ones only.
+        self._renew_at = expires_at - RENEW_BEFORE_SECONDS
 
     def token(self) -> str:
         """The grant to use now.
@@ -90,18 +92,38 @@ class GrantHolder:
         """
         with self._lock:
             now = self._clock()
-            if self._current.expires_at - now < RENEW_BEFORE_SECONDS and now >= self._try_again_at:
+            if now >= self._renew_at:
                 self._renewed(now)
             return self._current.token
+
+    def keep(self) -> None:
+        """Renew it if it is time to, for a transfer that goes on without asking the server anything.
+
+        :raises ApiError: the rights to the transfer are lost; whoever needs the grant finds out all else
+        """
+        if not self._current.token:
+            return
+        try:
+            self.token()
+        except Unreachable:
+            pass
+        except Unauthenticated as error:
+            if error.code == REVOKED:
+                raise
 
     def headers(self) -> Headers:
         """Headers with the grant to use now."""
         return bearer(self.token())
 
     def _renewed(self, now: float) -> None:
+        # Also where the clock of this host is wrong and each new one seems to be over, it is not asked all the time.
+        self._renew_at = now + RETRY_RENEWAL_SECONDS
         try:
             self._current = self._renew(self._current.token)
         except (Unreachable, Unauthenticated) as error:
-            if error.code == "grant_revoked" or self._current.expires_at <= now:
+            if error.code == REVOKED or self._current.expires_at <= now:
                 raise
-            self._try_again_at = now + RETRY_RENEWAL_SECONDS
+            return
+        left = self._current.expires_at - now
+        if left > 0:
+            self._renew_at = now + max(left - RENEW_BEFORE_SECONDS, left / 2)

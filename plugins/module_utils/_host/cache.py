@@ -183,9 +183,10 @@ class Cache:
         timeout_seconds: float,
         on_wait: t.Optional[t.Callable[[str], None]] = None,
         shared: bool = False,
+        alive: t.Callable[[], None] = lambda: None,
     ) -> t.ContextManager[None]:
         """Hold the lock of one entry; see :func:`locks.hold`."""
-        return locks.hold(self.lock_path(digest), holder, timeout_seconds, on_wait, shared)
+        return locks.hold(self.lock_path(digest), holder, timeout_seconds, on_wait, shared, alive)
 
     # Looking
 

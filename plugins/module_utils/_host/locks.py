@@ -58,17 +58,19 @@ def hold(
     timeout_seconds: float,
     on_wait: t.Optional[t.Callable[[str], None]] = None,
     shared: bool = False,
+    alive: t.Callable[[], None] = lambda: None,
     clock: t.Callable[[], float] = time.monotonic,
     sleep: t.Callable[[float], None] = time.sleep,
 ) -> t.Iterator[None]:
     """Hold the lock at ``path`` for the block; ``holder`` says in a few words what for.
 
-    ``on_wait`` is called once, with the present holder, if the lock is not free at once. After ``timeout_seconds``
-    of waiting CacheLocked is raised. Any number may hold a ``shared`` lock together, or one alone an exclusive one.
+    ``on_wait`` is called once, with the present holder, if the lock is not free at once; ``alive`` each time that it
+    is not, and an exception of it ends the waiting. After ``timeout_seconds`` of waiting CacheLocked is raised. Any
+    number may hold a ``shared`` lock together, or one alone an exclusive one.
     """
     descriptor = _open(path)
     try:
-        _acquire(descriptor, path, timeout_seconds, on_wait, shared, clock, sleep)
+        _acquire(descriptor, path, timeout_seconds, on_wait, shared, alive, clock, sleep)
         _write_holder(descriptor, holder)
         yield
     finally:
@@ -108,6 +110,7 @@ def _acquire(
     timeout_seconds: float,
     on_wait: t.Optional[t.Callable[[str], None]],
     shared: bool,
+    alive: t.Callable[[], None],
     clock: t.Callable[[], float],
     sleep: t.Callable[[float], None],
 ) -> None:
@@ -121,6 +124,7 @@ def _acquire(
         if on_wait is not None and not announced:
             on_wait(present)
             announced = True
+        alive()
         left_seconds = deadline - clock()
         if left_seconds <= 0:
             raise CacheLocked(

@@ -67,7 +67,8 @@ def apply_plan(
 
     Whatever else lies there is removed.
 
-    ``fetch`` runs in threads; ``advance`` receives encoded bytes as they arrive, in the caller's thread.
+    ``fetch`` runs in threads; ``advance`` receives encoded bytes as they arrive, in the caller's thread, and 0 for
+    what is done without the network: whoever watches learns that it goes on.
 
     :raises DamagedChunk: a downloaded chunk does not have its digest
     """
@@ -77,7 +78,8 @@ def apply_plan(
     for hole in pull_plan.zero_ranges:
         with _open(root, hole.entry.path, os.O_RDWR) as descriptor:
             _files.zero_range(descriptor, hole.offset, hole.length)
-    damaged = _copy(pull_plan, root, workers or pipeline.core_count())
+        advance(0)
+    damaged = _copy(pull_plan, root, workers or pipeline.core_count(), advance)
     downloaded, written = _download(pull_plan, root, fetch, advance)
     if damaged:
         repair = plan.plan_repair(pull_plan, damaged)
@@ -129,7 +131,7 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def _copy(pull_plan: plan.PullPlan, root: str, workers: int) -> list[int]:
+def _copy(pull_plan: plan.PullPlan, root: str, workers: int, advance: Advance) -> list[int]:
     """Copy from seeds; the references whose chunks were not what the seed's listing promised."""
     pool = pipeline.BufferPool(_COPY_BUFFER_BYTES)
     damaged: list[int] = []
@@ -140,6 +142,7 @@ def _copy(pull_plan: plan.PullPlan, root: str, workers: int) -> list[int]:
     ) as stage:
         for references in stage:
             damaged.extend(references)
+            advance(0)
     return damaged
 
 

@@ -34,9 +34,10 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
 )
 
 Connect = t.Callable[[str, str, int], http.client.HTTPConnection]
+Alive = t.Callable[[], None]
 Buffer = t.Union[bytes, bytearray, memoryview]
 
-# How much is asked of a socket at once; what was received before a failure is known to this many bytes.
+# How much is asked of or given to a socket at once; what was received before a failure is known to this many bytes.
 _BLOCK_BYTES = 1 << 20
 # An answer that is not the wanted one is read up to here, so that its connection stays usable.
 _SMALL_BODY_BYTES = 1 << 16
@@ -75,11 +76,13 @@ class SignedTransfer:
 
     ``connect(scheme, host, port)`` gives a new connection, with its timeout set, that speaks
     ``http.client``'s interface; whatever a proxy for plain HTTP needs in the request line is its business.
+    ``alive`` is called after each block, as one request may take long; an exception of it ends the request.
     Usable from several threads at once.
     """
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, alive: Alive = lambda: None) -> None:
         self._connect = connect
+        self._alive = alive
         self._lock = threading.Lock()
         self._idle: dict[tuple[str, str, int], list[http.client.HTTPConnection]] = {}
         self._closed = False
@@ -103,7 +106,7 @@ class SignedTransfer:
         with self._exchange("GET", target, {**signed.headers, **headers}, None, doing) as response:
             _check_status(response, (200, 206), doing)
             _check_range(response, offset, len(view), doing)
-            _read_into(response, view, doing)
+            _read_into(response, view, doing, self._alive)
 
     def put(self, signed: SignedUrl, data: Buffer) -> None:
         """Store ``data`` as the object.
@@ -164,11 +167,11 @@ class SignedTransfer:
         try:
             if kept is not None:
                 try:
-                    return kept, _request_or_close(kept, method, target, headers, body)
+                    return kept, _request_or_close(kept, method, target, headers, body, self._alive)
                 except _STALE:
                     pass
             connection = self._connect(target.scheme, target.host, target.port)
-            return connection, _request_or_close(connection, method, target, headers, body)
+            return connection, _request_or_close(connection, method, target, headers, body, self._alive)
         except (ValueError, http.client.InvalidURL):
             # The text of it would show the URL.
             raise StorageRefused(f"Could not {doing}: its URL or a header of it cannot be sent.") from None
@@ -206,9 +209,10 @@ def _request_or_close(
     target: _Target,
     headers: t.Mapping[str, str],
     body: memoryview | None,
+    alive: Alive,
 ) -> http.client.HTTPResponse:
     try:
-        return _request(connection, method, target, headers, body)
+        return _request(connection, method, target, headers, body, alive)
     except BaseException:
         connection.close()
         raise
@@ -220,6 +224,7 @@ def _request(
     target: _Target,
     headers: t.Mapping[str, str],
     body: memoryview | None,
+    alive: Alive,
 ) -> http.client.HTTPResponse:
     connection.putrequest(method, target.selector, skip_accept_encoding=True)
     # A body that something on the way compressed would not be the bytes that were stored.
@@ -229,14 +234,16 @@ def _request(
     if body is not None:
         connection.putheader("Content-Length", str(len(body)))
     connection.endheaders()
-    if body:
+    view = body or memoryview(b"")
+    for start in range(0, len(view), _BLOCK_BYTES):
         try:
-            connection.send(body)
+            connection.send(view[start : start + _BLOCK_BYTES])
         except (BrokenPipeError, ConnectionResetError):
             # A server may answer before it has read everything, and close: that answer says why.
             with contextlib.suppress(OSError, http.client.HTTPException):
                 return connection.getresponse()
             raise
+        alive()
     return connection.getresponse()
 
 
@@ -284,7 +291,7 @@ def _check_range(response: http.client.HTTPResponse, offset: int, length: int, d
         raise StorageChanged(f"Could not {doing}: the storage announced {response.length} bytes.", _LOST)
 
 
-def _read_into(response: http.client.HTTPResponse, view: memoryview, doing: str) -> None:
+def _read_into(response: http.client.HTTPResponse, view: memoryview, doing: str, alive: Alive) -> None:
     received = 0
     while received < len(view):
         try:
@@ -294,6 +301,7 @@ def _read_into(response: http.client.HTTPResponse, view: memoryview, doing: str)
         if not count:
             raise StorageUnavailable(f"Could not {doing}: the answer ended after {received} bytes.", received=received)
         received += count
+        alive()
     if not _drained(response, doing):
         raise StorageChanged(f"Could not {doing}: more bytes came than were asked for.")
 

@@ -25,7 +25,7 @@ SECRET = "t0k3n-of-the-play"
 CONNECTION = {"catalog_url": BASE_URL, "catalog_token": SECRET, "ca_path": None, "timeout": 9}
 PULL = {**CONNECTION, "catalog_id": "MacOS-15", "version": ">=1.4,<2", "name": "runner"}
 PUSH = {**CONNECTION, "catalog_id": "macos-15", "version": "1.5", "path": "/vm/x.pvm"}
-GRANT = {"grant": "gr4nt", "expires_at": 1764000000, "manifests": [manifest()], "bases": []}
+GRANT = {"grant": "gr4nt", "expires_at": 4000000000, "manifests": [manifest()], "bases": []}
 STARTED = {"ansible_job_id": "j1.5", "results_file": "/home/m/.ansible_async/j1.5", "started": 1, "finished": 0}
 
 
@@ -148,7 +148,7 @@ def test_a_pull_is_one_request_and_one_module(server: Recording, monkeypatch: py
     assert args.pop("handover") == {
         "url": BASE_URL,
         "grant": "gr4nt",
-        "expires_at": 1764000000,
+        "expires_at": 4000000000,
         "manifests": [manifest()],
         "bases": [],
         "ca_certificates": None,
@@ -280,6 +280,17 @@ def test_a_long_transfer_is_watched(host: Host) -> None:
     assert host.commands[-1] == "cleanup"
     assert host.shown[0] == "[mac-1] catalog_pull download: 0 B of 100 B (0 %)"
     assert 2 <= len(host.shown) <= 11
+
+
+def test_a_transfer_begins_with_a_grant_that_lives(server: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    grants(server, PULL_BODY, reply={**GRANT, "expires_at": 1764000000})
+    grants(server, PULL_BODY, reply={**GRANT, "grant": "gr4nt-2"})
+    it = host_of(monkeypatch, "catalog_pull", PULL)
+    it.results += [{"changed": False, "transfer_pending": True}, dict(STARTED)]
+    it.snapshots.append(None)
+    it.statuses.append(DONE)
+    assert run(it)["changed"]
+    assert [args["handover"]["grant"] for args, _wrap_async, _limit in it.modules] == ["gr4nt", "gr4nt-2"]
 
 
 def test_a_job_that_does_not_start(host: Host) -> None:

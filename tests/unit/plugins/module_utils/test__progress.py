@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._progress import Progress, silent
+from ansible_collections.macfleet.parallels.plugins.module_utils._progress import Progress
 
 
 class Watch:
@@ -84,7 +84,11 @@ def test_an_interval_may_be_given() -> None:
     assert watch.done == [0, 1, 2]
 
 
-def test_nobody_has_to_watch() -> None:
-    progress = silent()
-    progress.start("download", 10)
-    progress.advance(10)
+def test_what_goes_on_without_bytes_is_reported_once_a_second_at_most() -> None:
+    watch = Watch()
+    watch.progress.start("wait", 0)
+    for _look in range(25):
+        watch.now += 0.125
+        watch.progress.alive()
+    assert watch.done == [0, 0, 0, 0]
+    assert [report["elapsed_seconds"] for report in watch.reports] == [0.0, 1.0, 2.0, 3.0]

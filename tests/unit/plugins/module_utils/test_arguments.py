@@ -120,7 +120,9 @@ def test_the_grant_of_a_host_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Transport, "send", lambda transport, request: server.send(request))
     given = params(handover={"url": BASE_URL, "grant": "g1", "expires_at": 9}, timeout=7)
     # A grant that expired long ago is renewed at its first use, which the server then refuses or not.
-    assert _arguments.host_catalog(given, _arguments.host_transport(given)).manifest("a1" * 32).version == "1.4"
+    connections = _arguments.host_transport(given)
+    catalog = _arguments.host_catalog(given, connections, _arguments.host_grant(given, connections))
+    assert catalog.manifest("a1" * 32).version == "1.4"
     assert {request.timeout_seconds for request in server.requests} == {7.0}
     server.finished()
 
@@ -175,6 +177,21 @@ def test_a_transfer_can_be_cancelled(tmp_path: Path) -> None:
         counters.start("download", 1000)
     module.do_cleanup_files()
     assert not list(tmp_path.iterdir())
+
+
+def test_progress_keeps_the_grant(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Recording()
+    renewed = {"grant": "g2", "expires_at": 9e9}
+    server.expect("POST", "grants/renew", body={}, headers={"Authorization": "Bearer g1"}, reply=renewed)
+    monkeypatch.setattr(Transport, "send", lambda transport, request: server.send(request))
+    module = modules.module(SPEC, {"handover": {"url": BASE_URL, "grant": "g1", "expires_at": 9}})
+    grant = _arguments.host_grant(module.params, _arguments.host_transport(module.params))
+    counters = _arguments.progress(module, grant)
+    assert not server.requests
+    for _look in range(3):
+        counters.alive()
+    server.finished()
+    assert grant.token() == "g2"
 
 
 def test_progress_does_not_follow_a_link(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils import _pull, _pull_image
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import locks, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
 from ansible_collections.macfleet.parallels.tests.unit.support import storage
 from ansible_collections.macfleet.parallels.tests.unit.support.hosts import (
@@ -357,6 +357,22 @@ def test_what_was_ended_before_it_began_asks_nothing(host: Host, image: Image, t
     result = host.pull(image, handover=handover([image], progress_path=str(tmp_path / "progress")))
     assert_failed(result, "cancelled", "cancelled by the controller")
     assert not host.cache.exists()
+
+
+@pytest.mark.parametrize("what", ["the image", "the virtual machine"])
+def test_whoever_watches_can_end_the_waiting_for_a_lock(
+    mac: Host, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    progress = tmp_path / "progress"
+    cancel_when("wait", progress, monkeypatch)
+    fill(mac, image)
+    cache = Cache.open(str(mac.cache), create=True)
+    locked = cache.lock_path(image.digest) if what == "the image" else cache.vm_lock_path("runner")
+    with locks.hold(locked, "somebody else", 0.0):
+        given = handover([image], progress_path=str(progress))
+        result = mac.pull(image, name="runner", state="present", lock_timeout=600, handover=given)
+    assert_failed(result, "cancelled", "cancelled by the controller")
+    assert mac.machines() == {}
 
 
 # The virtual machine

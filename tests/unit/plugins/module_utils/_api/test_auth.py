@@ -143,6 +143,56 @@ def test_lost_rights_end_the_transfer_at_once(error: Exception) -> None:
         grant.token()
 
 
+def test_a_grant_of_a_short_life_is_renewed_after_half_of_it() -> None:
+    clock, asked = Clock(), t.cast("list[str]", [])
+    grant = holder(clock, [Token("second", 3021.0), Token("third", 3100.0)], asked)
+    for clock.now, token in ((3001.0, "second"), (3010.0, "second"), (3011.0, "third"), (3050.0, "third")):
+        assert grant.token() == token
+    assert asked == ["first", "second"]
+
+
+def test_a_host_whose_clock_is_wrong_does_not_ask_all_the_time() -> None:
+    clock, asked = Clock(), t.cast("list[str]", [])
+    grant = holder(clock, [Token("second", 7000.0), Token("third", 7030.0)], asked)
+    # It is two hours ahead, so everything seems to be over.
+    for clock.now, token in ((7200.0, "second"), (7229.0, "second"), (7230.0, "third"), (7259.0, "third")):
+        assert grant.token() == token
+
+
+def test_progress_keeps_a_grant() -> None:
+    clock, asked = Clock(), t.cast("list[str]", [])
+    grant = holder(clock, [Token("second", 7200.0)], asked)
+    for clock.now in range(0, 3600, 10):
+        grant.keep()
+    assert asked == ["first"]
+    clock.now = 3700.0
+    assert grant.token() == "second"
+
+
+@pytest.mark.parametrize("error", [errors.Unreachable("down"), errors.Unauthenticated("too old", code="grant_expired")])
+def test_progress_needs_no_grant(error: Exception) -> None:
+    clock, asked = Clock(), t.cast("list[str]", [])
+    grant = holder(clock, [error] * 3, asked)
+    for clock.now in (3590.0, 3591.0, 3620.0, 3621.0, 3650.0, 3651.0):
+        grant.keep()
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    "error", [errors.Blocked("tainted", code="tainted"), errors.Unauthenticated("no", code="grant_revoked")]
+)
+def test_lost_rights_end_what_makes_progress(error: Exception) -> None:
+    clock, asked = Clock(), t.cast("list[str]", [])
+    grant = holder(clock, [error], asked)
+    clock.now = 3001.0
+    with pytest.raises(type(error)):
+        grant.keep()
+
+
+def test_where_no_grant_was_given_none_is_kept() -> None:
+    GrantHolder("", 0.0, lambda token: pytest.fail("asked"), Clock()).keep()
+
+
 def test_many_threads_renew_once() -> None:
     clock, asked = Clock(), t.cast("list[str]", [])
     grant = holder(clock, [Token("second", 7200.0)], asked)

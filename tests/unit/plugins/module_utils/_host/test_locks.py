@@ -131,6 +131,23 @@ def test_waiting_is_bounded_and_its_pauses_grow(tmp_path: pathlib.Path, start_ho
     assert max(pauses) == 0.5
 
 
+def test_whoever_waits_can_be_told_not_to(tmp_path: pathlib.Path, start_holder: t.Callable[..., t.Any]) -> None:
+    path = tmp_path / "lock"
+    start_holder(path)
+    looks: t.List[float] = []
+
+    def alive() -> None:
+        looks.append(0.0)
+        if len(looks) == 3:
+            raise InterruptedError
+
+    with (
+        pytest.raises(InterruptedError),
+        locks.hold(str(path), "mine", 3600, alive=alive, sleep=lambda seconds: None),
+    ):
+        pass
+
+
 def test_rubbish_in_the_lock_file_is_another_process(
     tmp_path: pathlib.Path, start_holder: t.Callable[..., t.Any]
 ) -> None:

@@ -130,6 +130,17 @@ def test_progress_adds_up_and_stays_in_the_thread_of_the_caller(scene: Scene) ->
     assert threads == {threading.get_ident()}
 
 
+def test_progress_shows_that_copying_goes_on(scene: Scene) -> None:
+    scene.pull(scene.index, scene.target)
+    made = plan_of(scene.index, seeds=[seed_of(scene.target, scene.index.listing)], can_clone=False)
+    seen: list[int] = []
+    reader.apply_plan(
+        made, str(scene.make("second")), fetch=scene.storage.fetch, clone_file=shutil.copyfile, advance=seen.append
+    )
+    assert made.copies and not made.fetches
+    assert len(seen) >= len(made.copies) and sum(seen) == 0
+
+
 def test_every_file_is_flushed_at_the_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[str] = []
     fsync = os.fsync

@@ -29,6 +29,8 @@ from ansible_collections.macfleet.parallels.tests.unit.support.storage import (
     status,
 )
 
+from .conftest import connect
+
 DATA = os.urandom(3 << 20)
 
 
@@ -57,6 +59,27 @@ def test_fills_the_buffer_that_it_is_given(server: StorageServer, transfer: Sign
 def test_what_fetch_gives_cannot_be_changed(server: StorageServer, transfer: SignedTransfer) -> None:
     server.objects["/a"] = DATA
     assert transfer.fetch(server.url("a"), 0, 8).readonly
+
+
+def test_a_request_shows_that_it_goes_on(server: StorageServer) -> None:
+    looks: list[int] = []
+    with SignedTransfer(connect, lambda: looks.append(1)) as transfer:
+        transfer.put(server.url("a"), DATA)
+        assert len(looks) == 3
+        transfer.fetch(server.url("a"), 0, len(DATA))
+        assert len(looks) >= 6
+
+
+def test_a_request_can_be_ended_while_it_goes_on(server: StorageServer) -> None:
+    def enough() -> None:
+        raise KeyError
+
+    server.objects["/a"] = DATA
+    with SignedTransfer(connect, enough) as transfer:
+        for ask in (lambda: transfer.fetch(server.url("a"), 0, 10), lambda: transfer.put(server.url("b"), DATA)):
+            with pytest.raises(KeyError):
+                ask()
+    assert "/b" not in server.objects
 
 
 def test_stores_an_empty_object(server: StorageServer, transfer: SignedTransfer) -> None:
