@@ -43,12 +43,16 @@ class Gate:
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """There is no way any more: connections break, whatever was held back is lost, new ones are refused."""
         self._ended = True
-        self.release()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
+        self.release()
 
     def moved(self, direction: str) -> int:
         """Bytes that went through in one direction, those of requests and answers included."""

@@ -10,6 +10,7 @@ import functools
 import getpass
 import json
 import os
+import time
 import typing as t
 import urllib.error
 import urllib.request
@@ -182,6 +183,17 @@ class Mac:
             if os.fsencode(f"HOME={self.home}") in environment and words.encode() in command:
                 found.append(int(entry.name))
         return found
+
+    def jobs(self) -> list[str]:
+        """What is there of jobs in the background: their results, their progress, and what cancels them."""
+        return sorted(path.name for path in (self.home / ".ansible_async").glob("*"))
+
+    def wait_for_end_of(self, words: str, deadline_seconds: float = 60) -> None:
+        """Until no process of this host has these words in its command line; a job looks every few seconds."""
+        deadline = time.monotonic() + deadline_seconds
+        while found := self.processes(words):
+            assert time.monotonic() < deadline, f"processes {found} with {words!r} still run on {self.name}"
+            time.sleep(0.05)
 
 
 class Stage:

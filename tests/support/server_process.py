@@ -73,6 +73,12 @@ class ServerProcess:
     def __exit__(self, *_exception: object) -> None:
         self._stop()
 
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
     def token(self) -> str:
         """A login token."""
         body = json.dumps({"username": "bench", "password": self.password}).encode()

@@ -23,6 +23,7 @@ Key = t.TypeVar("Key")
 
 # A storage that asks for more patience than this is as good as not there.
 LONGEST_DELAY_SECONDS = 120.0
+_AGAIN = "Check the network and the storage, then run the task again; it goes on where it stopped."
 
 
 class Transfer(t.Protocol):
@@ -93,6 +94,7 @@ class RetryingTransfer(t.Generic[Key]):
                 wait = next(waits, None)
                 asked = error.delay_seconds if isinstance(error, StorageThrottled) else None
                 if wait is None or (asked is not None and asked > LONGEST_DELAY_SECONDS):
+                    error.hint = error.hint or _AGAIN
                     raise
                 self._sleep(max(wait, asked or 0.0))
 

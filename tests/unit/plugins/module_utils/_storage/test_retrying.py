@@ -68,8 +68,9 @@ def test_a_broken_range_is_resumed(server: StorageServer, caller: Caller) -> Non
 @pytest.mark.parametrize("fault", [hang_up, stall, short_body(3), status(500), status(503)])
 def test_attempts_are_bounded(server: StorageServer, caller: Caller, fault: t.Any) -> None:
     server.faults = [fault] * 10
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailable) as caught:
         caller.retrying.fetch("a", 0, 1000)
+    assert caught.value.hint and "run the task again" in caught.value.hint
     assert len(server.seen) == 3
     assert caller.waits == [1.0, 2.0]
 
