@@ -64,7 +64,7 @@ class Disks:
         monkeypatch.setattr(caches, "free_bytes", self._free_bytes)
 
     def _free_bytes(self, path: str) -> int:
-        return self.free[os.path.relpath(path, self._shelf.directory).split(os.sep)[0]]
+        return self.free[os.path.relpath(path, self._shelf.directory).split(os.sep, maxsplit=1)[0]]
 
 
 @pytest.fixture(name="disks")
