@@ -11,13 +11,14 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.macfleet.parallels.plugins.module_utils import _cache, _progress, _pull, _pull_image
+from ansible_collections.macfleet.parallels.plugins.module_utils import _cache, _pull, _pull_image
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache, CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CachedAddress
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
+from ansible_collections.macfleet.parallels.plugins.module_utils._progress import Progress
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer, SignedUrl
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack import helpers
 
@@ -86,7 +87,7 @@ class Shelf:
             t.cast(SignedTransfer, self),
             lambda: (),
             lambda seconds: None,
-            _progress.silent(),
+            Progress(lambda snapshot: None),
             self.warnings.append,
             "a test",
             0.0,
@@ -97,7 +98,7 @@ class Shelf:
         """What a pull works with."""
         settings = _cache.CacheSettings(self.cache.path, str(self.directory / "facts"), "build", 0.0)
         return _pull.Tools(
-            _cache.Tools(settings, self.prlctl, self.warnings.append, _progress.silent()), self.image_tools
+            _cache.Tools(settings, self.prlctl, self.warnings.append, Progress(lambda snapshot: None)), self.image_tools
         )
 
     def plan(self, manifest: Manifest, *, must_verify: bool = False) -> _pull_image.ImagePlan:
