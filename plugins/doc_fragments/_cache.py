@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This doc fragment is private to the collection.
 
-"""Where a managed host keeps its images; ``_arguments.cache_spec()`` is the same in code."""
+"""Where a managed host keeps its images; ``_bridge.options.cache_spec()`` is the same in code."""
 
 from __future__ import annotations
 

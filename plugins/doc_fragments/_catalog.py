@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This doc fragment is private to the collection.
 
-"""How to reach the metadata server; ``_arguments.connection_spec()`` and ``handover_spec()`` are the same in code."""
+"""How to reach the metadata server; in code, ``_bridge.options.connection_spec()`` and ``handover_spec()``."""
 
 from __future__ import annotations
 

@@ -153,13 +153,20 @@ details:
   sample: {}
 """
 
-from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _cache, _tools
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
+    boundary,
+    compose,
+    options,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
+    cache as _cache,
+)
 
 
-def cache_change_spec() -> _arguments.Spec:
+def cache_change_spec() -> options.Spec:
     """The options of the module."""
     return {
-        **_arguments.cache_spec(),
+        **options.cache_spec(),
         "state": {"type": "str", "choices": ["verified", "absent"], "required": True},
         "digest": {"type": "str"},
         "catalog_id": {"type": "str"},
@@ -169,13 +176,13 @@ def cache_change_spec() -> _arguments.Spec:
 
 def main() -> None:
     """Arguments, one call, result."""
-    module = _arguments.make_module(
+    module = boundary.make_module(
         cache_change_spec(),
         required_by={"version": "catalog_id"},
         mutually_exclusive=[("digest", "catalog_id")],
     )
     request = _cache.CacheRequest(*(module.params[name] for name in ("state", "digest", "catalog_id", "version")))
-    _arguments.run(module, lambda: _cache.change(request, _tools.cache_tools(module), check_mode=module.check_mode))
+    boundary.run(module, lambda: _cache.change(request, compose.cache_tools(module), check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

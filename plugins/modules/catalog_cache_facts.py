@@ -162,13 +162,20 @@ details:
   sample: {}
 """
 
-from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _cache, _tools
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
+    boundary,
+    compose,
+    options,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
+    cache as _cache,
+)
 
 
 def main() -> None:
     """Arguments, one call, result."""
-    module = _arguments.make_module(_arguments.cache_spec())
-    _arguments.run(module, lambda: _cache.gather(_tools.cache_tools(module)))
+    module = boundary.make_module(options.cache_spec())
+    boundary.run(module, lambda: _cache.gather(compose.cache_tools(module)))
 
 
 if __name__ == "__main__":

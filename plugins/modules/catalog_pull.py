@@ -263,15 +263,23 @@ details:
     needed_bytes: 41943040000
 """
 
-from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _pull, _tools
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
+    boundary,
+    compose,
+    handover,
+    options,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
+    pull as _pull,
+)
 
 
-def pull_spec() -> _arguments.Spec:
+def pull_spec() -> options.Spec:
     """The options of the module."""
     return {
-        **_arguments.connection_spec(),
-        **_arguments.handover_spec(),
-        **_arguments.cache_spec(),
+        **options.connection_spec(),
+        **options.handover_spec(),
+        **options.cache_spec(),
         "catalog_id": {"type": "str", "required": True},
         "version": {"type": "str"},
         "architecture": {"type": "str"},
@@ -285,7 +293,7 @@ def pull_spec() -> _arguments.Spec:
 
 def pull_request(params: _pull.Params) -> _pull.PullRequest:
     """What the task asks for."""
-    given = _arguments.handover(params) if params["state"] != _pull.ABSENT else None
+    given = handover.handover(params) if params["state"] != _pull.ABSENT else None
     return _pull.PullRequest(
         state=params["state"],
         catalog_url=given.url if given else params["catalog_url"] or "",
@@ -302,14 +310,14 @@ def pull_request(params: _pull.Params) -> _pull.PullRequest:
 
 def main() -> None:
     """Arguments, one call, result."""
-    module = _arguments.make_module(pull_spec())
-    _arguments.run(
+    module = boundary.make_module(pull_spec())
+    boundary.run(
         module,
         lambda: _pull.run(
             pull_request(module.params),
-            _tools.pull_tools(module),
+            compose.pull_tools(module),
             check_mode=module.check_mode,
-            may_defer=_arguments.may_defer(module.params),
+            may_defer=handover.may_defer(module.params),
         ),
     )
 

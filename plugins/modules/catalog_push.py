@@ -265,15 +265,23 @@ details:
   sample: {}
 """
 
-from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments, _push, _tools
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MinimumRequirements
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
+    boundary,
+    compose,
+    handover,
+    options,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
+    push as _push,
+)
 
 
-def push_spec() -> _arguments.Spec:
+def push_spec() -> options.Spec:
     """The options of the module."""
     return {
-        **_arguments.connection_spec(),
-        **_arguments.handover_spec(),
+        **options.connection_spec(),
+        **options.handover_spec(),
         "path": {"type": "path", "required": True},
         "catalog_id": {"type": "str", "required": True},
         "version": {"type": "str", "required": True},
@@ -298,7 +306,7 @@ def push_spec() -> _arguments.Spec:
 
 def push_request(params: _push.Params) -> _push.PushRequest:
     """What the task asks for."""
-    given = _arguments.handover(params)
+    given = handover.handover(params)
     return _push.PushRequest(
         path=params["path"],
         catalog_id=params["catalog_id"],
@@ -322,14 +330,14 @@ def push_request(params: _push.Params) -> _push.PushRequest:
 
 def main() -> None:
     """Arguments, one call, result."""
-    module = _arguments.make_module(push_spec())
-    _arguments.run(
+    module = boundary.make_module(push_spec())
+    boundary.run(
         module,
         lambda: _push.run(
             push_request(module.params),
-            _tools.push_tools(module),
+            compose.push_tools(module),
             check_mode=module.check_mode,
-            may_defer=_arguments.may_defer(module.params),
+            may_defer=handover.may_defer(module.params),
         ),
     )
 

@@ -10,13 +10,17 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.macfleet.parallels.plugins.module_utils._arguments import (
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
+    CatalogError,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.boundary import (
+    failure,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import (
     Spec,
     cache_spec,
     connection_spec,
-    failure,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._connection import Connection, connection
 
 Result = t.Dict[str, t.Any]

@@ -13,12 +13,14 @@ import typing as t
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MintedGrant
-from ansible_collections.macfleet.parallels.plugins.module_utils._arguments import (
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.boundary import (
+    register_secret,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import (
     CREDENTIALS,
     Spec,
     cache_spec,
     connection_spec,
-    register_secret,
 )
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._action import CatalogAction, Result
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._background import BackgroundJob

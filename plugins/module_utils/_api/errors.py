@@ -26,7 +26,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
+    CatalogError,
+)
 
 
 class ApiError(CatalogError):

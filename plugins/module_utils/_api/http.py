@@ -5,8 +5,7 @@
 
 """Requests to the metadata server: JSON, errors by status and word, bounded retries.
 
-How bytes get there and back is handed in as ``send``, which raises ``Unreachable`` (or ``TlsFailure``) with nothing
-but the reason as its message, and ``BadReply`` for a body that is longer than was asked for.
+How bytes get there and back is handed in as ``send``; see ``_base/transport.py`` for what it raises.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import json
 import time
 import typing as t
 import urllib.parse
-from dataclasses import dataclass, field
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import (
     ApiError,
@@ -32,8 +30,20 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
     Unavailable,
     Unreachable,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._redact import redact, redact_url
-from ansible_collections.macfleet.parallels.plugins.module_utils._retry import delays as retry_delays
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import (
+    redact,
+    redact_url,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import (
+    delays as retry_delays,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
+    AnswerTooLong,
+    NotConnected,
+    Request,
+    Response,
+    TlsRefused,
+)
 
 MAX_JSON_BYTES = 32 << 20
 ATTEMPTS = 4
@@ -41,27 +51,6 @@ ATTEMPTS = 4
 LONGEST_DELAY_SECONDS = 30.0
 _LONGEST_MESSAGE = 1000
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "PATCH"})
-
-
-@dataclass(frozen=True)
-class Request:
-    """What ``send`` sends."""
-
-    method: str
-    url: str
-    headers: t.Mapping[str, str] = field(repr=False)
-    body: bytes | None = field(repr=False)
-    timeout_seconds: float
-    max_body_bytes: int
-
-
-@dataclass(frozen=True)
-class Response:
-    """What came back; the names of the headers are in lower case."""
-
-    status: int
-    headers: t.Mapping[str, str]
-    body: bytes = field(repr=False)
 
 
 Send = t.Callable[[Request], Response]
@@ -217,8 +206,8 @@ class Http:
     def _once(self, request: Request, doing: str, secrets: list[str], attempts: int) -> Response:
         try:
             response = self._send(request)
-        except (Unreachable, BadReply) as error:
-            raise self._error(type(error), doing, redact(error.message, secrets), attempts=attempts) from error
+        except (NotConnected, AnswerTooLong) as error:
+            raise self._error(_kind(error), doing, redact(error.message, secrets), attempts=attempts) from error
         if 200 <= response.status < 300:
             return response
         raise self._refused(response, doing, secrets, attempts)
@@ -310,6 +299,12 @@ def api_url(catalog_url: str) -> str:
             path = path[: -len(ending)]
             break
     return f"{parts.scheme}://{parts.netloc}{path}/api/v1"
+
+
+def _kind(error: NotConnected | AnswerTooLong) -> type[ApiError]:
+    if isinstance(error, AnswerTooLong):
+        return BadReply
+    return TlsFailure if isinstance(error, TlsRefused) else Unreachable
 
 
 def _one_line(value: t.Any) -> str:

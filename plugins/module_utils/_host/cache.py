@@ -32,7 +32,7 @@ import stat
 import typing as t
 import unicodedata
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._files import (
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
     allocated_bytes,
     flush_volume,
     free_bytes,

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._files import (
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
     flush_volume,
     rename_durably,
 )

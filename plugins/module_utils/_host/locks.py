@@ -22,13 +22,15 @@ import socket
 import time
 import typing as t
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import (
+    utc_text,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CacheError,
     CacheLocked,
     DirectoryLocked,
     from_os_error,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.moments import utc_text
 
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.5

@@ -16,6 +16,9 @@ import shutil
 import time
 import typing as t
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import (
+    delays,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     PrlctlError,
     PrlctlMissing,
@@ -27,7 +30,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines 
     parse_machines,
     parse_vm_home,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._retry import delays
 
 # The PATH of an SSH session rarely has the first one.
 _PLACES = (

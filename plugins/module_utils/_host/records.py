@@ -11,9 +11,13 @@ import dataclasses
 import json
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._files import Stamp
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
+    Stamp,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import (
+    redact_url,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, UnknownRecord
-from ansible_collections.macfleet.parallels.plugins.module_utils._redact import redact_url
 
 ACTIVE = "active"
 TAINTED = "tainted"

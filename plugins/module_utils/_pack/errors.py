@@ -19,7 +19,9 @@ PackError
 
 from __future__ import annotations
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
+    CatalogError,
+)
 
 
 class PackError(CatalogError):

@@ -20,7 +20,9 @@ import shutil
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.macfleet.parallels.plugins.module_utils import _files
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import (
+    files,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import (
     bundle,
     chunks,
@@ -77,7 +79,7 @@ def apply_plan(
     _make_starts(pull_plan, root, clone_file)
     for hole in pull_plan.zero_ranges:
         with _open(root, hole.entry.path, os.O_RDWR) as descriptor:
-            _files.zero_range(descriptor, hole.offset, hole.length)
+            files.zero_range(descriptor, hole.offset, hole.length)
         advance(0)
     damaged = _copy(pull_plan, root, workers or pipeline.core_count(), advance)
     downloaded, written = _download(pull_plan, root, fetch, advance)

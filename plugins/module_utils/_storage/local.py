@@ -20,7 +20,9 @@ import stat
 import tempfile
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils import _files
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import (
+    files,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import (
     ByteRange,
     ObjectInfo,
@@ -203,7 +205,7 @@ class Incoming:
         with _translated(self._doing):
             os.fsync(self._descriptor)
             self._close()
-            _files.rename_durably(self._temporary, self._path)
+            files.rename_durably(self._temporary, self._path)
             self._temporary = ""
 
     def close(self) -> None:
@@ -253,7 +255,7 @@ def _make_folders(folder: str) -> None:
     for path in reversed(missing):
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o750)
-        _files.fsync_directory(os.path.dirname(path))
+        files.fsync_directory(os.path.dirname(path))
 
 
 def _remove_if_empty(folder: str) -> None:
@@ -262,9 +264,9 @@ def _remove_if_empty(folder: str) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        _files.fsync_directory(folder)
+        files.fsync_directory(folder)
     else:
-        _files.fsync_directory(os.path.dirname(folder))
+        files.fsync_directory(os.path.dirname(folder))
 
 
 def _walk(folder: str, prefix: str) -> t.Iterator[ObjectInfo]:

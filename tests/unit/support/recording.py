@@ -13,8 +13,8 @@ import typing as t
 import urllib.parse
 from dataclasses import dataclass, field
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import ApiError
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Request, Response
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import Request, Response
 
 BASE_URL = "https://catalog.example.com"
 ANY = object()
@@ -27,7 +27,7 @@ class Call:
 
     method: str
     path: str
-    answer: t.Union[ApiError, t.Callable[[Request], Response]]
+    answer: t.Union[CatalogError, t.Callable[[Request], Response]]
     query: dict[str, str] = field(default_factory=dict)
     body: t.Any = None
     headers: dict[str, t.Optional[str]] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Recording:
         raw: t.Optional[bytes] = None,
         content_type: str = "application/json",
         reply_headers: t.Optional[dict[str, str]] = None,
-        error: t.Optional[ApiError] = None,
+        error: t.Optional[CatalogError] = None,
         query: t.Optional[dict[str, str]] = None,
         body: t.Any = None,
         headers: t.Optional[dict[str, t.Optional[str]]] = None,
@@ -99,7 +99,7 @@ class Recording:
             assert request.headers["Content-Type"] == wanted
         for name, value in call.headers.items():
             assert request.headers.get(name) == value, name
-        if isinstance(call.answer, ApiError):
+        if isinstance(call.answer, CatalogError):
             raise call.answer
         return call.answer(request)
 

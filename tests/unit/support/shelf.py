@@ -11,14 +11,24 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.macfleet.parallels.plugins.module_utils import _cache, _pull, _pull_image
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import (
+    Progress,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
+    cache as _cache,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
+    pull as _pull,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
+    pull_image as _pull_image,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache, CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CachedAddress
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
-from ansible_collections.macfleet.parallels.plugins.module_utils._progress import Progress
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer, SignedUrl
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack import helpers
 

@@ -16,7 +16,9 @@ import logging
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import ApiError
-from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
+    CatalogError,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import PackError
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
 from fastapi import FastAPI, Request, Response

@@ -19,8 +19,7 @@ import tarfile
 from pathlib import Path
 
 SHARED = "ansible_collections/macfleet/parallels/plugins/module_utils"
-SHARED_ROOMS = ("_api", "_pack", "_storage")
-SHARED_LEAVES = ("_errors.py", "_files.py", "_progress.py", "_redact.py", "_retry.py")
+SHARED_ROOMS = ("_api", "_base", "_pack", "_storage")
 PROGRAMS = ("background.py", "launch.py")
 
 
@@ -37,7 +36,6 @@ def release_files(role_files: Path, module_utils: Path) -> dict[str, Path]:
     files = files_below(role_files / "catalog_server", "catalog_server")
     for room in SHARED_ROOMS:
         files |= files_below(module_utils / room, f"{SHARED}/{room}")
-    files |= {f"{SHARED}/{name}": module_utils / name for name in SHARED_LEAVES}
     files |= {name: role_files / "deploy" / name for name in PROGRAMS}
     return dict(sorted(files.items()))
 

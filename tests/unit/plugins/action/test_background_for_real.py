@@ -18,10 +18,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
+    boundary,
+)
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._background import BackgroundJob
 
-COLLECTIONS = Path(_arguments.__file__).absolute().parents[5]
+COLLECTIONS = Path(boundary.__file__).absolute().parents[6]
 
 ACTION = """
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MintedGrant
@@ -49,15 +51,20 @@ import os
 import re
 import time
 
-from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
+    boundary,
+    handover,
+    options,
+    progress_file,
+)
 
 
 def transfer(module):
-    if _arguments.may_defer(module.params) and not module.check_mode:
+    if handover.may_defer(module.params) and not module.check_mode:
         return {"changed": False, "transfer_pending": True}
-    progress = _arguments.progress(module)
+    progress = progress_file.progress(module)
     module.warn("a warning of the module")
-    grant = _arguments.handover(module.params).grant
+    grant = handover.handover(module.params).grant
     if module.params["pid_file"]:
         with open(module.params["pid_file"], "w") as stream:
             stream.write(str(os.getpid()))
@@ -67,15 +74,15 @@ def transfer(module):
         time.sleep(0.1)
         progress.advance(10)
     if module.params["fails"]:
-        raise _arguments.NoHandover("It failed.", "Do something.")
+        raise handover.NoHandover("It failed.", "Do something.")
     return {"changed": True, "grant_was_there": grant == "gr4nt-of-the-host"}
 
 
 def main():
-    spec = {**_arguments.connection_spec(), **_arguments.handover_spec()}
+    spec = {**options.connection_spec(), **options.handover_spec()}
     spec.update(seconds={"type": "float"}, fails={"type": "bool", "default": False}, pid_file={"type": "path"})
-    module = _arguments.make_module(spec)
-    _arguments.run(module, lambda: transfer(module))
+    module = boundary.make_module(spec)
+    boundary.run(module, lambda: transfer(module))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ import typing as t
 
 import pytest
 from ansible.errors import AnsibleActionFail
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Unreachable
-from ansible_collections.macfleet.parallels.plugins.module_utils._transport import Transport
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
+    NotConnected,
+    Transport,
+)
 from ansible_collections.macfleet.parallels.tests.unit.support import actions
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import (
     BASE_URL,
@@ -92,7 +94,7 @@ def test_a_refusal_is_a_result_with_a_code(server: Recording) -> None:
 def test_a_server_that_is_down(server: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     for _attempt in range(4):
-        server.expect("GET", "manifests", error=Unreachable("Connection refused"), **LISTED)
+        server.expect("GET", "manifests", error=NotConnected("Connection refused"), **LISTED)
     result = run("catalog_manifest_info", {**CONNECTION, **ADDRESS})
     assert (result["failed"], result["error_code"]) == (True, "unreachable")
     assert "Connection refused (4 attempts)" in result["msg"]

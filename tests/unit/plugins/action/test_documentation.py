@@ -16,12 +16,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments
-from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
+    CatalogError,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
+    boundary,
+    options,
+)
 from ansible_collections.macfleet.parallels.tests.support import documents
 from ansible_collections.macfleet.parallels.tests.unit.support.actions import COLLECTION
 
-ROOT = Path(_arguments.__file__).absolute().parents[2]
+ROOT = Path(boundary.__file__).absolute().parents[3]
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 PLAYBOOKS = sorted(f"macfleet.parallels.{path.stem}" for path in (ROOT / "playbooks").iterdir())
@@ -38,7 +43,7 @@ def fragments(own: dict[str, t.Any]) -> list[str]:
     return t.cast("list[str]", own["extends_documentation_fragment"])
 
 
-def options(name: str) -> dict[str, t.Any]:
+def documented_options(name: str) -> dict[str, t.Any]:
     """The documented options of a module, those of its fragments included."""
     own = documentation(name)
     found = dict(own["options"])
@@ -62,7 +67,7 @@ def described(documented: dict[str, t.Any]) -> dict[str, t.Any]:
     return spec
 
 
-def plain(spec: _arguments.Spec) -> dict[str, t.Any]:
+def plain(spec: options.Spec) -> dict[str, t.Any]:
     """A spec without what documentation does not show."""
     return {
         name: {key: plain(value) if key == "options" else value for key, value in option.items() if key != "no_log"}
@@ -72,15 +77,15 @@ def plain(spec: _arguments.Spec) -> dict[str, t.Any]:
 
 @pytest.mark.parametrize(
     ("name", "own"),
-    [("catalog_manifest", _arguments.manifest_spec()), ("catalog_manifest_info", _arguments.info_spec())],
+    [("catalog_manifest", options.manifest_spec()), ("catalog_manifest_info", options.info_spec())],
 )
-def test_modules_without_code_document_what_their_actions_take(name: str, own: _arguments.Spec) -> None:
-    assert described(options(name)) == plain({**_arguments.connection_spec(), **own})
+def test_modules_without_code_document_what_their_actions_take(name: str, own: options.Spec) -> None:
+    assert described(documented_options(name)) == plain({**options.connection_spec(), **own})
 
 
 def test_fragments_document_what_the_groups_of_options_are() -> None:
-    groups = {**_arguments.connection_spec(), **_arguments.handover_spec(), **_arguments.cache_spec()}
-    documented = options("catalog_pull")
+    groups = {**options.connection_spec(), **options.handover_spec(), **options.cache_spec()}
+    documented = documented_options("catalog_pull")
     assert described({name: documented[name] for name in groups}) == plain(groups)
 
 
@@ -90,8 +95,8 @@ def test_all_modules_are_in_the_action_group_and_take_its_defaults() -> None:
     for name in MODULES:
         assert GROUP_FRAGMENT in fragments(documentation(name))
         action = importlib.import_module(f"{COLLECTION}.plugins.action.{name}").ActionModule
-        group = {**_arguments.connection_spec(), **_arguments.cache_spec()}
-        assert set(action.group_options) == set(options(name)) & set(group), name
+        group = {**options.connection_spec(), **options.cache_spec()}
+        assert set(action.group_options) == set(documented_options(name)) & set(group), name
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -99,7 +104,7 @@ def test_examples_are_tasks_of_options_that_exist(name: str) -> None:
     module = importlib.import_module(f"{COLLECTION}.plugins.modules.{name}")
     for task in yaml.safe_load(module.EXAMPLES):
         if f"macfleet.parallels.{name}" in task:
-            assert set(task[f"macfleet.parallels.{name}"] or {}) <= set(options(name))
+            assert set(task[f"macfleet.parallels.{name}"] or {}) <= set(documented_options(name))
     assert yaml.safe_load(module.RETURN)
 
 
@@ -107,7 +112,7 @@ def test_examples_are_tasks_of_options_that_exist(name: str) -> None:
 def test_what_a_failure_returns_is_documented(name: str) -> None:
     returns = yaml.safe_load(importlib.import_module(f"{COLLECTION}.plugins.modules.{name}").RETURN)
     documented = {field for field, text in returns.items() if text["returned"] == "failure"}
-    assert documented == _arguments.failure(CatalogError("It failed.")).keys() - {"msg"}
+    assert documented == boundary.failure(CatalogError("It failed.")).keys() - {"msg"}
 
 
 def table_rows(document: str) -> list[list[list[str]]]:

@@ -11,7 +11,9 @@ import typing as t
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
-from ansible_collections.macfleet.parallels.plugins.module_utils._transport import Transport
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
+    Transport,
+)
 from ansible_collections.macfleet.parallels.plugins.plugin_utils import _background, _transfer
 from ansible_collections.macfleet.parallels.tests.unit.support import actions
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import (

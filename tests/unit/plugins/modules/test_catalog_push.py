@@ -13,9 +13,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils import _push
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Unreachable
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Request
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import NotConnected, Request
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
+    push as _push,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
 from ansible_collections.macfleet.parallels.plugins.modules import catalog_push
@@ -313,7 +314,7 @@ def test_the_version_of_another_architecture_does_not_count(pusher: Pusher, ther
 def test_a_push_whose_commit_was_not_answered_goes_on_from_there(pusher: Pusher) -> None:
     pusher.expect_begin()
     pusher.expect_url()
-    pusher.expect_commit(error=Unreachable("no answer within 900 seconds"))
+    pusher.expect_commit(error=NotConnected("no answer within 900 seconds"))
     assert_failed(pusher.push(), "unreachable", f"Could not commit the upload {UPLOAD}")
     (path,) = pusher.stored()
     pusher.expect_begin(segments=[segment_of(pusher.host, path)])

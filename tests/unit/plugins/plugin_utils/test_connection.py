@@ -8,14 +8,20 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils import _arguments
-from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
-from ansible_collections.macfleet.parallels.plugins.module_utils._transport import Transport
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
+    CatalogError,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
+    Transport,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
+    options,
+)
 from ansible_collections.macfleet.parallels.plugins.plugin_utils import _connection
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording
 
 SECRETS = {"catalog_password": "pa55word", "catalog_api_key": "KEY:pa55word", "catalog_token": "t0k3npa55word"}
-DEFAULTS = {name: option.get("default") for name, option in _arguments.connection_spec().items()}
+DEFAULTS = {name: option.get("default") for name, option in options.connection_spec().items()}
 URL = {"MACFLEET_CATALOG_URL": BASE_URL}
 
 

@@ -11,6 +11,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog im
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadReply, Missing, Unreachable
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import UploadRequest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import NotConnected
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import (
     BASE_URL,
     Recording,
@@ -160,7 +161,7 @@ def test_an_upload(server: Recording, catalog: CatalogClient) -> None:
 
 def test_a_commit_is_never_sent_twice() -> None:
     server = Recording().expect(
-        "POST", "uploads/u1/commit", query={"revision": "r1"}, body=b"index", error=Unreachable("broken pipe")
+        "POST", "uploads/u1/commit", query={"revision": "r1"}, body=b"index", error=NotConnected("broken pipe")
     )
     catalog = CatalogClient(Http(BASE_URL, server.send, delays=lambda: [0.0, 0.0], sleep=lambda seconds: None))
     with pytest.raises(Unreachable):

@@ -9,6 +9,11 @@ import typing as t
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import errors
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http, api_url
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
+    AnswerTooLong,
+    NotConnected,
+    TlsRefused,
+)
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, refusal
 
 TOKEN = "s3cr3t-t0k3n"
@@ -168,7 +173,7 @@ def test_a_gateway_without_a_server_behind_it_is_unavailable(server: Recording) 
 
 def test_what_may_be_asked_twice_is_tried_again(server: Recording) -> None:
     slept: list[float] = []
-    server.expect("GET", "things", error=errors.Unreachable("connection refused"))
+    server.expect("GET", "things", error=NotConnected("connection refused"))
     server.expect("GET", "things", status=503, reply={"message": "later", "error": "unavailable"})
     server.expect("GET", "things", reply=[1])
     assert client(server, waits=[1.0, 2.0], slept=slept).json("GET", "things", "read things") == [1]
@@ -177,7 +182,7 @@ def test_what_may_be_asked_twice_is_tried_again(server: Recording) -> None:
 
 def test_attempts_are_bounded_and_counted(server: Recording) -> None:
     for _attempt in range(3):
-        server.expect("GET", "things", error=errors.Unreachable("connection refused"))
+        server.expect("GET", "things", error=NotConnected("connection refused"))
     with pytest.raises(errors.Unreachable) as failure:
         client(server, waits=[1.0, 2.0]).json("GET", "things", "read things")
     assert failure.value.message == f"Could not read things at {BASE_URL}/api/v1: connection refused (3 attempts)."
@@ -186,19 +191,19 @@ def test_attempts_are_bounded_and_counted(server: Recording) -> None:
 
 @pytest.mark.parametrize("method", ["POST"])
 def test_what_may_not_be_asked_twice_is_not(server: Recording, method: str) -> None:
-    server.expect(method, "things", error=errors.Unreachable("broken pipe"))
+    server.expect(method, "things", error=NotConnected("broken pipe"))
     with pytest.raises(errors.Unreachable):
         client(server, waits=[1.0]).json(method, "things", "make a thing")
 
 
 def test_a_post_that_is_idempotent_is_tried_again(server: Recording) -> None:
-    server.expect("POST", "things", body={}, error=errors.Unreachable("broken pipe"))
+    server.expect("POST", "things", body={}, error=NotConnected("broken pipe"))
     server.expect("POST", "things", body={}, reply=1)
     assert client(server, waits=[0.0]).json("POST", "things", "make a thing", body={}, idempotent=True) == 1
 
 
 def test_what_an_attempt_before_has_deleted_is_deleted(server: Recording) -> None:
-    server.expect("DELETE", "things/1", error=errors.Unreachable("the connection was closed without an answer"))
+    server.expect("DELETE", "things/1", error=NotConnected("the connection was closed without an answer"))
     server.expect("DELETE", "things/1", **refusal("unknown_manifest", 404))
     assert client(server, waits=[0.0]).json("DELETE", "things/1", "delete a thing") is None
 
@@ -216,7 +221,7 @@ def test_what_was_not_there_at_first_is_missing(server: Recording) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        {"error": errors.TlsFailure("its certificate is not valid")},
+        {"error": TlsRefused("its certificate is not valid")},
         {"status": 500, "reply": {}},
         {"status": 409, "reply": {}},
         {"status": 429, "reply": {}},
@@ -250,13 +255,13 @@ def test_bytes_are_checked_against_their_digest(server: Recording) -> None:
 
 
 def test_bytes_that_are_too_many(server: Recording) -> None:
-    server.expect("GET", "things/1", error=errors.BadReply("the answer has more than 10 bytes"))
+    server.expect("GET", "things/1", error=AnswerTooLong("the answer has more than 10 bytes"))
     with pytest.raises(errors.BadReply, match="Could not read a thing .* more than 10 bytes"):
         client(server).read_bytes("things/1", "read a thing", max_bytes=10)
 
 
 def test_no_secret_in_what_can_be_printed(server: Recording) -> None:
-    server.expect("GET", "things", error=errors.Unreachable(f"proxy says {TOKEN}"))
+    server.expect("GET", "things", error=NotConnected(f"proxy says {TOKEN}"))
     with pytest.raises(errors.Unreachable) as failure:
         client(server).json("GET", "things", "read things")
     assert TOKEN not in str(failure.value)

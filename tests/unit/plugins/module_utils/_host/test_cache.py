@@ -25,8 +25,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
     UnknownRecord,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import Stamp, decode_record
-
-from .conftest import ADDRESS, DIGEST, contents, fill, make_record
+from ansible_collections.macfleet.parallels.tests.unit.support.macs import ADDRESS, DIGEST, contents, fill, make_record
 
 OTHER = "cd" * 32
 LATER = "2026-11-24T08:00:00Z"

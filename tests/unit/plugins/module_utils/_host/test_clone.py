@@ -13,8 +13,7 @@ import struct
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CloneFailed, DiskFull, PathTaken
-
-from .conftest import contents, fill
+from ansible_collections.macfleet.parallels.tests.unit.support.macs import contents, fill
 
 _FIEMAP = 0xC020660B
 _SHARED = 0x2000

@@ -17,8 +17,15 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache imp
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import FactsTooLarge, FactsUnsafe
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
 from ansible_collections.macfleet.parallels.tests.unit.support.hostile_facts import HOSTILE
-
-from .conftest import ADDRESS, DIGEST, UUID, fill, make_receipt, make_record, needs_root
+from ansible_collections.macfleet.parallels.tests.unit.support.macs import (
+    ADDRESS,
+    DIGEST,
+    UUID,
+    fill,
+    make_receipt,
+    make_record,
+    needs_root,
+)
 
 NOW = "2026-11-24T08:00:00Z"
 CACHE = {"owner": "ci", "entries": []}

@@ -26,10 +26,9 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines 
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import find_prlctl
 from ansible_collections.macfleet.parallels.tests.support import bundles
+from ansible_collections.macfleet.parallels.tests.unit.support.macs import UUID, Mac
 from hypothesis import given
 from hypothesis import strategies as st
-
-from .conftest import UUID, Mac
 
 HOME = "/Users/ci/Parallels/runner-01.macvm"
 LISTING = json.dumps(

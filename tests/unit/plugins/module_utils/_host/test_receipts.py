@@ -13,8 +13,7 @@ import typing as t
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import ReceiptInvalid
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipts
-
-from .conftest import UUID, make_receipt
+from ansible_collections.macfleet.parallels.tests.unit.support.macs import UUID, make_receipt
 
 OTHER = "1" + UUID[1:]
 

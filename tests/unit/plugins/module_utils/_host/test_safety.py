@@ -11,8 +11,7 @@ import tempfile
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheUnsafe
-
-from .conftest import needs_root
+from ansible_collections.macfleet.parallels.tests.unit.support.macs import needs_root
 
 _SOMEBODY = 12345
 

@@ -8,7 +8,9 @@ import inspect
 import re
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
+    CatalogError,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import errors
 
 CLASSES = [

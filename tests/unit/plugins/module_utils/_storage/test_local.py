@@ -10,7 +10,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils import _files
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import (
+    files,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ByteRange, ObjectInfo, Storage
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
     InvalidKey,
@@ -168,7 +170,7 @@ def test_nothing_has_its_name_before_it_is_on_disk(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     steps: list[str] = []
-    fsync, rename = os.fsync, _files.rename_durably
+    fsync, rename = os.fsync, files.rename_durably
 
     def noting_fsync(descriptor: int) -> None:
         steps.append("fsync")
@@ -179,7 +181,7 @@ def test_nothing_has_its_name_before_it_is_on_disk(
         rename(source, target)
 
     monkeypatch.setattr(os, "fsync", noting_fsync)
-    monkeypatch.setattr(_files, "rename_durably", noting_rename)
+    monkeypatch.setattr(files, "rename_durably", noting_rename)
     (tmp_path / "p").mkdir()
     storage.put("p/1", b"1", sha256(b"1"))
     assert steps == ["fsync", "rename", "fsync"]

@@ -1,0 +1,68 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""What the action plugin found out on the controller, as a managed host receives it."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import HINTS
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest, manifests_from_json
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import Params
+
+
+class NoHandover(CatalogError):
+    """The module runs without its action plugin."""
+
+    code = "no_handover"
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What the controller found out for this host; ``blocked`` is why the version must not be pulled."""
+
+    url: str
+    grant: str = field(repr=False)
+    expires_at: float
+    manifests: tuple[Manifest, ...]
+    bases: tuple[Manifest, ...]
+    blocked: t.Optional[Blocked]
+
+
+def handover(params: Params) -> Handover:
+    """The handover among a module's options.
+
+    :raises NoHandover: there is none
+    """
+    given = params.get("handover") or {}
+    if not given.get("url") or not (given.get("grant") or given.get("blocked")):
+        raise NoHandover(
+            "This module cannot do its work without what its action plugin finds out on the controller.",
+            "Run it as macfleet.parallels.… in a play, without setting handover.",
+        )
+    return Handover(
+        url=given["url"],
+        grant=given.get("grant") or "",
+        expires_at=float(given.get("expires_at") or 0),
+        manifests=manifests_from_json(given.get("manifests") or []),
+        bases=manifests_from_json(given.get("bases") or []),
+        blocked=_blocked(given),
+    )
+
+
+def _blocked(given: t.Mapping[str, t.Any]) -> t.Optional[Blocked]:
+    word = given.get("blocked")
+    if not word:
+        return None
+    return Blocked(given.get("blocked_message") or f"The version is {word}.", HINTS[word], code=word)
+
+
+def may_defer(params: Params) -> bool:
+    """Whether a long transfer is to be announced, for the action plugin to start it in the background."""
+    return bool((params.get("handover") or {}).get("phase") == "auto")

@@ -1,0 +1,94 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""Groups of options that modules share; each has its documentation in the fragment that its function names."""
+
+from __future__ import annotations
+
+import typing as t
+
+Spec = t.Dict[str, t.Dict[str, t.Any]]
+Params = t.Mapping[str, t.Any]
+
+# What never leaves the controller.
+CREDENTIALS = ("catalog_username", "catalog_password", "catalog_api_key", "catalog_token")
+
+
+def connection_spec() -> Spec:
+    """How to reach the metadata server: fragment ``_catalog``."""
+    return {
+        "catalog_url": {"type": "str"},
+        "catalog_username": {"type": "str"},
+        "catalog_password": {"type": "str", "no_log": True},
+        "catalog_api_key": {"type": "str", "no_log": True},
+        "catalog_token": {"type": "str", "no_log": True},
+        "validate_certs": {"type": "bool", "default": True},
+        "ca_path": {"type": "path"},
+        "client_cert": {"type": "path"},
+        "client_key": {"type": "path", "no_log": False},
+        "timeout": {"type": "int", "default": 30},
+        "use_proxy": {"type": "bool", "default": True},
+    }
+
+
+def handover_spec() -> Spec:
+    """What the action plugin gives to the managed host: fragment ``_catalog.handover``."""
+    options: Spec = {
+        "url": {"type": "str"},
+        "grant": {"type": "str", "no_log": True},
+        "expires_at": {"type": "int"},
+        "manifests": {"type": "list", "elements": "dict"},
+        "bases": {"type": "list", "elements": "dict"},
+        "blocked": {"type": "str", "choices": ["tainted", "revoked"]},
+        "blocked_message": {"type": "str"},
+        "ca_certificates": {"type": "str"},
+        "phase": {"type": "str", "choices": ["auto", "run"], "default": "run"},
+        "progress_path": {"type": "path"},
+    }
+    return {"handover": {"type": "dict", "options": options}}
+
+
+def cache_spec() -> Spec:
+    """Where a managed host keeps its images: fragment ``_cache``."""
+    return {
+        "cache_path": {"type": "path", "default": "~/Library/Application Support/macfleet.parallels"},
+        "facts_directory": {"type": "path", "default": "/var/db/macfleet.parallels/facts"},
+        "lock_timeout": {"type": "int", "default": 3600},
+        "prlctl_path": {"type": "path"},
+    }
+
+
+def manifest_spec() -> Spec:
+    """The options of ``catalog_manifest``."""
+    return {
+        "catalog_id": {"type": "str", "required": True},
+        "version": {"type": "str", "required": True},
+        "architecture": {"type": "str"},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "description": {"type": "str"},
+        "tags": {"type": "list", "elements": "str"},
+        "required_roles": {"type": "list", "elements": "str"},
+        "required_claims": {"type": "list", "elements": "str"},
+        "minimum_requirements": {
+            "type": "dict",
+            "options": {"cpu": {"type": "int"}, "memory_mb": {"type": "int"}, "disk_mb": {"type": "int"}},
+        },
+        "tainted": {"type": "bool"},
+        "revoked": {"type": "bool"},
+    }
+
+
+def info_spec() -> Spec:
+    """The options of ``catalog_manifest_info``."""
+    return {
+        "catalog_id": {"type": "str"},
+        "version": {"type": "str"},
+        "architecture": {"type": "str"},
+        "tag": {"type": "str"},
+        "type": {"type": "str", "choices": ["pvm", "macvm"]},
+        "tainted": {"type": "bool"},
+        "revoked": {"type": "bool"},
+        "query": {"type": "str"},
+    }

@@ -1,0 +1,213 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Missing
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
+    CatalogError,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
+    Request,
+    Response,
+    Transport,
+    TransportSettings,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
+    boundary,
+    connections,
+    handover,
+    options,
+    progress_file,
+)
+from ansible_collections.macfleet.parallels.tests.unit.support import modules
+from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, manifest
+
+SPEC = {**options.connection_spec(), **options.handover_spec(), **options.cache_spec()}
+
+
+def params(**options: t.Any) -> t.Mapping[str, t.Any]:
+    return modules.module(SPEC, options).params
+
+
+def test_what_a_function_returns_is_what_the_module_returns() -> None:
+    with modules.outcome() as result:
+        boundary.run(modules.module(), lambda: {"changed": True, "bytes": 5})
+    assert result == {"changed": True, "bytes": 5}
+
+
+def test_an_error_of_ours_becomes_a_failure_with_a_code() -> None:
+    def fails() -> t.Mapping[str, t.Any]:
+        raise Missing("There is no such image.", "Check the spelling.", {"status": 404}, code="unknown_manifest")
+
+    with modules.outcome() as result:
+        boundary.run(modules.module(), fails)
+    assert "test_bridge.py" in result.pop("exception")
+    assert result == {
+        "failed": True,
+        "msg": "There is no such image. Check the spelling.",
+        "error_code": "unknown_manifest",
+        "hint": "Check the spelling.",
+        "details": {"status": 404},
+    }
+
+
+@pytest.mark.parametrize("name", [None, "/the/path"])
+def test_a_refusal_of_the_system_is_one_sentence(name: t.Optional[str]) -> None:
+    def fails() -> t.Mapping[str, t.Any]:
+        raise OSError(5, "Input/output error", name) if name else OSError(5, "Input/output error")
+
+    with modules.outcome() as result:
+        boundary.run(modules.module(), fails)
+    assert "test_bridge.py" in result["exception"]
+    assert result["error_code"] == "system_failure"
+    assert ("/the/path" in result["msg"]) is bool(name) and "Input/output error" in result["msg"]
+
+
+def test_an_error_that_is_not_ours_stays_what_it_is() -> None:
+    with pytest.raises(ZeroDivisionError), modules.outcome():
+        boundary.run(modules.module(), lambda: {"x": 1 // 0})
+
+
+def test_a_library_that_is_missing() -> None:
+    boundary.require("zstandard", True, "to read zstd")
+    with pytest.raises(CatalogError, match=r"zstandard.*to read zstd") as failure:
+        boundary.require("zstandard", False, "to read zstd")
+    assert failure.value.code == "missing_library"
+
+
+def test_defaults_of_the_options() -> None:
+    defaults = params()
+    assert (defaults["validate_certs"], defaults["timeout"], defaults["use_proxy"]) == (True, 30, True)
+    assert defaults["cache_path"].endswith("/Library/Application Support/macfleet.parallels")
+    assert "~" not in defaults["cache_path"]
+
+
+# The handover
+
+
+@pytest.mark.parametrize("given", [None, {}, {"url": BASE_URL}, {"grant": "g"}])
+def test_a_module_without_its_action_plugin(given: t.Any) -> None:
+    with pytest.raises(handover.NoHandover) as failure:
+        handover.handover(params(handover=given) if given is not None else params())
+    assert failure.value.code == "no_handover"
+
+
+def test_what_is_handed_over() -> None:
+    given = {"url": BASE_URL, "grant": "s3cr3t", "expires_at": 5, "manifests": [manifest()], "phase": "auto"}
+    found = handover.handover(params(handover=given))
+    assert found.manifests[0].version == "1.4"
+    assert found.bases == ()
+    assert found.blocked is None
+    assert handover.may_defer(params(handover=given))
+    assert "s3cr3t" not in repr(found)
+    assert not handover.may_defer(params(handover={"url": BASE_URL, "grant": "g"}))
+    assert not handover.may_defer(params())
+
+
+def test_a_version_that_must_not_be_pulled_comes_without_a_grant() -> None:
+    given = {"url": BASE_URL, "blocked": "tainted", "blocked_message": "It is tainted."}
+    blocked = handover.handover(params(handover=given)).blocked
+    assert blocked is not None
+    assert (blocked.code, blocked.message) == ("tainted", "It is tainted.")
+
+
+def test_the_grant_of_a_host_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Recording()
+    server.expect(
+        "POST",
+        "grants/renew",
+        body={},
+        headers={"Authorization": "Bearer g1"},
+        reply={"grant": "g2", "expires_at": 9e9},
+    )
+    server.expect("GET", f"manifests/{'a1' * 32}", headers={"Authorization": "Bearer g2"}, reply=manifest())
+    monkeypatch.setattr(Transport, "send", lambda transport, request: server.send(request))
+    given = params(handover={"url": BASE_URL, "grant": "g1", "expires_at": 9}, timeout=7)
+    # A grant that expired long ago is renewed at its first use, which the server then refuses or not.
+    transport = connections.host_transport(given)
+    catalog = connections.host_catalog(given, transport, connections.host_grant(given, transport))
+    assert catalog.manifest("a1" * 32).version == "1.4"
+    assert {request.timeout_seconds for request in server.requests} == {7.0}
+    server.finished()
+
+
+def test_connections_are_as_the_options_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[TransportSettings] = []
+    monkeypatch.setattr(connections, "Transport", seen.append)
+    connections.host_transport(
+        params(handover={"ca_certificates": "PEM"}, ca_path="/ca", client_cert="/c", client_key="/k", use_proxy=False)
+    )
+    connections.transport(params(validate_certs=False, timeout=5))
+    assert seen == [
+        TransportSettings(True, "/ca", "PEM", "/c", "/k", 30.0, False),
+        TransportSettings(False, None, None, None, None, 5.0, True),
+    ]
+
+
+def test_a_request_type_for_the_rooms() -> None:
+    # What Transport.send takes and gives is what the client of the server asks for.
+    assert t.get_type_hints(Transport.send) == {"request": Request, "return": Response}
+
+
+# Progress
+
+
+def test_nobody_watches() -> None:
+    progress_file.progress(modules.module(SPEC)).start("download", 5)
+
+
+def test_the_latest_snapshot_is_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "progress"
+    module = modules.module(SPEC, {"handover": {"progress_path": str(path)}})
+    counters = progress_file.progress(module)
+    assert json.loads(path.read_text()) == {"pid": os.getpid()}
+    counters.start("download", 1000)
+    first = json.loads(path.read_text())
+    assert (first["phase"], first["done_bytes"], first["total_bytes"]) == ("download", 0, 1000)
+    counters.start("x", 5)
+    assert json.loads(path.read_text())["total_bytes"] == 5
+    assert path.stat().st_mode & 0o777 == 0o600
+    module.do_cleanup_files()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_transfer_can_be_cancelled(tmp_path: Path) -> None:
+    path = tmp_path / "progress"
+    module = modules.module(SPEC, {"handover": {"progress_path": str(path)}})
+    counters = progress_file.progress(module)
+    counters.start("download", 1000)
+    Path(f"{path}.cancel").touch()
+    with pytest.raises(progress_file.Cancelled, match="cancelled"):
+        counters.start("download", 1000)
+    module.do_cleanup_files()
+    assert not list(tmp_path.iterdir())
+
+
+def test_progress_keeps_the_grant(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Recording()
+    renewed = {"grant": "g2", "expires_at": 9e9}
+    server.expect("POST", "grants/renew", body={}, headers={"Authorization": "Bearer g1"}, reply=renewed)
+    monkeypatch.setattr(Transport, "send", lambda transport, request: server.send(request))
+    module = modules.module(SPEC, {"handover": {"url": BASE_URL, "grant": "g1", "expires_at": 9}})
+    grant = connections.host_grant(module.params, connections.host_transport(module.params))
+    counters = progress_file.progress(module, grant)
+    assert not server.requests
+    for _look in range(3):
+        counters.alive()
+    server.finished()
+    assert grant.token() == "g2"
+
+
+def test_progress_does_not_follow_a_link(tmp_path: Path) -> None:
+    (tmp_path / "progress").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError):
+        progress_file.ProgressFile(str(tmp_path / "progress"))({})
+    assert not (tmp_path / "victim").exists()

@@ -1,0 +1,191 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The cache as a use case: what is removed, and what only looks as if it had to be."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
+    cache as _cache,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, FactsTooLarge
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CachedAddress
+from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
+    CHUNK,
+    IMAGE,
+    make_bundle,
+    noise,
+)
+from ansible_collections.macfleet.parallels.tests.unit.support.shelf import Shelf
+
+ADDRESS = CachedAddress("https://catalog.example.com/", "macos-15", "1.4", "arm64")
+
+
+@pytest.fixture(name="shelf")
+def shelf_fixture(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path)
+
+
+@pytest.fixture(name="manifest")
+def manifest_fixture(shelf: Shelf) -> Manifest:
+    manifest = shelf.push(make_bundle(shelf.directory / "Runner.pvm", {IMAGE: noise(1, 2 * CHUNK)}), "1.4")
+    shelf.pull(manifest)
+    return manifest
+
+
+def change(
+    shelf: Shelf,
+    state: str,
+    *,
+    digest: t.Optional[str] = None,
+    catalog_id: t.Optional[str] = None,
+    check_mode: bool = False,
+) -> dict[str, t.Any]:
+    """The result of catalog_cache."""
+    request = _cache.CacheRequest(state, digest, catalog_id, None)
+    return _cache.change(request, shelf.tools.cache, check_mode=check_mode)
+
+
+def damage(shelf: Shelf, manifest: Manifest) -> Path:
+    path = Path(shelf.entry(manifest).bundle_path) / IMAGE
+    path.chmod(0o644)
+    with path.open("r+b") as stream:
+        stream.write(b"damaged")
+    return path
+
+
+def test_what_is_damaged_is_removed(shelf: Shelf, manifest: Manifest) -> None:
+    damage(shelf, manifest)
+    allocated = shelf.entry(manifest).record.allocated_bytes
+    predicted = change(shelf, "verified", check_mode=True)
+    result = change(shelf, "verified")
+    for found in (predicted, result):
+        assert found["changed"]
+        assert found["removed"] == [manifest.digest]
+        assert found["freed_bytes"] == allocated
+        assert found["entries"][0]["damaged"] == [IMAGE]
+    assert not change(shelf, "verified")["changed"]
+
+
+def interfere(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, act: t.Callable[[], t.Any]) -> None:
+    """Have another play do something as soon as somebody wants the lock of an entry."""
+    real = Cache.lock
+    pending = [act]
+
+    @contextlib.contextmanager
+    def lock(cache: Cache, *arguments: t.Any, **options: t.Any) -> t.Iterator[None]:
+        while pending:
+            pending.pop()()
+        with real(cache, *arguments, **options):
+            yield
+
+    monkeypatch.setattr(Cache, "lock", lock)
+
+
+def test_what_was_repaired_meanwhile_stays(shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    damage(shelf, manifest)
+    interfere(shelf, monkeypatch, lambda: shelf.pull(manifest))
+    result = change(shelf, "verified")
+    assert (result["changed"], result["removed"], result["freed_bytes"]) == (False, [], 0)
+    assert result["entries"][0]["damaged"] == []
+    assert shelf.entry(manifest).record.verified_at is not None
+    assert result["diff"]["before"] == result["diff"]["after"]
+
+
+def test_what_was_touched_meanwhile_and_is_still_damaged_goes(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = damage(shelf, manifest)
+    interfere(shelf, monkeypatch, lambda: path.chmod(0o600))
+    assert change(shelf, "verified")["removed"] == [manifest.digest]
+
+
+def test_a_record_that_was_repaired_meanwhile_stays(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (Path(shelf.entry(manifest).path) / "record.json").write_bytes(b"{")
+    interfere(shelf, monkeypatch, lambda: shelf.pull(manifest))
+    assert not change(shelf, "verified")["changed"]
+    assert shelf.entry(manifest).record.use_count == 1
+
+
+def test_an_entry_of_a_later_version_is_told_of_and_goes_on_request_only(shelf: Shelf, manifest: Manifest) -> None:
+    record = Path(shelf.entry(manifest).path) / "record.json"
+    record.write_text(json.dumps({"format": 2}))
+    assert not change(shelf, "verified")["changed"]
+    assert [warning for warning in shelf.warnings if "format 2" in warning and manifest.digest in warning]
+    assert not change(shelf, "absent", catalog_id="macos-15")["changed"]
+    assert record.exists()
+    result = change(shelf, "absent", digest=manifest.digest)
+    assert result["removed"] == [manifest.digest]
+    assert not record.exists()
+
+
+def test_a_listing_that_cannot_be_read_now_is_no_damage(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.open
+
+    def fail(path: t.Any, *arguments: t.Any, **options: t.Any) -> t.Any:
+        if str(path).endswith("/listing"):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "open", fail)
+    with pytest.raises(CacheError, match="Too many open files"):
+        change(shelf, "verified")
+    monkeypatch.undo()
+    assert not change(shelf, "verified")["changed"]
+
+
+def test_facts_that_are_too_large_are_a_warning(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: t.Any) -> t.NoReturn:
+        raise FactsTooLarge("Publishing failed: too much.", "Remove something.")
+
+    monkeypatch.setattr(_cache.facts, "publish", refuse)
+    result = change(shelf, "verified")
+    assert shelf.warnings == [
+        "The published facts of this host stay as they were. Publishing failed: too much. Remove something."
+    ]
+    assert list(result["ansible_facts"]["parallels_catalog"]["caches"]) == [shelf.cache.path]
+
+
+@pytest.mark.parametrize(
+    ("options", "is_meant"),
+    [
+        ({}, True),
+        ({"version": "1.4"}, True),
+        ({"version": "1.*"}, True),
+        ({"version": ">=2"}, False),
+        ({"version": "latest"}, False),
+        ({"catalog_id": "macos"}, False),
+        ({"architecture": "aarch64"}, True),
+        ({"architecture": "x86_64"}, False),
+        ({"catalog_url": "https://catalog.example.com/api/v1"}, True),
+        ({"catalog_url": "https://catalog.example.org"}, False),
+        ({"catalog_url": "https://u:p@catalog.example.com/"}, False),
+    ],
+)
+def test_the_meaning_of_an_address(options: dict[str, t.Any], is_meant: bool) -> None:
+    wanted = {"catalog_id": "macos-15", "version": None, **options}
+    assert _cache.meaning(**wanted)(ADDRESS) is is_meant
+
+
+def test_addresses_of_a_server_that_have_a_password_are_the_same() -> None:
+    known = dataclasses.replace(ADDRESS, catalog_url="https://u:p@catalog.example.com/")
+    assert _cache.meaning("macos-15", None, "https://u:p@catalog.example.com/")(known)

@@ -1,0 +1,326 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Pull as a use case: room, what the cache remembers of a version, absence."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import (
+    files,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
+    pull as _pull,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
+    pull_image as _pull_image,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import cache as caches
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import DiskFull, VmNotFound
+from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
+    CHUNK,
+    IMAGE,
+    make_bundle,
+    noise,
+)
+from ansible_collections.macfleet.parallels.tests.unit.support.macs import Mac
+from ansible_collections.macfleet.parallels.tests.unit.support.shelf import CATALOG_ID, URL, Shelf
+
+MARGIN = _pull_image.DISK_MARGIN_BYTES
+DISK = noise(1, 2 * CHUNK) + bytes(3 * CHUNK) + noise(1, CHUNK) + noise(2, 100)
+
+
+@pytest.fixture(name="shelf")
+def shelf_fixture(tmp_path: Path) -> Shelf:
+    shelf = Shelf(tmp_path)
+    shelf.prlctl = Mac(tmp_path).prlctl
+    return shelf
+
+
+@pytest.fixture(name="manifest")
+def manifest_fixture(shelf: Shelf) -> Manifest:
+    return shelf.push(make_bundle(shelf.directory / "Runner.pvm", {IMAGE: DISK}), "1.0")
+
+
+def holdings(shelf: Shelf) -> list[str]:
+    return sorted(str(path) for path in shelf.directory.rglob("*") if "home" not in path.parts)
+
+
+# Room
+
+
+class Disks:
+    """Volumes with so much free space, by the directory that they are mounted at."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
+        self.has_clones = False
+        self.is_one = True
+        self.free = {"cache": 1 << 40, "Parallels": 1 << 40}
+        self._shelf = shelf
+        monkeypatch.setattr(volumes, "has_clones", lambda path: self.has_clones)
+        monkeypatch.setattr(volumes, "share_volume", lambda one, other: self.is_one)
+        monkeypatch.setattr(files, "free_bytes", self._free_bytes)
+        monkeypatch.setattr(caches, "free_bytes", self._free_bytes)
+
+    def _free_bytes(self, path: str) -> int:
+        return self.free[os.path.relpath(path, self._shelf.directory).split(os.sep, maxsplit=1)[0]]
+
+
+@pytest.fixture(name="disks")
+def disks_fixture(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> Disks:
+    return Disks(monkeypatch, shelf)
+
+
+def sizes(shelf: Shelf, manifest: Manifest) -> tuple[int, int]:
+    """What a download writes, and what a copy takes: chunks that appear twice count twice."""
+    made = shelf.plan(manifest)
+    assert made.pack is not None
+    others = manifest.logical_bytes - len(DISK)
+    assert made.unpacked_bytes == made.pack.write_bytes == 3 * CHUNK + 100 + others
+    return made.pack.disk_bytes, made.unpacked_bytes
+
+
+def assert_needs(shelf: Shelf, manifest: Manifest, place: str, disks: Disks, needed: int) -> str:
+    """The task is refused with a byte less, and is not with exactly as many; nothing is written for either answer."""
+    before = holdings(shelf)
+    disks.free[place] = needed - 1
+    for check_mode in (True, False):
+        with pytest.raises(DiskFull) as caught:
+            shelf.run(manifest, state=_pull.PRESENT, check_mode=check_mode)
+        assert caught.value.details == {"needed_bytes": needed, "free_bytes": needed - 1}
+    disks.free[place] = needed
+    assert shelf.run(manifest, state=_pull.PRESENT, check_mode=True)["changed"]
+    assert holdings(shelf) == before
+    return caught.value.message
+
+
+def test_room_for_image_and_copy_is_one_sum_on_one_volume(shelf: Shelf, manifest: Manifest, disks: Disks) -> None:
+    image, copy = sizes(shelf, manifest)
+    message = assert_needs(shelf, manifest, "cache", disks, image + copy + MARGIN)
+    assert message.startswith(f"Pulling {CATALOG_ID} 1.0 into {shelf.cache.path} and copying {CATALOG_ID} 1.0 to ")
+
+
+def test_room_for_image_and_copy_is_looked_for_on_either_volume(shelf: Shelf, manifest: Manifest, disks: Disks) -> None:
+    disks.is_one = False
+    image, copy = sizes(shelf, manifest)
+    # Clones within a volume are no clones between two.
+    disks.has_clones = True
+    assert_needs(shelf, manifest, "cache", disks, image + MARGIN)
+    message = assert_needs(shelf, manifest, "Parallels", disks, copy + MARGIN)
+    assert str(shelf.directory / "Parallels/Runner.pvm") in message
+
+
+def test_a_clone_takes_no_room(shelf: Shelf, manifest: Manifest, disks: Disks) -> None:
+    disks.has_clones = True
+    image, _copy = sizes(shelf, manifest)
+    assert_needs(shelf, manifest, "cache", disks, image + MARGIN)
+
+
+def test_room_for_a_copy_of_what_is_cached(shelf: Shelf, manifest: Manifest, disks: Disks) -> None:
+    shelf.run(manifest)
+    allocated = shelf.entry(manifest).record.allocated_bytes
+    message = assert_needs(shelf, manifest, "cache", disks, allocated + MARGIN)
+    assert message.startswith(f"Copying {CATALOG_ID} 1.0 to {shelf.directory}/Parallels/Runner.pvm needs ")
+    disks.free["cache"] = 0
+    assert not shelf.run(manifest)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("has_clones", "is_one", "is_short"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_a_long_copy_is_done_in_the_background(
+    shelf: Shelf,
+    manifest: Manifest,
+    disks: Disks,
+    monkeypatch: pytest.MonkeyPatch,
+    has_clones: bool,
+    is_one: bool,
+    is_short: bool,
+) -> None:
+    shelf.run(manifest)
+    disks.has_clones, disks.is_one = has_clones, is_one
+    monkeypatch.setattr(_pull, "SHORT_BYTES", shelf.entry(manifest).record.allocated_bytes - 1)
+    made = _pull.plan(shelf.request(manifest, state=_pull.PRESENT), shelf.tools)
+    assert _pull.is_short(made) is is_short
+
+
+# States of a version
+
+
+def states(shelf: Shelf, manifest: Manifest) -> dict[str, str]:
+    """What the facts say of the versions of an entry."""
+    document = shelf.run(manifest, state=_pull.CACHED, check_mode=True)["ansible_facts"]["parallels_catalog"]
+    (entry,) = document["caches"][shelf.cache.path]["entries"]
+    return {address["version"]: address["state"] for address in entry["addresses"]}
+
+
+@pytest.mark.parametrize("word", ["tainted", "revoked"])
+@pytest.mark.parametrize("state", [_pull.CACHED, _pull.PRESENT, _pull.STARTED])
+def test_the_cache_remembers_that_a_version_was_blocked(
+    shelf: Shelf, manifest: Manifest, word: str, state: str
+) -> None:
+    other = dataclasses.replace(manifest, id="f" * 64, version="1.1")
+    shelf.indexes[other.id] = shelf.indexes[manifest.id]
+    for one in (manifest, other):
+        shelf.run(one)
+    blocked = dataclasses.replace(manifest, **{word: True})
+    for check_mode, expected in ((True, "active"), (False, word)):
+        with pytest.raises(Blocked):
+            shelf.run(blocked, state=state, check_mode=check_mode)
+        assert states(shelf, manifest) == {"1.0": expected, "1.1": "active"}
+    # It was let go again.
+    shelf.run(manifest)
+    assert states(shelf, manifest) == {"1.0": "active", "1.1": "active"}
+
+
+def test_the_cache_remembers_it_while_its_vm_stays(shelf: Shelf, manifest: Manifest) -> None:
+    assert shelf.run(manifest, state=_pull.PRESENT)["changed"]
+    for manifests, fields, state in (
+        ((), {"version": "1.0", "blocked": Blocked("It is revoked.", code="revoked")}, "revoked"),
+        ((dataclasses.replace(manifest, tainted=True),), {}, "tainted"),
+        ((manifest,), {}, "active"),
+    ):
+        result = shelf.run(*manifests, state=_pull.PRESENT, **fields)
+        assert not result["changed"]
+        (entry,) = result["ansible_facts"]["parallels_catalog"]["caches"][shelf.cache.path]["entries"]
+        assert [address["state"] for address in entry["addresses"]] == [state]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"version": "1.1"},
+        {"version": "latest"},
+        {"version": None},
+        {"version": "1.0", "catalog_url": "https://other.example.com"},
+        {"version": "1.0", "architecture": "x86_64"},
+        {"version": "1.0", "catalog_id": "other"},
+    ],
+)
+def test_what_is_said_of_another_version_is_not_remembered(
+    shelf: Shelf, manifest: Manifest, fields: dict[str, t.Any]
+) -> None:
+    shelf.run(manifest)
+    with pytest.raises(Blocked):
+        shelf.run(blocked=Blocked("It is tainted.", code="tainted"), **fields)
+    assert states(shelf, manifest) == {"1.0": "active"}
+
+
+# A VM
+
+
+def test_the_receipt_names_the_owner_whatever_the_environment_says(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "somebody")
+    result = shelf.run(manifest, state=_pull.PRESENT)
+    (vm,) = result["ansible_facts"]["parallels_catalog"]["vms"]
+    assert vm["receipt"]["created_by"] == "build"
+
+
+def test_a_vm_that_vanished_is_not_reported_as_started(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.run(manifest, state=_pull.PRESENT)
+    made = _pull.plan(shelf.request(manifest, state=_pull.STARTED), shelf.tools)
+    assert made.starts
+    shelf.run(state=_pull.ABSENT)
+    with pytest.raises(VmNotFound, match="Starting the virtual machine Runner failed"):
+        _pull.apply(made, shelf.tools)
+
+
+# Absence
+
+
+def versions(shelf: Shelf) -> list[tuple[str, str, str, str]]:
+    """All that the cache holds, by its addresses."""
+    return sorted(
+        (address.catalog_url, address.catalog_id, address.version, address.architecture)
+        for entry in shelf.cache.entries()
+        for address in entry.record.addresses
+    )
+
+
+def pull_as(shelf: Shelf, manifest: Manifest, catalog_url: str = URL, **fields: t.Any) -> None:
+    """Pull the same content as another image."""
+    other = dataclasses.replace(manifest, id=os.urandom(32).hex(), **fields)
+    shelf.indexes[other.id] = shelf.indexes[manifest.id]
+    shelf.run(other, catalog_url=catalog_url, architecture=other.architecture)
+
+
+def absent(shelf: Shelf, **fields: t.Any) -> dict[str, t.Any]:
+    """Remove, in check mode, for real and again; the middle result."""
+    wanted = {"state": _pull.ABSENT, "architecture": None, "catalog_url": "", **fields}
+    before = versions(shelf)
+    predicted = shelf.run(check_mode=True, **wanted)
+    assert versions(shelf) == before
+    result = shelf.run(**wanted)
+    assert not shelf.run(**wanted)["changed"]
+    for name in ("changed", "actions", "diff"):
+        assert predicted[name] == result[name]
+    return result
+
+
+def test_an_entry_that_another_image_wants_stays(shelf: Shelf, manifest: Manifest) -> None:
+    shelf.run(manifest)
+    pull_as(shelf, manifest, catalog_id="other")
+    result = absent(shelf)
+    assert result["changed"]
+    assert result["actions"] == [
+        f"Forget that {manifest.digest} in {shelf.cache.path} is {CATALOG_ID}; other images have the same content."
+    ]
+    assert versions(shelf) == [(URL, "other", "1.0", "arm64")]
+    assert absent(shelf, catalog_id="other")["actions"] == [f"Remove {manifest.digest} from {shelf.cache.path}."]
+    assert shelf.cache.entries() == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "left"),
+    [
+        ({}, []),
+        ({"version": "1.*"}, [(URL, "2.0", "arm64")]),
+        (
+            {"version": "2.0"},
+            [("https://b.example.com", "1.0", "arm64"), (URL, "1.0", "arm64"), (URL, "1.0", "x86_64")],
+        ),
+        ({"catalog_url": f"{URL}/"}, [("https://b.example.com", "1.0", "arm64")]),
+        (
+            {"architecture": "amd64"},
+            [("https://b.example.com", "1.0", "arm64"), (URL, "1.0", "arm64"), (URL, "2.0", "arm64")],
+        ),
+        ({"version": "latest"}, None),
+    ],
+)
+def test_only_what_is_meant_is_absent(
+    shelf: Shelf, manifest: Manifest, fields: dict[str, t.Any], left: t.Optional[list[tuple[str, str, str]]]
+) -> None:
+    shelf.run(manifest)
+    pull_as(shelf, manifest, "https://b.example.com")
+    pull_as(shelf, manifest, architecture="x86_64")
+    pull_as(shelf, manifest, version="2.0")
+    before = versions(shelf)
+    result = absent(shelf, **fields)
+    assert result["changed"] is (left is not None)
+    found = versions(shelf)
+    assert found == before if left is None else [(url, version, name) for url, _id, version, name in found] == left
+
+
+def test_an_entry_that_is_wanted_meanwhile_stays(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.run(manifest)
+    request = shelf.request(state=_pull.ABSENT)
+    made = _pull.plan(request, shelf.tools)
+    assert made.victims == (manifest.digest,)
+    pull_as(shelf, manifest, catalog_id="other")
+    _pull.apply(made, shelf.tools)
+    assert versions(shelf) == [(URL, "other", "1.0", "arm64")]
