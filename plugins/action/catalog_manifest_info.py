@@ -8,13 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import (
-    connection_spec,
-    info_spec,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    manifests as _manifests,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import connection_spec, info_spec
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import manifests as _manifests
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._action import CatalogAction, Result
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._query import search
 

@@ -153,14 +153,8 @@ details:
   sample: {}
 """
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
-    boundary,
-    compose,
-    options,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    cache as _cache,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, compose, options
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache as _cache
 
 
 def cache_change_spec() -> options.Spec:
@@ -182,7 +176,12 @@ def main() -> None:
         mutually_exclusive=[("digest", "catalog_id")],
     )
     request = _cache.CacheRequest(*(module.params[name] for name in ("state", "digest", "catalog_id", "version")))
-    boundary.run(module, lambda: _cache.change(request, compose.cache_tools(module), check_mode=module.check_mode))
+    boundary.run(
+        module,
+        lambda: _cache.change(
+            request, compose.host_context(module, "a task of catalog_cache"), check_mode=module.check_mode
+        ),
+    )
 
 
 if __name__ == "__main__":

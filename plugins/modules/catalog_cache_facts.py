@@ -162,20 +162,14 @@ details:
   sample: {}
 """
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
-    boundary,
-    compose,
-    options,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    cache as _cache,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, compose, options
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache as _cache
 
 
 def main() -> None:
     """Arguments, one call, result."""
     module = boundary.make_module(options.cache_spec())
-    boundary.run(module, lambda: _cache.gather(compose.cache_tools(module)))
+    boundary.run(module, lambda: _cache.gather(compose.host_context(module, "reading facts")))
 
 
 if __name__ == "__main__":

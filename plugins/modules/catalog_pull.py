@@ -263,15 +263,10 @@ details:
     needed_bytes: 41943040000
 """
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
-    boundary,
-    compose,
-    handover,
-    options,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    pull as _pull,
-)
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, compose, handover, options
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull as _pull
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 
 
 def pull_spec() -> options.Spec:
@@ -308,6 +303,13 @@ def pull_request(params: _pull.Params) -> _pull.PullRequest:
     )
 
 
+def _context(module: AnsibleModule) -> Context:
+    doing = f"a pull of {module.params['catalog_id']}"
+    # What is to be absent is found on the host alone.
+    make = compose.host_context if module.params["state"] == _pull.ABSENT else compose.transfer_context
+    return make(module, doing)
+
+
 def main() -> None:
     """Arguments, one call, result."""
     module = boundary.make_module(pull_spec())
@@ -315,7 +317,7 @@ def main() -> None:
         module,
         lambda: _pull.run(
             pull_request(module.params),
-            compose.pull_tools(module),
+            _context(module),
             check_mode=module.check_mode,
             may_defer=handover.may_defer(module.params),
         ),

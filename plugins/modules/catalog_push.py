@@ -266,15 +266,8 @@ details:
 """
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MinimumRequirements
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
-    boundary,
-    compose,
-    handover,
-    options,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    push as _push,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, compose, handover, options
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import push as _push
 
 
 def push_spec() -> options.Spec:
@@ -335,7 +328,7 @@ def main() -> None:
         module,
         lambda: _push.run(
             push_request(module.params),
-            compose.push_tools(module),
+            compose.transfer_context(module, f"a push of {module.params['catalog_id']}"),
             check_mode=module.check_mode,
             may_defer=handover.may_defer(module.params),
         ),

@@ -10,12 +10,8 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
-    CatalogError,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.boundary import (
-    failure,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.boundary import failure
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import (
     Spec,
     cache_spec,

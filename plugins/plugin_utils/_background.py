@@ -22,12 +22,8 @@ import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.utils.display import Display
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
-    CatalogError,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.progress_file import (
-    CANCEL_SUFFIX,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.progress_file import CANCEL_SUFFIX
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._progress_lines import ProgressLines
 
 if t.TYPE_CHECKING:

@@ -15,15 +15,9 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth impor
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Unauthenticated
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http, api_url
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
-    CatalogError,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.boundary import (
-    register_secret,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.connections import (
-    transport,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.boundary import register_secret
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.connections import transport
 
 PREFIX = "MACFLEET_CATALOG_"
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.boundary import (
-    require,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.boundary import require
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._connection import OptionError
 
 try:

@@ -26,9 +26,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
-    CatalogError,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 
 
 class ApiError(CatalogError):

@@ -30,13 +30,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
     Unavailable,
     Unreachable,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import (
-    redact,
-    redact_url,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import (
-    delays as retry_delays,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import redact, redact_url
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import delays as retry_delays
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
     AnswerTooLong,
     NotConnected,

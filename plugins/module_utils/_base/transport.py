@@ -23,9 +23,7 @@ import urllib.request
 from dataclasses import dataclass, field
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import (
-    redact_url,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import redact_url
 
 USER_AGENT = "macfleet.parallels"
 _BLOCK_BYTES = 1 << 20

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""Makes the tools of the use cases out of the options of a module that runs on a managed host."""
+"""The composition root of modules that run on a managed host: makes their ``Context`` from their options."""
 
 from __future__ import annotations
 
@@ -13,28 +13,11 @@ import time
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import GrantHolder
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import (
-    delays,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
-    connections,
-    progress_file,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.commands import (
-    CommandRunner,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    cache as _cache,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    pull as _pull,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    pull_image as _pull_image,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    push as _push,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import delays
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import connections, options, progress_file
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.commands import CommandRunner
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import CacheSettings, Context, Remote
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.transfers import SignedTransfers
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import PrlctlMissing
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl, find_prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer
@@ -46,56 +29,41 @@ if t.TYPE_CHECKING:
 _TRANSFER_ATTEMPTS = 7
 
 
-def push_tools(module: AnsibleModule) -> _push.Tools:
-    """The tools of ``_push``."""
-    transport = connections.host_transport(module.params)
-    grant = connections.host_grant(module.params, transport)
+def host_context(module: AnsibleModule, doing: str) -> Context:
+    """Return the context of a task that needs nothing but this host."""
+    return _context(module, doing, None)
+
+
+def transfer_context(module: AnsibleModule, doing: str) -> Context:
+    """Return the context of a task that asks the metadata server with the grant that was handed over."""
+    grant = connections.host_grant(module.params, connections.host_transport(module.params))
+    return _context(module, doing, grant)
+
+
+def _context(module: AnsibleModule, doing: str, grant: t.Optional[GrantHolder]) -> Context:
     progress = progress_file.progress(module, grant)
-    return _push.Tools(
-        connections.host_catalog(module.params, transport, grant),
-        SignedTransfer(transport.connect, progress.alive),
-        _transfer_delays,
-        time.sleep,
-        _prlctl(module),
-        progress,
-        module.warn,
-    )
+    remote = None
+    if grant is not None:
+        transport = connections.host_transport(module.params)
+        catalog = connections.host_catalog(module.params, transport, grant)
+        transfer = SignedTransfer(transport.connect, progress.alive)
+        remote = Remote(catalog, SignedTransfers(catalog, transfer, _transfer_delays, time.sleep))
+    return Context(_cache_settings(module.params), progress, module.warn, doing, _prlctl(module), remote)
 
 
-def pull_tools(module: AnsibleModule) -> _pull.Tools:
-    """The tools of ``_pull``; those of the image half only where the state has need of an image."""
-    if module.params["state"] == _pull.ABSENT:
-        return _pull.Tools(cache_tools(module), None)
-    transport = connections.host_transport(module.params)
-    grant = connections.host_grant(module.params, transport)
-    tools = cache_tools(module, grant)
-    image = _pull_image.ImageTools(
-        connections.host_catalog(module.params, transport, grant),
-        SignedTransfer(transport.connect, tools.progress.alive),
-        _transfer_delays,
-        time.sleep,
-        tools.progress,
-        module.warn,
-        f"a pull of {module.params['catalog_id']}",
-        float(module.params["lock_timeout"]),
-    )
-    return _pull.Tools(tools, image)
-
-
-def cache_tools(module: AnsibleModule, grant: t.Optional[GrantHolder] = None) -> _cache.Tools:
-    """The tools of ``_cache``; with ``grant`` for whoever moves an image as well."""
-    params = module.params
-    settings = _cache.CacheSettings(
-        os.path.abspath(os.path.expanduser(params["cache_path"])),
-        params["facts_directory"],
+def _cache_settings(params: options.Params) -> CacheSettings:
+    # A push has no options of the cache: it uses the one that a pull would use by default.
+    given = {name: params.get(name, option.get("default")) for name, option in options.cache_spec().items()}
+    return CacheSettings(
+        os.path.abspath(os.path.expanduser(given["cache_path"])),
+        given["facts_directory"],
         _user_name(),
-        float(params["lock_timeout"]),
+        float(given["lock_timeout"]),
     )
-    return _cache.Tools(settings, _prlctl(module), module.warn, progress_file.progress(module, grant))
 
 
 def _user_name() -> str:
-    """Who runs this module; after su(1) without a login, the environment still names somebody else."""
+    """Return who runs this module; after su(1) without a login, the environment still names somebody else."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

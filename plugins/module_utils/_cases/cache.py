@@ -14,18 +14,10 @@ from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import api_url
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
-    CatalogError,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import (
-    utc_text,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import (
-    Progress,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import (
-    redact_url,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import redact_url
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import cache as caches
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import facts
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
@@ -35,7 +27,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
     translated,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipts
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CachedAddress
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index, verify
@@ -47,26 +38,6 @@ VERIFIED = "verified"
 ABSENT = "absent"
 # What stands for a listing that cannot be read: the whole entry is of no use.
 _ALL_PATHS = "listing"
-
-
-@dataclass(frozen=True)
-class CacheSettings:
-    """Where the cache lies, whose it is, and how long to wait for its locks (seconds)."""
-
-    path: str
-    facts_directory: str
-    owner: str
-    lock_timeout_seconds: float
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What the use case works with; ``prlctl`` is None where Parallels Desktop is not installed."""
-
-    settings: CacheSettings
-    prlctl: t.Optional[Prlctl]
-    warn: t.Callable[[str], None]
-    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -107,13 +78,13 @@ class Plan:
         return sum(item.entry.record.allocated_bytes for item in self.chosen if item.entry.digest in self.victims)
 
 
-def plan(request: CacheRequest, cache: caches.Cache, tools: Tools) -> Plan:
+def plan(request: CacheRequest, cache: caches.Cache, context: Context) -> Plan:
     """Choose the entries, and read them if they are to be verified; changes nothing."""
     survey = cache.survey()
     entries = matching(survey.entries, request.digest, request.catalog_id, request.version)
     leftovers = list(survey.damaged)
     if request.state == VERIFIED:
-        chosen = tuple(_examine(entry, tools) for entry in entries)
+        chosen = tuple(_examine(entry, context) for entry in entries)
         victims = [item.entry.digest for item in chosen if item.damaged]
     else:
         chosen = tuple(Chosen(entry) for entry in entries)
@@ -124,7 +95,7 @@ def plan(request: CacheRequest, cache: caches.Cache, tools: Tools) -> Plan:
     return Plan(chosen, tuple(dict.fromkeys(victims)), request.state == VERIFIED)
 
 
-def apply(made: Plan, cache: caches.Cache, tools: Tools) -> Plan:
+def apply(made: Plan, cache: caches.Cache, context: Context) -> Plan:
     """Remove the victims, and remember which entries were found whole; the plan as it was carried out.
 
     What was damaged, and was repaired before its lock was ours, stays.
@@ -133,9 +104,9 @@ def apply(made: Plan, cache: caches.Cache, tools: Tools) -> Plan:
     chosen = {item.entry.digest: item for item in made.chosen}
     removed = []
     for digest in made.victims:
-        with _lock(digest, cache, tools):
+        with _lock(digest, cache, context):
             if made.only_damaged:
-                again = _look_again(digest, chosen.get(digest), cache, tools)
+                again = _look_again(digest, chosen.get(digest), cache, context)
                 if again is not None and not again.damaged:
                     chosen[digest] = again
                     continue
@@ -148,19 +119,19 @@ def apply(made: Plan, cache: caches.Cache, tools: Tools) -> Plan:
     return dataclasses.replace(made, chosen=tuple(chosen.values()), victims=tuple(removed))
 
 
-def _look_again(digest: str, item: t.Optional[Chosen], cache: caches.Cache, tools: Tools) -> t.Optional[Chosen]:
+def _look_again(digest: str, item: t.Optional[Chosen], cache: caches.Cache, context: Context) -> t.Optional[Chosen]:
     """What a victim is now; None when it is no entry, and the same as before if nobody has written to it."""
     entry = cache.find(digest)
     if entry is None or item is None:
         return None if entry is None else Chosen(entry)
-    return item if item.stamps and caches.stamps(entry) == item.stamps else _examine(entry, tools)
+    return item if item.stamps and caches.stamps(entry) == item.stamps else _examine(entry, context)
 
 
-def _lock(digest: str, cache: caches.Cache, tools: Tools) -> t.ContextManager[None]:
+def _lock(digest: str, cache: caches.Cache, context: Context) -> t.ContextManager[None]:
     def waiting(present: str) -> None:
-        tools.warn(f"Waiting for the lock of the cache entry {digest}: it is held by {present}.")
+        context.warn(f"Waiting for the lock of the cache entry {digest}: it is held by {present}.")
 
-    return cache.lock(digest, "removing a cache entry", tools.settings.lock_timeout_seconds, on_wait=waiting)
+    return cache.lock(digest, "removing a cache entry", context.cache.lock_timeout_seconds, on_wait=waiting)
 
 
 def matching(
@@ -212,10 +183,10 @@ def _server(catalog_url: str) -> str:
         return redact_url(catalog_url)
 
 
-def forget(digests: t.Iterable[str], is_meant: IsMeant, cache: caches.Cache, tools: Tools) -> None:
+def forget(digests: t.Iterable[str], is_meant: IsMeant, cache: caches.Cache, context: Context) -> None:
     """Take addresses from entries, and remove those that have no other."""
     for digest in digests:
-        with _lock(digest, cache, tools):
+        with _lock(digest, cache, context):
             entry = cache.find(digest)
             if entry is None:
                 continue
@@ -226,14 +197,14 @@ def forget(digests: t.Iterable[str], is_meant: IsMeant, cache: caches.Cache, too
                 cache.forget(digest, is_meant)
 
 
-def change(request: CacheRequest, tools: Tools, *, check_mode: bool) -> dict[str, t.Any]:
+def change(request: CacheRequest, context: Context, *, check_mode: bool) -> dict[str, t.Any]:
     """The result of catalog_cache."""
     started = time.monotonic()
-    check_facts(tools)
-    cache = caches.Cache.open(tools.settings.path, create=False)
-    made = plan(request, cache, tools)
+    check_facts(context)
+    cache = caches.Cache.open(context.cache.path, create=False)
+    made = plan(request, cache, context)
     if not check_mode and cache.exists:
-        made = apply(made, cache, tools)
+        made = apply(made, cache, context)
     return {
         "changed": made.changed,
         "entries": [_entry_result(item) for item in made.chosen],
@@ -241,27 +212,27 @@ def change(request: CacheRequest, tools: Tools, *, check_mode: bool) -> dict[str
         "freed_bytes": made.freed_bytes,
         "diff": _diff(made),
         "elapsed": round(time.monotonic() - started, 3),
-        "ansible_facts": current_facts(cache, tools, may_publish=not check_mode),
+        "ansible_facts": current_facts(cache, context, may_publish=not check_mode),
     }
 
 
-def gather(tools: Tools) -> dict[str, t.Any]:
+def gather(context: Context) -> dict[str, t.Any]:
     """The result of catalog_cache_facts: reads only, publishes nothing."""
-    cache = caches.Cache.open(tools.settings.path, create=False)
-    return {"changed": False, "ansible_facts": current_facts(cache, tools, may_publish=False)}
+    cache = caches.Cache.open(context.cache.path, create=False)
+    return {"changed": False, "ansible_facts": current_facts(cache, context, may_publish=False)}
 
 
-def check_facts(tools: Tools) -> None:
+def check_facts(context: Context) -> None:
     """Before anything is changed: whether the facts of it could be published.
 
     :raises FactsUnsafe: they could not
     """
-    facts.check_publishable(tools.settings.facts_directory, tools.settings.owner)
+    facts.check_publishable(context.cache.facts_directory, context.cache.owner)
 
 
 def current_facts(
     cache: caches.Cache,
-    tools: Tools,
+    context: Context,
     *,
     may_publish: bool,
     machines: t.Optional[t.Sequence[VirtualMachine]] = None,
@@ -270,34 +241,36 @@ def current_facts(
 
     ``machines`` spares a call of prlctl to whoever knows them already.
     """
-    settings = tools.settings
+    settings = context.cache
     document = facts.read_published(settings.facts_directory)
     if not cache.exists:
         return {"parallels_catalog": document}
     own = facts.cache_document(cache, settings.owner, utc_text(time.time()))
     for reason in own["unreadable"].values():
-        tools.warn(reason)
+        context.warn(reason)
     receipts, unreadable = Receipts(cache.receipts_path).read_all()
     for name in unreadable:
-        tools.warn(f"The receipt {name} in {cache.receipts_path} cannot be read, so its virtual machine is not shown.")
+        context.warn(
+            f"The receipt {name} in {cache.receipts_path} cannot be read, so its virtual machine is not shown."
+        )
     if machines is None and receipts:
-        machines = _machines(tools)
+        machines = _machines(context)
     documents = facts.vm_documents(receipts, machines)
     if may_publish:
         try:
             facts.publish(settings.facts_directory, settings.owner, cache.path, own, documents)
         except FactsTooLarge as error:
-            tools.warn(f"The published facts of this host stay as they were. {error}")
+            context.warn(f"The published facts of this host stay as they were. {error}")
     return {"parallels_catalog": facts.with_cache(document, cache.path, own, documents)}
 
 
-def _machines(tools: Tools) -> t.Optional[t.Sequence[VirtualMachine]]:
-    if tools.prlctl is None:
+def _machines(context: Context) -> t.Optional[t.Sequence[VirtualMachine]]:
+    if context.parallels is None:
         return None
     try:
-        return tools.prlctl.list_machines()
+        return context.parallels.list_machines()
     except PrlctlError as error:
-        tools.warn(f"The states of the virtual machines are unknown: {error.message}")
+        context.warn(f"The states of the virtual machines are unknown: {error.message}")
         return None
 
 
@@ -318,14 +291,14 @@ def read_listing(entry: caches.CacheEntry) -> t.Optional[index.Listing]:
     return listing if listing.digest == entry.digest else None
 
 
-def _examine(entry: caches.CacheEntry, tools: Tools) -> Chosen:
+def _examine(entry: caches.CacheEntry, context: Context) -> Chosen:
     stamps = caches.stamps(entry)
     listing = read_listing(entry)
     if listing is None:
         return Chosen(entry, (_ALL_PATHS,))
-    tools.progress.start("verify", listing.logical_bytes)
+    context.progress.start("verify", listing.logical_bytes)
     with translated(CacheError, f"Reading {entry.bundle_path}"):
-        damaged = verify.damaged_paths(entry.bundle_path, listing, advance=tools.progress.advance)
+        damaged = verify.damaged_paths(entry.bundle_path, listing, advance=context.progress.advance)
     return Chosen(entry, tuple(damaged), stamps)
 
 

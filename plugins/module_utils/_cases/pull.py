@@ -17,18 +17,11 @@ from dataclasses import dataclass
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked, Missing
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
-from ansible_collections.macfleet.parallels.plugins.module_utils._base import (
-    files,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import (
-    utc_text,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    cache as _cache,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    pull_image as _pull_image,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache as _cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull_image as _pull_image
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import vms
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import cache as caches
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import (
@@ -43,12 +36,10 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
     CacheError,
     DiskFull,
     PathTaken,
-    PrlctlMissing,
     RequirementsUnmet,
     VmNotFound,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipt, Receipts
 
 Params = t.Mapping[str, t.Any]
@@ -79,29 +70,6 @@ class PullRequest:
     verify: bool
     manifests: tuple[Manifest, ...] = ()
     blocked: t.Optional[Blocked] = None
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What the use case works with."""
-
-    cache: _cache.Tools
-    image_tools: t.Optional[_pull_image.ImageTools]
-
-    @property
-    def image(self) -> _pull_image.ImageTools:
-        """What moves an image; there is none where nothing but removal was asked for."""
-        return t.cast(_pull_image.ImageTools, self.image_tools)
-
-    @property
-    def prlctl(self) -> Prlctl:
-        """prlctl, of which a virtual machine has need."""
-        if self.cache.prlctl is None:
-            raise PrlctlMissing(
-                "Looking for prlctl failed: Parallels Desktop is not installed on this host.",
-                "Install Parallels Desktop (Pro, Business or Enterprise), or set prlctl_path.",
-            )
-        return self.cache.prlctl
 
 
 @dataclass(frozen=True)
@@ -154,7 +122,7 @@ class Applied:
     machines: t.Optional[t.Sequence[VirtualMachine]] = None
 
 
-def plan(request: PullRequest, tools: Tools) -> Plan:
+def plan(request: PullRequest, context: Context) -> Plan:
     """Find out what is there and what has to be done; changes nothing.
 
     :raises Blocked: the version must not be pulled, and there is no VM of it yet
@@ -162,13 +130,13 @@ def plan(request: PullRequest, tools: Tools) -> Plan:
     :raises DiskFull: there is not enough room
     :raises VmNameTaken: somebody else's VM has the name
     """
-    cache = caches.Cache.open(tools.cache.settings.path, create=False)
+    cache = caches.Cache.open(context.cache.path, create=False)
     if request.state == ABSENT:
-        return _plan_absent(request, cache, tools)
+        return _plan_absent(request, cache, context)
     found = None
     if request.state in (PRESENT, STARTED):
-        machines = tools.prlctl.list_machines()
-        found = vms.Vms(tools.prlctl, Receipts(cache.receipts_path)).look(request.name, machines)
+        machines = context.prlctl.list_machines()
+        found = vms.Vms(context.prlctl, Receipts(cache.receipts_path)).look(request.name, machines)
         if found.vm is not None:
             try:
                 manifest = _choose(request)
@@ -177,12 +145,12 @@ def plan(request: PullRequest, tools: Tools) -> Plan:
             starts = request.state == STARTED and not found.vm.runs
             return Plan(request, cache, manifest, found=found, starts=starts, machines=machines)
     manifest = _choose(request)
-    directory = _directory(request, tools) if found is not None else cache.path
+    directory = _directory(request, context) if found is not None else cache.path
     _check_requirements(request, manifest, directory)
     home = vms.home_path(directory, request.name, manifest.type) if found is not None else ""
     if found is not None:
         _check_free(home, found)
-    image = _pull_image.plan_image(manifest, cache, tools.image, must_verify=request.verify)
+    image = _pull_image.plan_image(manifest, cache, context, must_verify=request.verify)
     _check_room(home, image, cache)
     if found is None:
         return Plan(request, cache, manifest, image=image)
@@ -198,7 +166,7 @@ def plan(request: PullRequest, tools: Tools) -> Plan:
     )
 
 
-def apply(made: Plan, tools: Tools) -> Applied:
+def apply(made: Plan, context: Context) -> Applied:
     """Carry out a plan.
 
     :raises CacheLocked: another process worked on the same image or VM for too long
@@ -206,30 +174,30 @@ def apply(made: Plan, tools: Tools) -> Applied:
     """
     request = made.request
     if request.state == ABSENT:
-        return _apply_absent(made, tools)
+        return _apply_absent(made, context)
     if made.image is None and not made.starts:
         return Applied(made.found.vm if made.found else None, changed=False, machines=made.machines)
-    cache = caches.Cache.open(tools.cache.settings.path, create=True)
+    cache = caches.Cache.open(context.cache.path, create=True)
     transfer = None
     if made.image is not None:
         transfer = _pull_image.apply_image(
             made.image,
             cache,
-            tools.image,
+            context,
             must_verify=request.verify,
             address=_address(request, t.cast(Manifest, made.manifest)),
         )
     if made.found is None:
         return Applied(None, t.cast(_pull_image.ImageOutcome, transfer).changed, transfer)
-    with _vm_lock(request, cache, tools):
-        control = vms.Vms(tools.prlctl, Receipts(cache.receipts_path))
-        machines = tools.prlctl.list_machines()
+    with _vm_lock(request, cache, context):
+        control = vms.Vms(context.prlctl, Receipts(cache.receipts_path))
+        machines = context.prlctl.list_machines()
         found = control.look(request.name, machines)
         changed = transfer is not None and transfer.changed
         machine = found.vm
         if machine is None and transfer is not None:
             control.recover(found.interrupted)
-            machine = _create(made, transfer.entry, cache, control, tools)
+            machine = _create(made, transfer.entry, cache, control, context)
             changed = True
         if machine is None:
             raise VmNotFound(
@@ -237,7 +205,7 @@ def apply(made: Plan, tools: Tools) -> Applied:
                 "Run the task again to make a new one.",
             )
         if request.state == STARTED and control.start(machine):
-            now = tools.prlctl.find(machine.machine.uuid)
+            now = context.prlctl.find(machine.machine.uuid)
             machine, changed = dataclasses.replace(machine, machine=now or machine.machine), True
         return Applied(machine, changed, transfer, _with(machines, machine))
 
@@ -249,29 +217,27 @@ def _with(machines: t.Sequence[VirtualMachine], vm: t.Optional[vms.ManagedVm]) -
     return (*(machine for machine in machines if machine.uuid != vm.machine.uuid), vm.machine)
 
 
-def run(request: PullRequest, tools: Tools, *, check_mode: bool, may_defer: bool) -> dict[str, t.Any]:
+def run(request: PullRequest, context: Context, *, check_mode: bool, may_defer: bool) -> dict[str, t.Any]:
     """The result of catalog_pull; with ``may_defer``, a long transfer is announced instead of carried out."""
     started = time.monotonic()
     try:
-        made = plan(request, tools)
+        made = plan(request, context)
     except Blocked:
         if not check_mode:
-            _note_state(request, tools)
+            _note_state(request, context)
         raise
-    _cache.check_facts(tools.cache)
+    _cache.check_facts(context)
     if may_defer and not check_mode and not is_short(made):
         return {"changed": False, "transfer_pending": True}
-    _warn_of_state(made, tools)
+    _warn_of_state(made, context)
     if not check_mode and made.image is None:
-        _note_state(request, tools)
-    applied = Applied(made.found.vm if made.found else None, made.changed) if check_mode else apply(made, tools)
-    cache = made.cache if check_mode else caches.Cache.open(tools.cache.settings.path, create=False)
+        _note_state(request, context)
+    applied = Applied(made.found.vm if made.found else None, made.changed) if check_mode else apply(made, context)
+    cache = made.cache if check_mode else caches.Cache.open(context.cache.path, create=False)
     return {
         **_described(made, applied),
         "elapsed": round(time.monotonic() - started, 3),
-        "ansible_facts": _cache.current_facts(
-            cache, tools.cache, may_publish=not check_mode, machines=applied.machines
-        ),
+        "ansible_facts": _cache.current_facts(cache, context, may_publish=not check_mode, machines=applied.machines),
     }
 
 
@@ -308,8 +274,8 @@ def _choose(request: PullRequest) -> Manifest:
     )
 
 
-def _directory(request: PullRequest, tools: Tools) -> str:
-    directory = request.directory or tools.prlctl.vm_home() or os.path.join("~", "Parallels")
+def _directory(request: PullRequest, context: Context) -> str:
+    directory = request.directory or context.prlctl.vm_home() or os.path.join("~", "Parallels")
     return os.path.abspath(os.path.expanduser(directory))
 
 
@@ -360,21 +326,23 @@ def _address(request: PullRequest, manifest: Manifest) -> records.CachedAddress:
     return records.CachedAddress(request.catalog_url, manifest.catalog_id, manifest.version, manifest.architecture)
 
 
-def _vm_lock(request: PullRequest, cache: caches.Cache, tools: Tools) -> t.ContextManager[None]:
+def _vm_lock(request: PullRequest, cache: caches.Cache, context: Context) -> t.ContextManager[None]:
     def waiting(present: str) -> None:
-        tools.cache.progress.start("wait", 0)
-        tools.cache.warn(f"Waiting for the lock of the virtual machine {request.name}: it is held by {present}.")
+        context.progress.start("wait", 0)
+        context.warn(f"Waiting for the lock of the virtual machine {request.name}: it is held by {present}.")
 
     return locks.hold(
         cache.vm_lock_path(request.name),
         f"work on the virtual machine {request.name}",
-        tools.cache.settings.lock_timeout_seconds,
+        context.cache.lock_timeout_seconds,
         on_wait=waiting,
-        alive=tools.cache.progress.alive,
+        alive=context.progress.alive,
     )
 
 
-def _create(made: Plan, entry: caches.CacheEntry, cache: caches.Cache, control: vms.Vms, tools: Tools) -> vms.ManagedVm:
+def _create(
+    made: Plan, entry: caches.CacheEntry, cache: caches.Cache, control: vms.Vms, context: Context
+) -> vms.ManagedVm:
     request, manifest = made.request, t.cast(Manifest, made.manifest)
     draft = Receipt(
         vm_uuid="",
@@ -385,25 +353,25 @@ def _create(made: Plan, entry: caches.CacheEntry, cache: caches.Cache, control: 
         architecture=manifest.architecture,
         digest=manifest.digest,
         created_at=utc_text(time.time()),
-        created_by=tools.cache.settings.owner,
+        created_by=context.cache.owner,
         home=made.home,
         cache_path=cache.path,
     )
-    timeout_seconds, alive = tools.cache.settings.lock_timeout_seconds, tools.cache.progress.alive
-    with cache.lock(entry.digest, tools.image.holder, timeout_seconds, shared=True, alive=alive):
+    timeout_seconds, alive = context.cache.lock_timeout_seconds, context.progress.alive
+    with cache.lock(entry.digest, context.doing, timeout_seconds, shared=True, alive=alive):
         created = control.create(entry.bundle_path, draft)
     if created.cloned.method == clone.COPY:
-        tools.cache.warn(
+        context.warn(
             f"{made.home} is a full copy of {created.cloned.bytes_copied} bytes, as its volume has no clones of files "
             f"of {cache.path}. Keep both on one APFS volume to make virtual machines at once and without disk space."
         )
     return created.vm
 
 
-def _plan_absent(request: PullRequest, cache: caches.Cache, tools: Tools) -> Plan:
+def _plan_absent(request: PullRequest, cache: caches.Cache, context: Context) -> Plan:
     found = None
-    if tools.cache.prlctl is not None:
-        found = vms.Vms(tools.prlctl, Receipts(cache.receipts_path)).look(config_pvs.check_name(request.name))
+    if context.parallels is not None:
+        found = vms.Vms(context.prlctl, Receipts(cache.receipts_path)).look(config_pvs.check_name(request.name))
     is_meant = _meaning(request)
     entries = [entry for entry in cache.entries() if any(map(is_meant, entry.record.addresses))]
     is_only_ours = {entry.digest: all(map(is_meant, entry.record.addresses)) for entry in entries}
@@ -423,31 +391,31 @@ def _meaning(request: PullRequest) -> _cache.IsMeant:
     return _cache.meaning(request.catalog_id, request.version, request.catalog_url, request.architecture)
 
 
-def _apply_absent(made: Plan, tools: Tools) -> Applied:
+def _apply_absent(made: Plan, context: Context) -> Applied:
     if not made.changed:
         return Applied(None, changed=False)
-    cache = caches.Cache.open(tools.cache.settings.path, create=True)
+    cache = caches.Cache.open(context.cache.path, create=True)
     if made.removes_vm:
-        with _vm_lock(made.request, cache, tools):
-            control = vms.Vms(tools.prlctl, Receipts(cache.receipts_path))
+        with _vm_lock(made.request, cache, context):
+            control = vms.Vms(context.prlctl, Receipts(cache.receipts_path))
             found = control.look(made.request.name)
             control.recover(found.interrupted)
             if found.vm is not None:
                 control.remove(found.vm)
-    _cache.forget((*made.victims, *made.forgets), _meaning(made.request), cache, tools.cache)
+    _cache.forget((*made.victims, *made.forgets), _meaning(made.request), cache, context)
     return Applied(None, changed=True)
 
 
-def _warn_of_state(made: Plan, tools: Tools) -> None:
+def _warn_of_state(made: Plan, context: Context) -> None:
     if made.blocked is not None and made.found is not None and made.found.vm is not None:
         receipt = made.found.vm.receipt
-        tools.cache.warn(
+        context.warn(
             f"The virtual machine {made.request.name} stays as it is, made of {receipt.catalog_id} {receipt.version}. "
             f"{made.blocked.message}"
         )
 
 
-def _note_state(request: PullRequest, tools: Tools) -> None:
+def _note_state(request: PullRequest, context: Context) -> None:
     """Have the cache remember as what the server shows the version now."""
     manifest = _meant(request)
     if manifest is not None:
@@ -458,7 +426,7 @@ def _note_state(request: PullRequest, tools: Tools) -> None:
         version, state = request.version, request.blocked.code
     else:
         return
-    cache = caches.Cache.open(tools.cache.settings.path, create=False)
+    cache = caches.Cache.open(context.cache.path, create=False)
     is_meant = _cache.meaning(request.catalog_id, None, request.catalog_url, _architecture(request))
     for entry in cache.entries():
         for address in entry.record.addresses:

@@ -11,35 +11,20 @@ import contextlib
 import dataclasses
 import heapq
 import os
-import threading
 import time
 import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
-from ansible_collections.macfleet.parallels.plugins.module_utils._base import (
-    files,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
-    Stamp,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import (
-    utc_text,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import (
-    Progress,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    cache as _cache,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import Stamp
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache as _cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import cache as caches
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, records, volumes
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
-    CacheError,
-    DiskFull,
-    translated,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, DiskFull, translated
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import codecs, index, reader, verify
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import plan as packs
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import (
@@ -48,35 +33,13 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors im
     UnsupportedCodec,
     UnsupportedFormat,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.retrying import RetryingTransfer
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer, SignedUrl
 
 # Kept free on top of what a pull writes: metadata of the file system, and the log of whoever else runs.
 DISK_MARGIN_BYTES = 64 << 20
 # Seeds of one pull. Each more has less that the others have not, and its listing takes memory.
 _MOST_SEEDS = 3
-# URLs asked for with one request, in the order in which they will be used.
-_URL_PAGE = 64
-# A URL that ends sooner is not used any more.
-_URL_MARGIN_SECONDS = 20.0
-
-SegmentKey = t.Tuple[str, str]
 # Chunks in place, how long not used, digest
 _Ranked = t.Tuple[int, int, str, packs.Seed]
-
-
-@dataclass(frozen=True)
-class ImageTools:
-    """What the image half works with; ``transfer`` moves object bytes, ``warn`` reaches the user."""
-
-    catalog: CatalogClient
-    transfer: SignedTransfer
-    delays: t.Callable[[], t.Iterable[float]]
-    sleep: t.Callable[[float], None]
-    progress: Progress
-    warn: t.Callable[[str], None]
-    holder: str
-    lock_timeout_seconds: float
 
 
 @dataclass(frozen=True)
@@ -122,7 +85,7 @@ class ImageOutcome:
 def plan_image(
     manifest: Manifest,
     cache: caches.Cache,
-    tools: ImageTools,
+    context: Context,
     *,
     must_verify: bool,
     without: t.Collection[str] = (),
@@ -139,19 +102,19 @@ def plan_image(
             return ImagePlan(manifest, entry)
         stamps = caches.stamps(entry)
         listing = _listing(entry)
-        if listing is not None and not _damaged_paths(entry, listing, tools):
+        if listing is not None and not _damaged_paths(entry, listing, context):
             return ImagePlan(manifest, entry, proved=True, stamps=stamps)
-    fetched = _fetch_index(manifest, tools.catalog)
+    fetched = _fetch_index(manifest, context.catalog)
     partial = cache.find_partial(manifest.digest)
     there = entry or partial
     if there is not None:
-        tools.progress.start("verify", fetched.listing.logical_bytes)
+        context.progress.start("verify", fetched.listing.logical_bytes)
         with translated(CacheError, f"Reading {there.bundle_path}"):
             lying = verify.hash_files(
                 there.bundle_path,
                 fetched.listing.entries,
                 fetched.listing.chunk_size,
-                advance=tools.progress.advance,
+                advance=context.progress.advance,
             )
     seeds = _seeds(cache, fetched.listing, {manifest.digest, *without})
     pack = packs.plan_pull(
@@ -166,7 +129,7 @@ def plan_image(
 
 
 def apply_image(
-    made: ImagePlan, cache: caches.Cache, tools: ImageTools, *, must_verify: bool, address: records.CachedAddress
+    made: ImagePlan, cache: caches.Cache, context: Context, *, must_verify: bool, address: records.CachedAddress
 ) -> ImageOutcome:
     """Carry out a plan under the lock of the digest; what another process did meanwhile is taken as it is.
 
@@ -177,10 +140,10 @@ def apply_image(
     digest = made.manifest.digest
 
     def waiting(present: str) -> None:
-        tools.progress.start("wait", 0)
-        tools.warn(f"Waiting for the lock of {address.catalog_id} {address.version}: it is held by {present}.")
+        context.progress.start("wait", 0)
+        context.warn(f"Waiting for the lock of {address.catalog_id} {address.version}: it is held by {present}.")
 
-    with cache.lock(digest, tools.holder, tools.lock_timeout_seconds, waiting, alive=tools.progress.alive):
+    with cache.lock(digest, context.doing, context.cache.lock_timeout_seconds, waiting, alive=context.progress.alive):
         now = utc_text(time.time())
         if made.pack is None and made.entry is not None and cache.find(digest) is not None:
             if made.proved and made.stamps is not None:
@@ -190,13 +153,13 @@ def apply_image(
         if made.entry is None and entry is not None and is_trusted(entry):
             return ImageOutcome(cache.touch(digest, now, address), changed=False)
         with contextlib.ExitStack() as stack:
-            made = _settled(stack, made, cache, tools, must_verify=must_verify)
+            made = _settled(stack, made, cache, context, must_verify=must_verify)
             if made.pack is None:
                 return ImageOutcome(cache.touch(digest, now, address), changed=False)
             check_room(made, cache)
-            applied = _download(made, cache, tools)
+            applied = _download(made, cache, context)
         if must_verify:
-            _prove(cache.partial(digest), t.cast(index.Index, made.index).listing, tools)
+            _prove(cache.partial(digest), t.cast(index.Index, made.index).listing, context)
         published = cache.publish(digest, _new_record(made, address, now, now if must_verify else None))
         return ImageOutcome(published, changed=True, pack=made.pack, applied=applied)
 
@@ -228,11 +191,11 @@ def _listing(entry: caches.CacheEntry) -> t.Optional[index.Listing]:
 
 
 def _damaged_paths(
-    there: t.Union[caches.CacheEntry, caches.Partial], listing: index.Listing, tools: ImageTools
+    there: t.Union[caches.CacheEntry, caches.Partial], listing: index.Listing, context: Context
 ) -> list[str]:
-    tools.progress.start("verify", listing.logical_bytes)
+    context.progress.start("verify", listing.logical_bytes)
     with translated(CacheError, f"Reading {there.bundle_path}"):
-        return verify.damaged_paths(there.bundle_path, listing, advance=tools.progress.advance)
+        return verify.damaged_paths(there.bundle_path, listing, advance=context.progress.advance)
 
 
 def _seeds(cache: caches.Cache, listing: index.Listing, others_than: t.Collection[str]) -> dict[str, packs.Seed]:
@@ -320,7 +283,7 @@ def _moved_on(made: ImagePlan, cache: caches.Cache) -> bool:
 
 
 def _settled(
-    stack: contextlib.ExitStack, made: ImagePlan, cache: caches.Cache, tools: ImageTools, *, must_verify: bool
+    stack: contextlib.ExitStack, made: ImagePlan, cache: caches.Cache, context: Context, *, must_verify: bool
 ) -> ImagePlan:
     """A plan that fits what is there now, and whose seeds are held: none of them is removed or repaired meanwhile."""
     held: set[str] = set()
@@ -328,47 +291,46 @@ def _settled(
     is_stale = _moved_on(made, cache)
     while True:
         for digest in made.seeds:
-            if digest not in held and _hold_seed(stack, digest, cache, tools):
+            if digest not in held and _hold_seed(stack, digest, cache, context):
                 held.add(digest)
         missing = set(made.seeds) - held
         if not missing and not is_stale:
             return made
         # Each time there is a seed less, or nothing is stale.
         lost |= missing
-        made = plan_image(made.manifest, cache, tools, must_verify=must_verify, without=lost)
+        made = plan_image(made.manifest, cache, context, must_verify=must_verify, without=lost)
         is_stale = False
 
 
-def _hold_seed(stack: contextlib.ExitStack, digest: str, cache: caches.Cache, tools: ImageTools) -> bool:
+def _hold_seed(stack: contextlib.ExitStack, digest: str, cache: caches.Cache, context: Context) -> bool:
     """Keep an entry from being removed or repaired; False when somebody does so, or has done so."""
     try:
-        stack.enter_context(cache.lock(digest, tools.holder, 0.0, shared=True))
+        stack.enter_context(cache.lock(digest, context.doing, 0.0, shared=True))
         return cache.find(digest) is not None
     except CacheError:
         return False
 
 
-def _download(made: ImagePlan, cache: caches.Cache, tools: ImageTools) -> reader.Applied:
+def _download(made: ImagePlan, cache: caches.Cache, context: Context) -> reader.Applied:
     fetched, pack = t.cast(index.Index, made.index), t.cast(packs.PullPlan, made.pack)
     digest = made.manifest.digest
     partial = cache.demote(digest) if made.entry is not None else cache.partial(digest)
     files.write_file_durably(partial.listing_path, fetched.listing_file, 0o600)
     files.write_file_durably(partial.locator_path, fetched.locator_file, 0o600)
-    urls = PullUrls(tools.catalog, made.manifest.id, [fetch.segment for fetch in pack.fetches])
-    source = RetryingTransfer(tools.transfer, urls, tools.delays, tools.sleep)
-    tools.progress.start("download", pack.download_bytes)
+    source = context.transfers.pull_source(made.manifest.id, [fetch.segment for fetch in pack.fetches])
+    context.progress.start("download", pack.download_bytes)
     with translated(CacheError, f"Writing {made.manifest.catalog_id} {made.manifest.version} to {cache.path}"):
         return reader.apply_plan(
             pack,
             partial.bundle_path,
-            fetch=lambda segment, offset, length: source.fetch((segment.pack, segment.sha256), offset, length),
+            fetch=source.fetch,
             clone_file=clone.clone_file,
-            advance=tools.progress.advance,
+            advance=context.progress.advance,
         )
 
 
-def _prove(partial: caches.Partial, listing: index.Listing, tools: ImageTools) -> None:
-    damaged = _damaged_paths(partial, listing, tools)
+def _prove(partial: caches.Partial, listing: index.Listing, context: Context) -> None:
+    damaged = _damaged_paths(partial, listing, context)
     if damaged:
         raise DamagedBundle(
             f"{partial.bundle_path} does not have the content that was written to it ({', '.join(damaged[:3])}): disk "
@@ -396,28 +358,3 @@ def _new_record(
     return dataclasses.replace(
         record.with_address(address), last_used_at=now, use_count=record.use_count + 1, verified_at=verified_at
     )
-
-
-class PullUrls:
-    """Signed URLs of segments: a page at a time, in the order of use, renewed when they end."""
-
-    def __init__(self, catalog: CatalogClient, manifest_id: str, order: t.Iterable[index.SegmentRef]) -> None:
-        self._catalog = catalog
-        self._manifest_id = manifest_id
-        self._order = list(dict.fromkeys((segment.pack, segment.sha256) for segment in order))
-        self._place = {key: number for number, key in enumerate(self._order)}
-        self._known: dict[SegmentKey, SignedUrl] = {}
-        self._lock = threading.Lock()
-
-    def __call__(self, key: SegmentKey, renew: bool) -> SignedUrl:
-        with self._lock:
-            known = self._known.get(key)
-            if known is None or renew or known.expires_at < time.time() + _URL_MARGIN_SECONDS:
-                self._ask(key)
-            return self._known[key]
-
-    def _ask(self, key: SegmentKey) -> None:
-        start = self._place[key]
-        page = self._order[start : start + _URL_PAGE]
-        for name, made in self._catalog.segment_urls(self._manifest_id, page).items():
-            self._known[name] = SignedUrl(made.url, float(made.expires_at), dict(made.headers))

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import threading
 import time
 import typing as t
 from dataclasses import dataclass, field, fields, replace
@@ -30,9 +29,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.records im
     UploadedSegment,
     UploadRequest,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import (
-    Progress,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import (
     clone,
     locks,
@@ -51,8 +48,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack import (
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import BundleInUse, PackError
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reuse import KnownChunks
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.retrying import RetryingTransfer
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer, SignedUrl
 
 Params = t.Mapping[str, t.Any]
 CODECS = {"deflate": index.CODEC_DEFLATE, "zstd": index.CODEC_ZSTD, "raw": index.CODEC_RAW}
@@ -85,22 +80,6 @@ class PushRequest:
     allow_suspended: bool
     manifests: tuple[Manifest, ...] = ()
     bases: tuple[Manifest, ...] = ()
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What the use case works with.
-
-    ``transfer`` moves object bytes, ``prlctl`` is None without Parallels, ``warn`` reaches the user.
-    """
-
-    catalog: CatalogClient
-    transfer: SignedTransfer
-    delays: t.Callable[[], t.Iterable[float]]
-    sleep: t.Callable[[float], None]
-    prlctl: t.Optional[prlctl.Prlctl]
-    progress: Progress
-    warn: t.Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -178,7 +157,7 @@ class Outcome:
     bases: tuple[str, ...] = field(default=())
 
 
-def plan(request: PushRequest, tools: Tools, *, must_scan: bool) -> Plan:
+def plan(request: PushRequest, context: Context, *, must_scan: bool) -> Plan:
     """Check everything that can be checked, and read the bundle if that is the only way to know.
 
     ``must_scan`` is set in check mode.
@@ -189,7 +168,7 @@ def plan(request: PushRequest, tools: Tools, *, must_scan: bool) -> Plan:
     architecture = addresses.normalise_architecture(request.architecture or requirements.hardware_architecture())
     existing = next((manifest for manifest in request.manifests if manifest.architecture == architecture), None)
     metadata = Metadata.wanted(request, existing)
-    check_stopped(request, tools.prlctl)
+    check_stopped(request, context.parallels)
     bases = tuple(base for base in request.bases if base.architecture == architecture and _is_shared(base, metadata))
     chunk_size = _chunk_size(request, existing, bases)
     snapshot = bundle.inspect(request.path, chunk_size, allow_suspended=request.allow_suspended)
@@ -198,10 +177,10 @@ def plan(request: PushRequest, tools: Tools, *, must_scan: bool) -> Plan:
     made = Plan(request, architecture, snapshot, existing, metadata, bases, known, None)
     if existing is None and not must_scan:
         return made
-    _add_bases(known, bases, tools.catalog)
-    tools.progress.start("read", snapshot.logical_bytes)
-    scan = writer.scan(snapshot, known, _encoder(request), advance=tools.progress.advance)
-    check_untouched(made, tools)
+    _add_bases(known, bases, context.catalog)
+    context.progress.start("read", snapshot.logical_bytes)
+    scan = writer.scan(snapshot, known, _encoder(request), advance=context.progress.advance)
+    check_untouched(made, context)
     made = replace(made, scan=scan)
     if existing is not None and made.changed and not request.force:
         raise Conflict(
@@ -233,27 +212,25 @@ def predict(made: Plan) -> Outcome:
     )
 
 
-def apply(made: Plan, tools: Tools) -> Outcome:
+def apply(made: Plan, context: Context) -> Outcome:
     """Carry out a plan that changes something: upload what is new, then commit.
 
     An upload that is interrupted is gone on with by the next push of the same version.
     """
     request = made.request
-    upload = tools.catalog.begin_upload(_upload_request(made))
-    with _readable(made, upload, tools) as (snapshot, cloned):
+    upload = context.catalog.begin_upload(_upload_request(made))
+    with _readable(made, upload, context) as (snapshot, cloned):
         known = KnownChunks()
-        resumed_bytes = _add_resumed(known, upload, tools)
-        _add_bases(known, _usable_bases(made, upload), tools.catalog)
-        tools.progress.start("push", snapshot.logical_bytes)
-        sink = RetryingTransfer(tools.transfer, UploadUrls(tools.catalog, upload.id), tools.delays, tools.sleep)
-        written = writer.write_pack(
-            snapshot, known, _encoder(request), _make_put(upload, sink), advance=tools.progress.advance
-        )
+        resumed_bytes = _add_resumed(known, upload, context)
+        _add_bases(known, _usable_bases(made, upload), context.catalog)
+        context.progress.start("push", snapshot.logical_bytes)
+        sink = context.transfers.upload_sink(upload)
+        written = writer.write_pack(snapshot, known, _encoder(request), sink.put, advance=context.progress.advance)
         body = index.encode_index(index.encode_listing(written.listing), index.encode_locator(written.locator))
         _check_own_index(body, written)
         if not cloned:
-            check_untouched(made, tools)
-    manifest = tools.catalog.commit_upload(upload.id, upload.revision, body)
+            check_untouched(made, context)
+    manifest = context.catalog.commit_upload(upload.id, upload.revision, body)
     return Outcome(
         True,
         manifest.to_json(),
@@ -272,15 +249,15 @@ def apply(made: Plan, tools: Tools) -> Outcome:
     )
 
 
-def run(request: PushRequest, tools: Tools, *, check_mode: bool, may_defer: bool) -> dict[str, t.Any]:
+def run(request: PushRequest, context: Context, *, check_mode: bool, may_defer: bool) -> dict[str, t.Any]:
     """The result of catalog_push; with ``may_defer``, a long transfer is announced instead of carried out."""
     started = time.monotonic()
     if may_defer and not check_mode and bundle.allocated_bytes(request.path) > SHORT_BYTES:
         return {"changed": False, "transfer_pending": True}
-    made = plan(request, tools, must_scan=check_mode)
-    outcome = predict(made) if check_mode or not made.changed else apply(made, tools)
+    made = plan(request, context, must_scan=check_mode)
+    outcome = predict(made) if check_mode or not made.changed else apply(made, context)
     if not outcome.changed:
-        _warn_of_differences(made, tools)
+        _warn_of_differences(made, context)
     return {
         "changed": outcome.changed,
         "bundle": request.path,
@@ -296,12 +273,12 @@ def run(request: PushRequest, tools: Tools, *, check_mode: bool, may_defer: bool
     }
 
 
-def _warn_of_differences(made: Plan, tools: Tools) -> None:
+def _warn_of_differences(made: Plan, context: Context) -> None:
     existing = t.cast(Manifest, made.existing)
     there = Metadata.of(existing)
     names = [one.name for one in fields(Metadata) if getattr(made.metadata, one.name) != getattr(there, one.name)]
     if names:
-        tools.warn(
+        context.warn(
             f"{existing.catalog_id} {existing.version} ({existing.architecture}) has this content already, and what "
             f"this task says of {', '.join(names)} was not set. Set it by catalog_manifest."
         )
@@ -323,13 +300,13 @@ def _shown(manifest: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return shown
 
 
-def check_untouched(made: Plan, tools: Tools) -> None:
+def check_untouched(made: Plan, context: Context) -> None:
     """Nobody has written to the bundle since the plan was begun, nor does a VM run from it.
 
     :raises BundleChanged, BundleInUse: somebody has, or one does
     """
     bundle.check_unchanged(made.snapshot, allow_suspended=made.request.allow_suspended)
-    check_stopped(made.request, tools.prlctl)
+    check_stopped(made.request, context.parallels)
 
 
 def check_stopped(request: PushRequest, control: t.Optional[prlctl.Prlctl]) -> None:
@@ -386,22 +363,24 @@ def _usable_bases(made: Plan, upload: Upload) -> tuple[Manifest, ...]:
     return tuple(base for base in upload.bases if base.chunk_size == made.snapshot.chunk_size)
 
 
-def _add_resumed(known: KnownChunks, upload: Upload, tools: Tools) -> int:
+def _add_resumed(known: KnownChunks, upload: Upload, context: Context) -> int:
     """Know what an interrupted push has uploaded already; its bytes."""
-    source = RetryingTransfer(tools.transfer, ResumeUrls(tools.catalog, upload), tools.delays, tools.sleep)
+    source = context.transfers.upload_source(upload)
 
-    def rows_of(stored: UploadedSegment) -> tuple[UploadedSegment, list[segments.TrailerRow]]:
+    def rows_of(stored: UploadedSegment) -> tuple[index.SegmentRef, list[segments.TrailerRow]]:
+        segment = index.SegmentRef(upload.id, stored.sha256, stored.size)
+
         def fetch(offset: int, length: int) -> bytes:
-            return bytes(source.fetch(stored.sha256, offset, length))
+            return bytes(source.fetch(segment, offset, length))
 
-        return stored, segments.fetch_trailer(fetch, stored.size)
+        return segment, segments.fetch_trailer(fetch, stored.size)
 
     total = 0
     stage = pipeline.ordered_map(rows_of, upload.segments, workers=_TRAILERS, window=2 * _TRAILERS)
     with contextlib.closing(stage) as trailers:
-        for stored, rows in trailers:
-            known.add_trailer(index.SegmentRef(upload.id, stored.sha256, stored.size), rows)
-            total += stored.size
+        for segment, rows in trailers:
+            known.add_trailer(segment, rows)
+            total += segment.size
     return total
 
 
@@ -449,7 +428,7 @@ def _predicted_manifest(made: Plan) -> dict[str, t.Any]:
 
 
 @contextlib.contextmanager
-def _readable(made: Plan, upload: Upload, tools: Tools) -> t.Iterator[tuple[bundle.Snapshot, bool]]:
+def _readable(made: Plan, upload: Upload, context: Context) -> t.Iterator[tuple[bundle.Snapshot, bool]]:
     """The bundle itself, or a clone of it where that costs nothing: then its VM may start at once."""
     root = made.snapshot.root
     directory, name = os.path.split(root)
@@ -463,7 +442,7 @@ def _readable(made: Plan, upload: Upload, tools: Tools) -> t.Iterator[tuple[bund
         clone.clone_tree(root, copy)
         try:
             # Until now somebody may have written, or started the VM; from now on nobody can.
-            check_untouched(made, tools)
+            check_untouched(made, context)
             snapshot = bundle.inspect(copy, made.snapshot.chunk_size, allow_suspended=made.request.allow_suspended)
             yield snapshot, True
         finally:
@@ -478,15 +457,6 @@ def _discard_clones(directory: str, name: str) -> None:
             clone.remove_tree(os.path.join(directory, found))
 
 
-def _make_put(upload: Upload, sink: RetryingTransfer[tuple[str, int]]) -> writer.Put:
-    def put(data: bytes) -> index.SegmentRef:
-        name = chunks.chunk_id(data).hex()
-        sink.put((name, len(data)), data)
-        return index.SegmentRef(upload.id, name, len(data))
-
-    return put
-
-
 def _check_own_index(body: bytes, written: writer.WrittenPack) -> None:
     """Read back what is about to be committed: a fault of memory must not become a manifest."""
     again = index.decode_index(body)
@@ -494,36 +464,3 @@ def _check_own_index(body: bytes, written: writer.WrittenPack) -> None:
         raise PackError(
             "The index that was made does not read back as itself, so memory or processor of this host are at fault."
         )
-
-
-class ResumeUrls:
-    """URLs to read segments of one upload, as they came with it, and all anew when one is refused."""
-
-    def __init__(self, catalog: CatalogClient, upload: Upload) -> None:
-        self._catalog = catalog
-        self._upload_id = upload.id
-        # None of them lives longer than the upload.
-        self._expires_at = upload.expires_at
-        self._urls = {stored.sha256: stored.url for stored in upload.segments}
-        self._lock = threading.Lock()
-
-    def __call__(self, key: str, renew: bool) -> SignedUrl:
-        with self._lock:
-            if renew:
-                upload = self._catalog.upload(self._upload_id)
-                self._urls.update({stored.sha256: stored.url for stored in upload.segments})
-            return SignedUrl(self._urls[key], self._expires_at)
-
-
-class UploadUrls:
-    """URLs to store segments of one upload, asked for one at a time as segments get ready."""
-
-    def __init__(self, catalog: CatalogClient, upload_id: str) -> None:
-        self._catalog = catalog
-        self._upload_id = upload_id
-        self._lock = threading.Lock()
-
-    def __call__(self, key: tuple[str, int], renew: bool) -> SignedUrl:
-        with self._lock:
-            made = self._catalog.upload_urls(self._upload_id, [key])[key[0]]
-        return SignedUrl(made.url, float(made.expires_at), dict(made.headers))

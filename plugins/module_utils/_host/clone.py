@@ -23,15 +23,8 @@ import sys
 import tempfile
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
-    flush_volume,
-    rename_durably,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
-    CloneFailed,
-    PathTaken,
-    translated,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import flush_volume, rename_durably
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CloneFailed, PathTaken, translated
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.trees import fsync_tree
 
 CLONEFILE = "clonefile"

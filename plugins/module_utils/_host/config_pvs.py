@@ -12,9 +12,7 @@ import re
 import unicodedata
 import xml.sax.saxutils
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
-    write_file_durably,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import write_file_durably
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import VmNameInvalid
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.trees import read_regular_file
 

@@ -32,9 +32,7 @@ import contextlib
 import errno
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
-    CatalogError,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 

@@ -24,9 +24,7 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
-    write_file_durably,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import write_file_durably
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import locks
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (

@@ -22,9 +22,7 @@ import socket
 import time
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import (
-    utc_text,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CacheError,
     CacheLocked,

@@ -16,9 +16,7 @@ import shutil
 import time
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import (
-    delays,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import delays
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     PrlctlError,
     PrlctlMissing,

@@ -17,13 +17,8 @@ import os
 import re
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
-    fsync_directory,
-    write_file_durably,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import (
-    redact_url,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import fsync_directory, write_file_durably
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import redact_url
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import ReceiptInvalid, translated
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.trees import read_regular_file
 

@@ -11,12 +11,8 @@ import dataclasses
 import json
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
-    Stamp,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import (
-    redact_url,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import Stamp
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import redact_url
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, UnknownRecord
 
 ACTIVE = "active"

@@ -13,9 +13,7 @@ import os
 import sys
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
-    free_bytes,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import free_bytes
 
 _MIB = 1 << 20
 

@@ -16,11 +16,7 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
-    CacheError,
-    CacheUnsafe,
-    translated,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, CacheUnsafe, translated
 
 _MOST_LINKS = 40
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH

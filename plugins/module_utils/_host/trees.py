@@ -14,9 +14,7 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
-    fsync_directory,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import fsync_directory
 
 
 def walk(directory: str) -> t.Iterator[os.DirEntry[str]]:

@@ -19,9 +19,7 @@ import unicodedata
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
-    Stamp,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import Stamp
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, hds, paths
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import (
     BundleChanged,

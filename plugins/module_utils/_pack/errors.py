@@ -19,9 +19,7 @@ PackError
 
 from __future__ import annotations
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
-    CatalogError,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 
 
 class PackError(CatalogError):

@@ -20,9 +20,7 @@ import shutil
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base import (
-    files,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import (
     bundle,
     chunks,

@@ -18,9 +18,7 @@ StorageError                                  what an object needed and did not 
 
 from __future__ import annotations
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
-    CatalogError,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 
 
 class StorageError(CatalogError):

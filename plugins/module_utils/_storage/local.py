@@ -20,14 +20,8 @@ import stat
 import tempfile
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base import (
-    files,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import (
-    ByteRange,
-    ObjectInfo,
-    check_key,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ByteRange, ObjectInfo, check_key
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
     StorageChanged,
     StorageDenied,

@@ -16,13 +16,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import (
-    Progress,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import Request
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.progress_file import (
-    CANCEL_SUFFIX,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.progress_file import CANCEL_SUFFIX
 from ansible_collections.macfleet.parallels.plugins.modules import catalog_pull
 from ansible_collections.macfleet.parallels.tests.simulators.prlctl.control import Simulated, install
 from ansible_collections.macfleet.parallels.tests.unit.support import modules

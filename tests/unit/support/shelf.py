@@ -13,18 +13,11 @@ from pathlib import Path
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import (
-    Progress,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    cache as _cache,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    pull as _pull,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    pull_image as _pull_image,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull as _pull
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull_image as _pull_image
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import CacheSettings, Context, Remote
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.transfers import SignedTransfers
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache, CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CachedAddress
@@ -90,35 +83,27 @@ class Shelf:
     # The host
 
     @property
-    def image_tools(self) -> _pull_image.ImageTools:
-        """What the image half of a pull works with."""
-        return _pull_image.ImageTools(
-            t.cast(CatalogClient, self),
-            t.cast(SignedTransfer, self),
-            lambda: (),
-            lambda seconds: None,
+    def context(self) -> Context:
+        """What a pull works with."""
+        catalog = t.cast(CatalogClient, self)
+        transfers = SignedTransfers(catalog, t.cast(SignedTransfer, self), lambda: (), lambda seconds: None)
+        return Context(
+            CacheSettings(self.cache.path, str(self.directory / "facts"), "build", 0.0),
             Progress(lambda snapshot: None),
             self.warnings.append,
             "a test",
-            0.0,
-        )
-
-    @property
-    def tools(self) -> _pull.Tools:
-        """What a pull works with."""
-        settings = _cache.CacheSettings(self.cache.path, str(self.directory / "facts"), "build", 0.0)
-        return _pull.Tools(
-            _cache.Tools(settings, self.prlctl, self.warnings.append, Progress(lambda snapshot: None)), self.image_tools
+            self.prlctl,
+            Remote(catalog, transfers),
         )
 
     def plan(self, manifest: Manifest, *, must_verify: bool = False) -> _pull_image.ImagePlan:
         """What a pull of an image would do."""
-        return _pull_image.plan_image(manifest, self.cache, self.image_tools, must_verify=must_verify)
+        return _pull_image.plan_image(manifest, self.cache, self.context, must_verify=must_verify)
 
     def apply(self, made: _pull_image.ImagePlan, *, must_verify: bool = False) -> _pull_image.ImageOutcome:
         """Carry out a plan."""
         address = CachedAddress(URL, made.manifest.catalog_id, made.manifest.version, made.manifest.architecture)
-        return _pull_image.apply_image(made, self.cache, self.image_tools, must_verify=must_verify, address=address)
+        return _pull_image.apply_image(made, self.cache, self.context, must_verify=must_verify, address=address)
 
     def pull(self, manifest: Manifest, *, must_verify: bool = False) -> _pull_image.ImageOutcome:
         """Pull an image into the cache."""
@@ -148,4 +133,4 @@ class Shelf:
 
     def run(self, *manifests: Manifest, check_mode: bool = False, **fields: t.Any) -> dict[str, t.Any]:
         """The result of such a task."""
-        return _pull.run(self.request(*manifests, **fields), self.tools, check_mode=check_mode, may_defer=False)
+        return _pull.run(self.request(*manifests, **fields), self.context, check_mode=check_mode, may_defer=False)

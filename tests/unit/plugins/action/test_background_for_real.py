@@ -18,9 +18,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
-    boundary,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._background import BackgroundJob
 
 COLLECTIONS = Path(boundary.__file__).absolute().parents[6]

@@ -8,17 +8,9 @@ import typing as t
 
 import pytest
 from ansible.errors import AnsibleActionFail
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
-    NotConnected,
-    Transport,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import NotConnected, Transport
 from ansible_collections.macfleet.parallels.tests.unit.support import actions
-from ansible_collections.macfleet.parallels.tests.unit.support.recording import (
-    BASE_URL,
-    Recording,
-    manifest,
-    refusal,
-)
+from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, manifest, refusal
 
 TOKEN = "s3cr3t-t0k3n"
 ID = "a1" * 32

@@ -16,13 +16,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
-    CatalogError,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
-    boundary,
-    options,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, options
 from ansible_collections.macfleet.parallels.tests.support import documents
 from ansible_collections.macfleet.parallels.tests.unit.support.actions import COLLECTION
 

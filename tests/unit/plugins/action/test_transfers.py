@@ -11,17 +11,10 @@ import typing as t
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
-    Transport,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import Transport
 from ansible_collections.macfleet.parallels.plugins.plugin_utils import _background, _transfer
 from ansible_collections.macfleet.parallels.tests.unit.support import actions
-from ansible_collections.macfleet.parallels.tests.unit.support.recording import (
-    BASE_URL,
-    Recording,
-    manifest,
-    refusal,
-)
+from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, manifest, refusal
 
 SECRET = "t0k3n-of-the-play"
 CONNECTION = {"catalog_url": BASE_URL, "catalog_token": SECRET, "ca_path": None, "timeout": 9}

@@ -10,9 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
-    Transport,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import Transport
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import prlctl
 from ansible_collections.macfleet.parallels.tests.unit.support.hosts import Host
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import Recording

@@ -16,12 +16,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    pull as _pull,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    pull_image as _pull_image,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull as _pull
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull_image as _pull_image
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import locks, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
 from ansible_collections.macfleet.parallels.tests.unit.support import storage

@@ -14,9 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import NotConnected, Request
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    push as _push,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import push as _push
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
 from ansible_collections.macfleet.parallels.plugins.modules import catalog_push

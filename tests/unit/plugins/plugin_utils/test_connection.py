@@ -8,15 +8,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
-    CatalogError,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
-    Transport,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
-    options,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import Transport
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import options
 from ansible_collections.macfleet.parallels.plugins.plugin_utils import _connection
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording
 

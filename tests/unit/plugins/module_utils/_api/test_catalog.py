@@ -12,12 +12,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import UploadRequest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import NotConnected
-from ansible_collections.macfleet.parallels.tests.unit.support.recording import (
-    BASE_URL,
-    Recording,
-    manifest,
-    refusal,
-)
+from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, manifest, refusal
 
 ID = "a1" * 32
 SHA = "5e" * 32

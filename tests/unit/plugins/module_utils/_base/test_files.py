@@ -11,9 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._base import (
-    files,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
 
 MIB = 1 << 20
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 import threading
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import (
-    Progress,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress
 
 
 class Watch:

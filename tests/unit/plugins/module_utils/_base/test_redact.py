@@ -5,10 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import (
-    redact,
-    redact_url,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import redact, redact_url
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import (
-    delays,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import delays
 from hypothesis import given
 from hypothesis import strategies as st
 

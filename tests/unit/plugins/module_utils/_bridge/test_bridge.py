@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Missing
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
-    CatalogError,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
     Request,
     Response,

@@ -11,12 +11,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
-    commands,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.commands import (
-    CommandRunner,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import commands
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.commands import CommandRunner
 from ansible_collections.macfleet.parallels.tests.unit.support import modules
 
 

@@ -8,10 +8,7 @@ import os
 import pwd
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
-    compose,
-    options,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import compose, options
 from ansible_collections.macfleet.parallels.tests.unit.support import modules
 
 
@@ -24,7 +21,7 @@ def another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def owner() -> str:
     spec = {**options.cache_spec(), **options.handover_spec()}
-    return compose.cache_tools(modules.module(spec)).settings.owner
+    return compose.host_context(modules.module(spec), "a test").cache.owner
 
 
 def test_the_owner_of_a_cache_is_who_runs_the_module() -> None:

@@ -17,9 +17,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    cache as _cache,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache as _cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, FactsTooLarge
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CachedAddress
@@ -56,7 +54,7 @@ def change(
 ) -> dict[str, t.Any]:
     """The result of catalog_cache."""
     request = _cache.CacheRequest(state, digest, catalog_id, None)
-    return _cache.change(request, shelf.tools.cache, check_mode=check_mode)
+    return _cache.change(request, shelf.context, check_mode=check_mode)
 
 
 def damage(shelf: Shelf, manifest: Manifest) -> Path:

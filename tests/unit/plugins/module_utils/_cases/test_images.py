@@ -14,9 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    pull_image as _pull_image,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull_image as _pull_image
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, CacheLocked

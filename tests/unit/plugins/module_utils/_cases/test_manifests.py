@@ -17,9 +17,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import info_spec, manifest_spec
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    manifests as _manifests,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import manifests as _manifests
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, manifest
 
 OPTIONS: dict[str, t.Any] = {

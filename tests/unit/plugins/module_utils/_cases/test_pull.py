@@ -14,15 +14,9 @@ from pathlib import Path
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
-from ansible_collections.macfleet.parallels.plugins.module_utils._base import (
-    files,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    pull as _pull,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import (
-    pull_image as _pull_image,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull as _pull
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull_image as _pull_image
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import cache as caches
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import DiskFull, VmNotFound
@@ -149,7 +143,7 @@ def test_a_long_copy_is_done_in_the_background(
     shelf.run(manifest)
     disks.has_clones, disks.is_one = has_clones, is_one
     monkeypatch.setattr(_pull, "SHORT_BYTES", shelf.entry(manifest).record.allocated_bytes - 1)
-    made = _pull.plan(shelf.request(manifest, state=_pull.PRESENT), shelf.tools)
+    made = _pull.plan(shelf.request(manifest, state=_pull.PRESENT), shelf.context)
     assert _pull.is_short(made) is is_short
 
 
@@ -231,11 +225,11 @@ def test_a_vm_that_vanished_is_not_reported_as_started(
     shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf.run(manifest, state=_pull.PRESENT)
-    made = _pull.plan(shelf.request(manifest, state=_pull.STARTED), shelf.tools)
+    made = _pull.plan(shelf.request(manifest, state=_pull.STARTED), shelf.context)
     assert made.starts
     shelf.run(state=_pull.ABSENT)
     with pytest.raises(VmNotFound, match="Starting the virtual machine Runner failed"):
-        _pull.apply(made, shelf.tools)
+        _pull.apply(made, shelf.context)
 
 
 # Absence
@@ -319,8 +313,8 @@ def test_an_entry_that_is_wanted_meanwhile_stays(
 ) -> None:
     shelf.run(manifest)
     request = shelf.request(state=_pull.ABSENT)
-    made = _pull.plan(request, shelf.tools)
+    made = _pull.plan(request, shelf.context)
     assert made.victims == (manifest.digest,)
     pull_as(shelf, manifest, catalog_id="other")
-    _pull.apply(made, shelf.tools)
+    _pull.apply(made, shelf.context)
     assert versions(shelf) == [(URL, "other", "1.0", "arm64")]

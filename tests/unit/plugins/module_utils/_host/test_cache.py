@@ -12,12 +12,7 @@ import typing as t
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import (
-    Cache,
-    Survey,
-    stamps,
-    trusted,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache, Survey, stamps, trusted
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CacheError,
     CacheLocked,

@@ -15,11 +15,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import codecs
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import DamagedChunk, UnsupportedCodec
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
-    CODEC_DEFLATE,
-    CODEC_RAW,
-    CODEC_ZSTD,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import CODEC_DEFLATE, CODEC_RAW, CODEC_ZSTD
 from ansible_collections.macfleet.parallels.tests.formats import craft
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import QUICK, noise, text
 from hypothesis import given

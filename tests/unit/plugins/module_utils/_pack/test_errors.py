@@ -8,9 +8,7 @@ import inspect
 import re
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
-    CatalogError,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import errors
 
 CLASSES = [

@@ -10,9 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._base import (
-    files,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ByteRange, ObjectInfo, Storage
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
     InvalidKey,

@@ -15,9 +15,7 @@ import typing as t
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import vms
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import (
-    clone,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     HostError,
     PathTaken,
