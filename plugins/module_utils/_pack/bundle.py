@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
 import typing as t
 import unicodedata
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import Stamp
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.left_out import is_left_out
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, hds, paths
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import (
     BundleChanged,
@@ -40,9 +40,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
 BUNDLE_TYPES = {".pvm": "pvm", ".macvm": "macvm"}
 _MAX_DESCRIPTOR_BYTES = 1 << 20
 _MAX_CONFIG_BYTES = 16 << 20
-# The log of the last run and Finder's settings belong to a Mac, not to an image.
-_LEFT_OUT_ANYWHERE = frozenset({".DS_Store"})
-_LEFT_OUT_AT_TOP = re.compile(r"parallels\.log(\..*)?\Z")
 _LOCK_SUFFIXES = (".lock", ".lck")
 _MEMORY_SUFFIXES = (".sav", ".mem")
 
@@ -189,6 +186,7 @@ def _bundle_type(root: str) -> str:
 
 def _walk(root: str) -> t.Iterator[_Found]:
     pending = [""]
+    suspended = False
     while pending:
         directory = pending.pop()
         try:
@@ -197,12 +195,14 @@ def _walk(root: str) -> t.Iterator[_Found]:
             raise InvalidBundle(
                 f"The directory {os.path.join(root, directory)} cannot be read ({error.strerror})."
             ) from error
+        if not directory:
+            suspended = any(child.name.lower().endswith(_MEMORY_SUFFIXES) for child in children)
         for child in children:
-            if _is_left_out(directory, child.name):
-                continue
             disk_path = f"{directory}/{child.name}" if directory else child.name
             try:
                 path = unicodedata.normalize("NFC", os.fsencode(disk_path).decode("utf-8"))
+                if is_left_out(path, suspended=suspended):
+                    continue
                 status = child.stat(follow_symlinks=False)
             except UnicodeDecodeError as error:
                 raise InvalidBundle(f"The name {disk_path!r} in the bundle {root} is not UTF-8.") from error
@@ -213,10 +213,6 @@ def _walk(root: str) -> t.Iterator[_Found]:
             yield _Found(path, disk_path, status)
             if stat.S_ISDIR(status.st_mode):
                 pending.append(disk_path)
-
-
-def _is_left_out(directory: str, name: str) -> bool:
-    return name in _LEFT_OUT_ANYWHERE or (not directory and _LEFT_OUT_AT_TOP.match(name) is not None)
 
 
 def _check_links(root: str, found: t.Sequence[_Found]) -> None:

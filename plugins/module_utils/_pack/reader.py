@@ -72,7 +72,7 @@ def apply_plan(
 
     :raises DamagedChunk: a downloaded chunk does not have its digest
     """
-    for path in verify.strays(root, pull_plan.listing):
+    for path in verify.strays(root, pull_plan.listing, with_left_out=True):
         _remove(os.path.join(root, path))
     _make_starts(pull_plan, root, clone_file)
     for hole in pull_plan.zero_ranges:

@@ -18,6 +18,7 @@ import typing as t
 import unicodedata
 from dataclasses import dataclass
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.left_out import is_left_out
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     DIRECTORY,
@@ -158,10 +159,11 @@ def damaged_paths(
     return sorted({*damaged, *(unicodedata.normalize("NFC", path) for path in strays(root, listing))})
 
 
-def strays(root: str, listing: Listing) -> t.Iterator[str]:
+def strays(root: str, listing: Listing, *, with_left_out: bool = False) -> t.Iterator[str]:
     """Paths below ``root`` that the listing does not know, or knows as another kind, as the file system spells them.
 
-    What lies in a directory that is a stray is not named. Whoever asks may remove each of them at once.
+    What lies in a directory that is a stray is not named, and what a push leaves out only ``with_left_out``. The
+    caller may remove each path at once.
     """
     kinds = {entry.path: entry.kind for entry in listing.entries}
     pending = [""]
@@ -174,6 +176,8 @@ def strays(root: str, listing: Listing) -> t.Iterator[str]:
             # The listing's paths are NFC; a file system may hand out another form of them.
             path = unicodedata.normalize("NFC", disk_path)
             kind = _kind(child)
+            if path not in kinds and is_left_out(path) and not with_left_out:
+                continue
             if kind is None or kinds.get(path) != kind or not _is_reached(root, path, disk_path):
                 yield disk_path
             elif kind == DIRECTORY:

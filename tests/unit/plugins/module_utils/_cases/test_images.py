@@ -58,7 +58,7 @@ def pulled_whole(shelf: Shelf, manifest: Manifest) -> bool:
 def test_a_stray_file_is_removed_and_the_image_stays_in_the_cache(shelf: Shelf, must_verify: bool) -> None:
     manifest = push(shelf, "1.0", 1, 2)
     shelf.pull(manifest)
-    (Path(shelf.entry(manifest).bundle_path) / ".DS_Store").write_bytes(b"of the Finder")
+    (Path(shelf.entry(manifest).bundle_path) / "stray").write_bytes(b"of somebody")
     assert shelf.plan(manifest, must_verify=must_verify).changed
     outcome = shelf.pull(manifest, must_verify=must_verify)
     assert (outcome.changed, outcome.applied.downloaded_bytes) == (True, 0)

@@ -107,17 +107,23 @@ def test_a_bundle_is_known_by_its_extension(tmp_path: Path, name: str, kind: str
     assert bundle.inspect(f"{tmp_path}/{name}", CHUNK).type == kind
 
 
-def test_logs_and_settings_of_the_finder_are_left_out(root: Path) -> None:
-    for path in ("parallels.log", "parallels.log.1", "parallels.log.2.gz", ".DS_Store", "harddisk.hdd/.DS_Store"):
+def test_what_belongs_to_this_mac_is_left_out(root: Path) -> None:
+    before = {entry.path for entry in inspect(root).entries}
+    for path in ("parallels.log", "statistic.log", "harddisk.hdd/.DS_Store", "Icon\r", "config.pvs.backup", "vm.lock"):
         write_file(root / path, b"left out")
-    for path in ("parallels.logs", "Logs/parallels.log", "my.DS_Store"):
-        write_file(root / path, b"kept")
-    found = {entry.path for entry in inspect(root).entries}
-    assert found >= {"parallels.logs", "Logs/parallels.log", "my.DS_Store"}
-    assert not {path for path in found if path.endswith((".1", ".gz", "/.DS_Store"))} | found & {
-        ".DS_Store",
-        "parallels.log",
-    }
+    write_file(root / "Windows 11.app/Contents/MacOS/WinAppHelper", b"left out")
+    (root / "Windows Disks").mkdir()
+    (root / "Windows Disks/C").symlink_to("/Volumes/[C] Windows 11")
+    write_file(root / "Logs/parallels.log", b"kept")
+    assert {entry.path for entry in inspect(root).entries} - before == {"Logs", "Logs/parallels.log"}
+
+
+def test_shared_memory_is_left_out_unless_the_machine_is_suspended(root: Path) -> None:
+    write_file(root / "{5fbaabe3}.mem.sh", b"memory")
+    assert "{5fbaabe3}.mem.sh" not in {entry.path for entry in inspect(root).entries}
+    write_file(root / "{5fbaabe3}.mem", b"memory")
+    found = {entry.path for entry in inspect(root, allow_suspended=True).entries}
+    assert {"{5fbaabe3}.mem", "{5fbaabe3}.mem.sh"} <= found
 
 
 def test_names_are_brought_into_normal_form_c(root: Path) -> None:

@@ -15,6 +15,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import left_out
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import (
     bundle,
     chunks,
@@ -177,11 +178,19 @@ def test_what_is_said_of_images_is_what_the_code_knows() -> None:
 
 
 def test_what_is_said_of_bundles_is_what_the_code_knows() -> None:
-    for words in (bundle._LOCK_SUFFIXES, bundle._MEMORY_SUFFIXES, tuple(bundle._LEFT_OUT_ANYWHERE)):
+    for words in (bundle._LOCK_SUFFIXES, bundle._MEMORY_SUFFIXES):
         for word in words:
             assert f"`*{word}`" in DOCUMENT or f"`{word}`" in DOCUMENT
     assert bundle._MAX_DESCRIPTOR_BYTES == 1 << 20
     assert bundle._MAX_CONFIG_BYTES == 16 << 20
+
+
+def test_what_is_said_of_the_left_out_is_what_the_code_knows() -> None:
+    told = DOCUMENT[DOCUMENT.index("### What is left out") : DOCUMENT.index("## Order of writing and reading")].lower()
+    suffixes = (*left_out.TOP_SUFFIXES, left_out.SHARED_MEMORY_SUFFIX)
+    names = {*left_out.ANYWHERE, *left_out.TOP_DIRECTORIES, left_out.VM_LOCK, left_out.DESCRIPTOR_BACKUP}
+    for word in (*names, *(f"*{suffix}" for suffix in suffixes), f"{left_out.APPLE_DOUBLE_PREFIX}*"):
+        assert f"`{word.lower()}`".replace("\r", "\\r") in told, word
 
 
 def test_the_targets_are_those_of_the_code() -> None:

@@ -195,6 +195,19 @@ def test_strays_are_named_once_with_all_that_is_in_them(root: Path) -> None:
     assert sorted(verify.strays(str(root), LISTING)) == ["a", "d/pipe", "more"]
 
 
+def test_what_belongs_to_the_mac_is_no_damage(root: Path) -> None:
+    for path in (".DS_Store", "d/._short", "Windows Disks/C"):
+        write_file(root / path, b"of the Mac")
+    assert verify.damaged_paths(str(root), LISTING) == []
+    every = sorted(verify.strays(str(root), LISTING, with_left_out=True))
+    assert every == [".DS_Store", "Windows Disks", "d/._short"]
+
+
+def test_what_the_listing_knows_is_checked_whatever_its_name(tmp_path: Path) -> None:
+    write_file(tmp_path / "statistic.log", b"other")
+    assert verify.damaged_paths(str(tmp_path), listing_of({"statistic.log": b"x"})) == ["statistic.log"]
+
+
 @pytest.mark.parametrize("has_both", [True, False])
 def test_another_spelling_of_a_name_is_the_name_where_it_leads_to_the_file(tmp_path: Path, has_both: bool) -> None:
     name = "caf\u00e9"
