@@ -331,3 +331,134 @@ def test_calls_at_the_same_time_lose_nothing(user: User) -> None:
     ]
     assert [process.wait(60) for process in started] == [0] * 6
     assert len(user.simulated.machines()) == len(user.simulated.calls()) == 6
+
+
+def test_suspended_machine_keeps_its_memory_in_its_bundle(user: User) -> None:
+    bundle = user.bundle()
+    user.prlctl("register", bundle, "--uuid", UUID)
+    user.prlctl("start", UUID)
+    user.prlctl("suspend", UUID)
+    assert sorted(name[-4:] for name in os.listdir(bundle) if UUID in name) == [".mem", ".sav"]
+    user.prlctl("unregister", UUID)
+    user.prlctl("register", bundle, "--uuid", UUID)
+    assert user.state() == "suspended"
+    assert "currently suspended" in user.refused("set", UUID, "--device-set", "net0", "--mac", "auto")
+    user.prlctl("start", UUID)
+    user.prlctl("suspend", UUID)
+    user.prlctl("stop", UUID, "--drop-state")
+    assert [name for name in os.listdir(bundle) if UUID in name] == []
+
+
+@pytest.mark.parametrize("refuses_kill", [False, True])
+def test_paused_machine(user: User, refuses_kill: bool) -> None:
+    user.simulated.behave(paused_refuses_kill=refuses_kill)
+    user.prlctl("register", user.bundle(), "--uuid", UUID)
+    user.prlctl("start", UUID)
+    user.prlctl("pause", UUID)
+    user.refused("stop", UUID)
+    assert "currently paused" in user.refused("delete", UUID)
+    assert "currently paused" in user.refused("unregister", UUID)
+    if refuses_kill:
+        assert 'in the "paused" state' in user.refused("stop", UUID, "--kill")
+        user.prlctl("resume", UUID)
+    user.prlctl("stop", UUID, "--kill")
+    assert user.state() == "stopped"
+
+
+@pytest.mark.parametrize("damage", ["bundle", "config"])
+def test_running_machine_that_is_lost(user: User, damage: str) -> None:
+    bundle = pathlib.Path(user.bundle())
+    user.prlctl("register", str(bundle), "--uuid", UUID)
+    user.prlctl("start", UUID)
+    if damage == "bundle":
+        bundle.rename(f"{bundle}.away")
+    else:
+        (bundle / "config.pvs").write_text("<broken")
+    assert user.state() == "invalid"
+    user.refused("stop", UUID)
+    user.refused("stop", UUID, "--kill")
+    assert "busy" in user.refused("unregister", UUID)
+    user.simulated.behave(lost_can_be_killed=True)
+    user.prlctl("stop", UUID, "--kill")
+    user.prlctl("unregister", UUID)
+
+
+@pytest.mark.parametrize("leaves_lock", [True, False])
+def test_lock_file_of_a_machine_that_ran(user: User, leaves_lock: bool) -> None:
+    user.simulated.behave(leaves_lock=leaves_lock)
+    bundle = pathlib.Path(user.bundle())
+    user.prlctl("register", str(bundle), "--uuid", UUID)
+    user.prlctl("start", UUID)
+    assert (bundle / "vm.lock").exists()
+    user.prlctl("stop", UUID)
+    assert (bundle / "vm.lock").exists() == leaves_lock
+
+
+def test_bundle_can_be_renamed_while_it_is_registered(user: User) -> None:
+    user.simulated.behave(renames_bundle="{stem} (1)")
+    bundle = user.bundle()
+    user.prlctl("register", bundle, "--uuid", UUID)
+    (machine,) = user.simulated.machines().values()
+    assert machine["home"] == str(user.home / "sample (1).pvm")
+    assert os.path.isdir(machine["home"])
+    assert not os.path.exists(bundle)
+
+
+def test_machine_of_which_little_is_known(user: User) -> None:
+    user.prlctl("register", user.bundle(), "--uuid", UUID)
+    user.simulated.behave(half_known=[UUID])
+    assert json.loads(user.prlctl("list", "-a", "-i", "--json")) == [
+        {"ID": UUID, "Name": "sample", "State": "invalid", "Home": ""}
+    ]
+    assert "cannot be opened" in user.refused("list", UUID, "-a", "-i", "--json")
+
+
+def test_home_can_be_missing_from_the_list_of_all(user: User) -> None:
+    bundle = user.bundle()
+    user.prlctl("register", bundle, "--uuid", UUID)
+    user.simulated.behave(empty_home=True)
+    assert json.loads(user.prlctl("list", "-a", "-i", "--json"))[0]["Home"] == ""
+    assert json.loads(user.prlctl("list", UUID, "-i", "--json"))[0]["Home"] == bundle + "/"
+
+
+def test_noise_of_a_listing(user: User) -> None:
+    user.prlctl("register", user.bundle(), "--uuid", UUID)
+    user.simulated.behave(noise=["nul", "escape", "warning", "progress", "bom"])
+    output = user.prlctl("list", "-a", "-i", "--json")
+    assert output.startswith("\ufeffOperation progress")
+    for piece in ('\0"State"', "\x1b[0;32m", '"OS": "\x1b[1m', "[WARNING]", "[done]"):
+        assert piece in output
+
+
+def test_stopping_takes_its_time(user: User) -> None:
+    user.simulated.behave(stop_seconds=1.0)
+    user.prlctl("register", user.bundle(), "--uuid", UUID)
+    user.prlctl("start", UUID)
+    stop = subprocess.Popen(
+        [str(user.programs / "prlctl"), "stop", UUID], env={"HOME": str(user.home)}, stdout=subprocess.DEVNULL
+    )
+    seen = {user.state()}
+    while stop.poll() is None:
+        seen.add(user.state())
+    assert "stopping" in seen
+    assert (stop.returncode, user.state()) == (0, "stopped")
+
+
+def test_guest_that_does_not_shut_down(user: User) -> None:
+    user.simulated.behave(ignores_acpi=True)
+    user.prlctl("register", user.bundle(), "--uuid", UUID)
+    user.prlctl("start", UUID)
+    assert "does not respond" in user.refused("stop", UUID)
+    assert user.state() == "running"
+    user.prlctl("stop", UUID, "--kill")
+
+
+def test_machine_without_a_window(user: User) -> None:
+    user.prlctl("register", user.bundle(), "--uuid", UUID)
+    user.prlctl("register", user.bundle("mac", "macvm"), "--uuid", OTHER)
+    headless = ("--startup-view", "headless", "--on-window-close", "keep-running")
+    user.prlctl("set", UUID, *headless)
+    view = json.loads(user.prlctl("list", UUID, "-i", "--json"))[0]["Startup and Shutdown"]
+    assert (view["Startup view"], view["On window close"]) == ("headless", "keep-running")
+    assert "not supported" in user.refused("set", OTHER, *headless)
+    assert "Usage: prlctl" in user.refused("set", UUID, "--startup-view", "upside-down")

@@ -483,6 +483,7 @@ def test_the_bundle_of_a_running_vm_is_refused(pusher: Pusher, check_mode: bool)
 def test_the_bundle_of_a_suspended_vm_takes_an_option(pusher: Pusher) -> None:
     host = pusher.host
     host.install_parallels()
+    host.simulated.behave(leaves_lock=False)
     for words in (["register", str(pusher.bundle)], ["start", "sample"], ["suspend", "sample"]):
         host.prlctl(*words)
     assert_failed(pusher.push(), "bundle_in_use", "is suspended")
