@@ -21,6 +21,9 @@ import typing as t
 from array import array
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, codecs, index, pipeline
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index, encode_index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import encode_listing, make_listing
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import encode_locator
 from ansible_collections.macfleet.parallels.tests.support.guest_disk import Change, GuestDisk
 
 KIB = 1024
@@ -77,7 +80,7 @@ def make_index(pieces: t.Sequence[Piece], image_bytes: int, chunk_size: int) -> 
     identities = b"".join(piece.identity for piece in pieces)
     entry = index.Entry(index.FILE, "disk0.hdd/disk0.hds", size=image_bytes, chunk_count=len(pieces))
     directory = index.Entry(index.DIRECTORY, "disk0.hdd")
-    listing = index.make_listing(chunk_size, [directory, entry], identities)
+    listing = make_listing(chunk_size, [directory, entry], identities)
     seen: t.Set[bytes] = {chunks.ZERO_CHUNK_ID}
     segments: t.List[index.SegmentRef] = []
     numbers, offsets, lengths, used = array("I"), array("I"), array("I"), bytearray()
@@ -96,7 +99,7 @@ def make_index(pieces: t.Sequence[Piece], image_bytes: int, chunk_size: int) -> 
         used.append(piece.codec)
         fill += piece.encoded_bytes
     locator = index.Locator(listing.digest, tuple(segments), numbers, offsets, lengths, bytes(used))
-    return index.encode_listing(listing), index.encode_locator(locator)
+    return encode_listing(listing), encode_locator(locator)
 
 
 def push_and_read_back(image: str, chunk_size: int, codec: int) -> t.Dict[str, t.Any]:
@@ -106,7 +109,7 @@ def push_and_read_back(image: str, chunk_size: int, codec: int) -> t.Dict[str, t
     elapsed, cpu = time.monotonic() - begun, time.process_time() - cpu_begun
     listing_file, locator_file = make_index(pieces, os.path.getsize(image), chunk_size)
     index_begun = time.process_time()
-    checked = index.decode_index(index.encode_index(listing_file, locator_file))
+    checked = decode_index(encode_index(listing_file, locator_file))
     index_seconds = time.process_time() - index_begun
     rows = index.chunk_rows(checked.listing)
     return {

@@ -229,12 +229,14 @@ def find_ranges(
 ) -> tuple[list[tuple[str, int, list[Row]]], int, dict[str, str]]:
     """Ranges of the segments of the largest file of a manifest, its size, and URLs; not measured."""
     from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, index
+    from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing
+    from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
 
     wanted = {"catalog_id": arguments.catalog_id, "version": arguments.version, "architecture": "arm64"}
     minted = server.ask("POST", "grants", {"verb": "pull", **wanted})
     manifest = minted["manifests"][0]["id"]
-    listing = index.decode_listing(server.ask("GET", f"manifests/{manifest}/listing", token=minted["grant"]))
-    locator = index.decode_locator(server.ask("GET", f"manifests/{manifest}/locator", token=minted["grant"]), listing)
+    listing = decode_listing(server.ask("GET", f"manifests/{manifest}/listing", token=minted["grant"]))
+    locator = decode_locator(server.ask("GET", f"manifests/{manifest}/locator", token=minted["grant"]), listing)
     rows = index.chunk_rows(listing)
     largest = max(listing.files(), key=lambda entry: entry.size)
     places: dict[int, list[int]] = {}

@@ -23,11 +23,10 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     Locator,
     SegmentRef,
     chunk_rows,
-    encode_index,
-    encode_listing,
-    encode_locator,
-    make_listing,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import encode_index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import encode_listing, make_listing
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import encode_locator
 
 CHUNK_SIZE = 64 * 1024
 

@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import decode_listing, decode_locator
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
 from ansible_collections.macfleet.parallels.tests.support.documents import assert_alike
 from catalog_server import errors
 from catalog_server.catalog import schemas as catalog

@@ -12,7 +12,8 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import decode_listing, decode_locator
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.storage import Upload
 from catalog_server.work import command_work

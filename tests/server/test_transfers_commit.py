@@ -22,10 +22,10 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     Listing,
     Locator,
     SegmentRef,
-    encode_index,
-    encode_listing,
-    encode_locator,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import encode_index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import encode_listing, listing_digest
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import encode_locator
 from catalog_server.errors import UnknownSegment
 from catalog_server.models.storage import Segment
 from catalog_server.transfers.commit import check_references
@@ -93,10 +93,9 @@ def made_fixture(pusher: Client) -> Attempt:
 def listing_with(made: Attempt, entries: tuple[Entry, ...], chunk_ids: bytes | None = None) -> bytes:
     """The index of a listing that the format does not allow, with a locator that says that it is its own."""
     old = made.pack.listing
-    listing = Listing(old.chunk_size, entries, old.chunk_ids if chunk_ids is None else chunk_ids)
-    return encode_index(
-        encode_listing(listing), encode_locator(dataclasses.replace(made.pack.locator, digest=listing.digest))
-    )
+    listing = Listing(old.chunk_size, entries, old.chunk_ids if chunk_ids is None else chunk_ids, digest="")
+    locator = dataclasses.replace(made.pack.locator, digest=listing_digest(listing))
+    return encode_index(encode_listing(listing), encode_locator(locator))
 
 
 def renamed(name: str) -> Callable[[Attempt], bytes]:

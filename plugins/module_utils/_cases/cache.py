@@ -31,6 +31,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts 
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CachedAddress
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index, verify
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import PackError, UnsupportedFormat
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing
 
 IsMeant = t.Callable[[CachedAddress], bool]
 
@@ -283,7 +284,7 @@ def read_listing(entry: caches.CacheEntry) -> t.Optional[index.Listing]:
     with translated(CacheError, f"Reading {entry.listing_path}"):
         try:
             with open(entry.listing_path, "rb") as stream:
-                listing = index.decode_listing(stream.read())
+                listing = decode_listing(stream.read())
         except UnsupportedFormat:
             raise
         except (FileNotFoundError, PackError):

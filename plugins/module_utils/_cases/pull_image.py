@@ -33,6 +33,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors im
     UnsupportedCodec,
     UnsupportedFormat,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
 
 # Kept free on top of what a pull writes: metadata of the file system, and the log of whoever else runs.
 DISK_MARGIN_BYTES = 64 << 20
@@ -95,7 +97,7 @@ def plan_image(
     :raises UnsupportedCodec: this host cannot decode what it would download
     """
     entry = cache.find(manifest.digest)
-    lying: t.Mapping[str, bytes] = {}
+    present_ids: t.Mapping[str, bytes] = {}
     stamps: t.Optional[t.Mapping[str, Stamp]] = None
     if entry is not None:
         if not must_verify and is_trusted(entry):
@@ -110,7 +112,7 @@ def plan_image(
     if there is not None:
         context.progress.start("verify", fetched.listing.logical_bytes)
         with translated(CacheError, f"Reading {there.bundle_path}"):
-            lying = verify.hash_files(
+            present_ids = verify.hash_files(
                 there.bundle_path,
                 fetched.listing.entries,
                 fetched.listing.chunk_size,
@@ -120,12 +122,14 @@ def plan_image(
     pack = packs.plan_pull(
         fetched.listing,
         fetched.locator,
-        lying=lying,
+        present_ids=present_ids,
         seeds=list(seeds.values()),
         can_clone=volumes.has_clones(cache.path),
     )
     _check_codecs(pack, manifest)
-    return ImagePlan(manifest, entry, index=fetched, pack=pack, seeds=_used_seeds(pack, seeds), resumes=bool(lying))
+    return ImagePlan(
+        manifest, entry, index=fetched, pack=pack, seeds=_used_seeds(pack, seeds), resumes=bool(present_ids)
+    )
 
 
 def apply_image(
@@ -171,7 +175,7 @@ def is_trusted(entry: caches.CacheEntry) -> bool:
 
 def _fetch_index(manifest: Manifest, catalog: CatalogClient) -> index.Index:
     listing_file = catalog.listing(manifest.id)
-    listing = index.decode_listing(listing_file)
+    listing = decode_listing(listing_file)
     if listing.digest != manifest.digest:
         raise MalformedIndex(
             f"The listing of {manifest.catalog_id} {manifest.version} has the digest {listing.digest} instead of "
@@ -179,7 +183,7 @@ def _fetch_index(manifest: Manifest, catalog: CatalogClient) -> index.Index:
             hint="Tell whoever runs the catalog server; nothing was changed on this host.",
         )
     locator_file = catalog.locator(manifest.id)
-    return index.Index(listing, index.decode_locator(locator_file, listing), listing_file, locator_file)
+    return index.Index(listing, decode_locator(locator_file, listing), listing_file, locator_file)
 
 
 def _listing(entry: caches.CacheEntry) -> t.Optional[index.Listing]:

@@ -47,6 +47,9 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack import (
     writer,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import BundleInUse, PackError
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index, encode_index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing, encode_listing
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator, encode_locator
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reuse import KnownChunks
 
 Params = t.Mapping[str, t.Any]
@@ -226,7 +229,7 @@ def apply(made: Plan, context: Context) -> Outcome:
         context.progress.start("push", snapshot.logical_bytes)
         sink = context.transfers.upload_sink(upload)
         written = writer.write_pack(snapshot, known, _encoder(request), sink.put, advance=context.progress.advance)
-        body = index.encode_index(index.encode_listing(written.listing), index.encode_locator(written.locator))
+        body = encode_index(encode_listing(written.listing), encode_locator(written.locator))
         _check_own_index(body, written)
         if not cloned:
             check_untouched(made, context)
@@ -354,8 +357,8 @@ def _encoder(request: PushRequest) -> t.Callable[[codecs.Buffer], tuple[int, byt
 
 def _add_bases(known: KnownChunks, bases: t.Iterable[Manifest], catalog: CatalogClient) -> None:
     for base in bases:
-        listing = index.decode_listing(catalog.listing(base.id))
-        known.add_index(listing, index.decode_locator(catalog.locator(base.id), listing))
+        listing = decode_listing(catalog.listing(base.id))
+        known.add_index(listing, decode_locator(catalog.locator(base.id), listing))
 
 
 def _usable_bases(made: Plan, upload: Upload) -> tuple[Manifest, ...]:
@@ -459,7 +462,7 @@ def _discard_clones(directory: str, name: str) -> None:
 
 def _check_own_index(body: bytes, written: writer.WrittenPack) -> None:
     """Read back what is about to be committed: a fault of memory must not become a manifest."""
-    again = index.decode_index(body)
+    again = decode_index(body)
     if again.listing != written.listing or again.locator != written.locator:
         raise PackError(
             "The index that was made does not read back as itself, so memory or processor of this host are at fault."

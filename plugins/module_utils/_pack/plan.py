@@ -185,13 +185,13 @@ def plan_pull(
     listing: Listing,
     locator: Locator,
     *,
-    lying: t.Mapping[str, bytes],
+    present_ids: t.Mapping[str, bytes],
     seeds: t.Sequence[Seed],
     can_clone: bool,
 ) -> PullPlan:
     """Compare what is wanted with what is there.
 
-    ``lying`` holds the chunk ids of the files of a partial bundle as ``verify.hash_files`` gives them;
+    ``present_ids`` holds the chunk ids of the files of a partial bundle as ``verify.hash_files`` gives them;
     ``seeds`` come best first.
     """
     rows = chunk_rows(listing)
@@ -199,7 +199,7 @@ def plan_pull(
     draft = _Draft()
     by_path = _clonable(usable) if can_clone else {}
     for entry in listing.files():
-        _plan_file(draft, listing, entry, lying, by_path)
+        _plan_file(draft, listing, entry, present_ids, by_path)
     sources = _find_sources(listing, draft.missing, usable)
     copies, positions = _split(listing, rows, draft.missing, sources)
     return PullPlan(
@@ -258,14 +258,14 @@ def _plan_file(
     draft: _Draft,
     listing: Listing,
     entry: Entry,
-    lying: t.Mapping[str, bytes],
+    present_ids: t.Mapping[str, bytes],
     by_path: t.Mapping[str, tuple[Seed, Entry]],
 ) -> None:
     wanted = listing.chunk_ids[entry.first_chunk * 32 : (entry.first_chunk + entry.chunk_count) * 32]
     there = b""
     candidate = by_path.get(entry.path)
-    if entry.path in lying:
-        there = lying[entry.path]
+    if entry.path in present_ids:
+        there = present_ids[entry.path]
         draft.starts.append(FileStart(entry, KEEP))
     elif candidate and candidate[1].data_start == entry.data_start and candidate[1].size and entry.size:
         seed, other = candidate

@@ -16,10 +16,9 @@ import os
 import stat
 import typing as t
 import unicodedata
-from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.left_out import is_left_out
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, pipeline
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, cut, pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     DIRECTORY,
     FILE,
@@ -32,26 +31,6 @@ Advance = t.Callable[[int], None]
 
 # The id of a chunk that is not there or not whole; no SHA-256 is known that has this value.
 MISSING_CHUNK_ID = b"\xff" * chunks.CHUNK_ID_BYTES
-_ORDER_BYTES = 4 << 20
-
-
-@dataclass(frozen=True)
-class _Order:
-    path: str
-    first: int
-    spans: tuple[tuple[int, int], ...]
-
-
-def _orders(entry: Entry, chunk_size: int) -> t.Iterator[_Order]:
-    spans: list[tuple[int, int]] = []
-    first = 0
-    for number, span in enumerate(chunks.chunk_spans(entry.size, entry.data_start, chunk_size)):
-        if spans and span[0] + span[1] - spans[0][0] > _ORDER_BYTES:
-            yield _Order(entry.path, first, tuple(spans))
-            spans, first = [], number
-        spans.append(span)
-    if spans:
-        yield _Order(entry.path, first, tuple(spans))
 
 
 def hash_files(
@@ -72,12 +51,12 @@ def hash_files(
     directories = {"": True}
     wanted = [entry for entry in entries if entry.kind == FILE and _is_regular(root, entry.path, directories)]
     found = {entry.path: bytearray() for entry in wanted}
-    pool = pipeline.BufferPool(max(_ORDER_BYTES, chunk_size))
+    pool = pipeline.BufferPool(cut.buffer_bytes(chunk_size))
 
-    def handle(order: _Order) -> tuple[_Order, bytes]:
+    def handle(order: cut.Order) -> tuple[cut.Order, bytes]:
         return order, _hash_order(root, order, pool)
 
-    orders = (order for entry in wanted for order in _orders(entry, chunk_size))
+    orders = (order for entry in wanted for order in cut.orders(entry, chunk_size))
     with contextlib.closing(pipeline.ordered_map(handle, orders, workers=workers, window=2 * workers + 2)) as stage:
         for order, identities in stage:
             found[order.path] += identities
@@ -104,12 +83,11 @@ def _mode(root: str, path: str) -> int:
         return 0
 
 
-def _hash_order(root: str, order: _Order, pool: pipeline.BufferPool) -> bytes:
-    start = order.spans[0][0]
-    length = order.spans[-1][0] + order.spans[-1][1] - start
+def _hash_order(root: str, order: cut.Order, pool: pipeline.BufferPool) -> bytes:
+    start = order.start
     buffer = pool.take()
     try:
-        with memoryview(buffer) as whole, whole[:length] as view:
+        with memoryview(buffer) as whole, whole[: order.length] as view:
             descriptor = bundle.open_file(root, order.path)
             try:
                 there = bundle.read_into(descriptor, view, start)

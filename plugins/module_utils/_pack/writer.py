@@ -20,7 +20,7 @@ from array import array
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import Stamp
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, pipeline
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, cut, pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.codecs import Buffer
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import BundleChanged
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ids import IdTable
@@ -29,8 +29,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     Listing,
     Locator,
     SegmentRef,
-    make_listing,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import make_listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reuse import KnownChunks
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.segments import TARGET_BYTES, SegmentBuilder
 
@@ -38,18 +38,9 @@ Encode = t.Callable[[Buffer], t.Tuple[int, bytes]]
 Put = t.Callable[[bytes], SegmentRef]
 Advance = t.Callable[[int], None]
 
-# Bytes of a bundle that one worker reads and handles at a time; at least one chunk.
-ORDER_BYTES = 4 << 20
 # Segments that are on their way at once; each costs its size in memory.
 _UPLOADS = 3
 _ESTIMATE_CHUNKS = 256
-
-
-@dataclass(frozen=True)
-class _Order:
-    disk_path: str
-    path: str
-    spans: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -87,33 +78,27 @@ class Scan:
     reused_bytes: int
 
 
-def _orders(snapshot: bundle.Snapshot) -> t.Iterator[_Order]:
+def _orders(snapshot: bundle.Snapshot) -> t.Iterator[tuple[str, cut.Order]]:
+    """Yield the orders of all files, each with the path of its file as the file system spells it."""
     for entry, disk_path in zip(snapshot.entries, snapshot.disk_paths):
-        if entry.kind != FILE:
-            continue
-        spans: list[tuple[int, int]] = []
-        for span in chunks.chunk_spans(entry.size, entry.data_start, snapshot.chunk_size):
-            if spans and span[0] + span[1] - spans[0][0] > ORDER_BYTES:
-                yield _Order(disk_path, entry.path, tuple(spans))
-                spans = []
-            spans.append(span)
-        if spans:
-            yield _Order(disk_path, entry.path, tuple(spans))
+        if entry.kind == FILE:
+            for order in cut.orders(entry, snapshot.chunk_size):
+                yield disk_path, order
 
 
 def _handle(
-    order: _Order,
+    disk_path: str,
+    order: cut.Order,
     snapshot: bundle.Snapshot,
     pool: pipeline.BufferPool,
     store: t.Optional[t.Callable[[bytes], bool]],
     encode: t.Optional[Encode],
 ) -> list[_Chunk]:
-    start = order.spans[0][0]
-    length = order.spans[-1][0] + order.spans[-1][1] - start
+    start, length = order.start, order.length
     buffer = pool.take()
     try:
         with memoryview(buffer) as whole, whole[:length] as view:
-            descriptor = bundle.open_file(snapshot.root, order.disk_path)
+            descriptor = bundle.open_file(snapshot.root, disk_path)
             try:
                 if Stamp.of(os.fstat(descriptor)).inode != snapshot.stamps[order.path].inode:
                     raise _changed(snapshot, order.path)
@@ -153,9 +138,9 @@ def _read_chunks(
     store: t.Optional[t.Callable[[bytes], bool]],
     encode: t.Optional[Encode],
 ) -> t.Generator[list[_Chunk], None, None]:
-    pool = pipeline.BufferPool(ORDER_BYTES if snapshot.chunk_size <= ORDER_BYTES else snapshot.chunk_size)
+    pool = pipeline.BufferPool(cut.buffer_bytes(snapshot.chunk_size))
     return pipeline.ordered_map(
-        lambda order: _handle(order, snapshot, pool, store, encode),
+        lambda item: _handle(*item, snapshot, pool, store, encode),
         _orders(snapshot),
         workers=workers,
         window=2 * workers + 2,

@@ -24,6 +24,9 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack import (
     reuse,
     writer,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index, encode_index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import encode_listing
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import encode_locator
 from ansible_collections.macfleet.parallels.tests.support import bundles
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import manifest
 
@@ -99,9 +102,7 @@ def image_of(root: Path, version: str = "1.4", pack: str = "", chunk_size: int =
 
     encoder = codecs.make_encoder(index.CODEC_DEFLATE, 1)
     written = writer.write_pack(bundle.inspect(str(root), chunk_size), reuse.KnownChunks(), encoder, put)
-    found = index.decode_index(
-        index.encode_index(index.encode_listing(written.listing), index.encode_locator(written.locator))
-    )
+    found = decode_index(encode_index(encode_listing(written.listing), encode_locator(written.locator)))
     return Image(manifest_of(found, root.name, version, **fields), found, segments)
 
 
@@ -135,6 +136,6 @@ def unpack(found: index.Index, objects: t.Mapping[str, bytes], root: Path) -> Pa
     def fetch(segment: index.SegmentRef, offset: int, length: int) -> bytes:
         return objects[f"/{segment.pack}/{segment.sha256}"][offset : offset + length]
 
-    made = plan.plan_pull(found.listing, found.locator, lying={}, seeds=[], can_clone=False)
+    made = plan.plan_pull(found.listing, found.locator, present_ids={}, seeds=[], can_clone=False)
     reader.apply_plan(made, os.fspath(root), fetch=fetch, clone_file=shutil.copyfile)
     return root

@@ -17,6 +17,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import push as _push
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index
 from ansible_collections.macfleet.parallels.plugins.modules import catalog_push
 from ansible_collections.macfleet.parallels.tests.unit.support import storage
 from ansible_collections.macfleet.parallels.tests.unit.support.hosts import (
@@ -99,7 +100,7 @@ class Pusher:
 
     def last_index(self) -> index.Index:
         """What was committed last."""
-        return index.decode_index(self.host.catalog.requests[-1].body or b"")
+        return decode_index(self.host.catalog.requests[-1].body or b"")
 
     def stored(self) -> list[str]:
         """Paths of the objects that were stored, in order."""
@@ -121,7 +122,7 @@ def upload_record(
 
 
 def committed(request: Request) -> dict[str, t.Any]:
-    return manifest_of(index.decode_index(request.body or b""), version="1.5")
+    return manifest_of(decode_index(request.body or b""), version="1.5")
 
 
 @pytest.fixture(name="pusher")

@@ -28,8 +28,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     Locator,
     SegmentRef,
     chunk_rows,
-    decode_index,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index
 
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog

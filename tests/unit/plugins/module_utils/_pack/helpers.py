@@ -23,12 +23,10 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     Index,
     Listing,
     SegmentRef,
-    decode_index,
-    encode_index,
-    encode_listing,
-    encode_locator,
-    make_listing,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index, encode_index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import encode_listing, make_listing
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import encode_locator
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.plan import PullPlan, Seed, plan_pull
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reuse import KnownChunks
 from hypothesis import HealthCheck, settings
@@ -165,7 +163,7 @@ def known_of(*packs: t.Union[writer.WrittenPack, Index]) -> KnownChunks:
 
 def plan_of(index: t.Union[writer.WrittenPack, Index], **options: t.Any) -> PullPlan:
     """The plan of a pull, of a cold one unless told otherwise."""
-    settings_of_plan: dict[str, t.Any] = {"lying": {}, "seeds": [], "can_clone": False, **options}
+    settings_of_plan: dict[str, t.Any] = {"present_ids": {}, "seeds": [], "can_clone": False, **options}
     return plan_pull(index.listing, index.locator, **settings_of_plan)
 
 

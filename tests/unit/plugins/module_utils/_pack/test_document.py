@@ -25,6 +25,17 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack import (
     paths,
     segments,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import (
+    INDEX_MAGIC,
+    decode_index,
+    encode_index,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import (
+    LISTING_MAGIC,
+    encode_listing,
+    make_listing,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import LOCATOR_MAGIC, encode_locator
 from ansible_collections.macfleet.parallels.tests.formats import craft, make_vectors
 
 ROOT = Path(make_vectors.__file__).parents[2]
@@ -72,7 +83,7 @@ def test_the_examples_are_read_by_the_engine() -> None:
     assert listing[12:header_end] == json_of("listing header")
     listing_file = listing[:header_end] + craft.stored(listing[header_end:])
     locator_file = craft.locator_file(json_of("locator header"), craft.stored(dumped("locator columns")))
-    read = index.decode_index(index.encode_index(listing_file, locator_file))
+    read = decode_index(encode_index(listing_file, locator_file))
     assert [(entry.kind, entry.path, entry.executable, entry.target) for entry in read.listing.entries] == [
         ("file", "hello", True, ""),
         ("link", "latest", False, "hello"),
@@ -145,17 +156,17 @@ def test_the_codecs_are_those_of_the_code() -> None:
 
 @pytest.mark.parametrize(
     "magic",
-    [segments.MAGIC, segments.TRAILER_MAGIC, index.LISTING_MAGIC, index.LOCATOR_MAGIC, index.INDEX_MAGIC],
+    [segments.MAGIC, segments.TRAILER_MAGIC, LISTING_MAGIC, LOCATOR_MAGIC, INDEX_MAGIC],
 )
 def test_the_magics_are_those_of_the_code(magic: bytes) -> None:
     assert f"`{magic.hex(' ')}` (`{magic[:-1].decode()}` and a line feed)" in DOCUMENT
 
 
 def test_the_header_fields_are_those_of_the_code() -> None:
-    empty = index.make_listing(chunks.MIN_CHUNK_SIZE, [], b"")
+    empty = make_listing(chunks.MIN_CHUNK_SIZE, [], b"")
     for heading, made in (
-        ("### Listing", index.encode_listing(empty)),
-        ("### Locator", index.encode_locator(index.Locator("", (), *(3 * (index.array("I"),)), b""))),
+        ("### Listing", encode_listing(empty)),
+        ("### Locator", encode_locator(index.Locator("", (), *(3 * (index.array("I"),)), b""))),
     ):
         length = int.from_bytes(made[8:12], "little")
         assert [row[0] for row in table(heading)] == re.findall(r'"(\w+)":', made[12 : 12 + length].decode())

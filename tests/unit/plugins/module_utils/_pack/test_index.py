@@ -12,7 +12,7 @@ import zlib
 from array import array
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, index, paths
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import MalformedIndex, PackError
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     DIRECTORY,
@@ -24,6 +24,18 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     Placement,
     SegmentRef,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import (
+    INDEX_MAGIC,
+    decode_index,
+    encode_index,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import (
+    LISTING_MAGIC,
+    decode_listing,
+    encode_listing,
+    make_listing,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator, encode_locator
 from ansible_collections.macfleet.parallels.tests.formats import craft, make_vectors
 from ansible_collections.macfleet.parallels.tests.formats.faults import make_index
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
@@ -54,7 +66,7 @@ def locator_of(listing: Listing) -> Locator:
 
 def is_refused(data: bytes) -> bool:
     try:
-        index.decode_index(data)
+        decode_index(data)
     except PackError:
         return True
     return False
@@ -77,12 +89,12 @@ def listings(draw: st.DrawFn) -> Listing:
     taken: set[str] = set()
     for name in sorted(names, key=lambda name: name.encode()):
         try:
-            index.paths.check_path(name)
+            paths.check_path(name)
         except PackError:
             continue
-        if index.paths.folded(name) in taken:
+        if paths.folded(name) in taken:
             continue
-        taken.add(index.paths.folded(name))
+        taken.add(paths.folded(name))
         kind = draw(st.sampled_from([DIRECTORY, FILE, LINK]))
         if kind == FILE:
             # Whole chunks only: one id has one length
@@ -91,14 +103,14 @@ def listings(draw: st.DrawFn) -> Listing:
             ids += [draw(st.sampled_from(pool)) for _number in range(count)]
         else:
             entries.append(Entry(kind, name, target="target" if kind == LINK else ""))
-    return index.make_listing(CHUNK, entries, b"".join(ids))
+    return make_listing(CHUNK, entries, b"".join(ids))
 
 
 @QUICK
 @given(listings())
 def test_an_index_is_read_as_it_was_written(listing: Listing) -> None:
     locator = locator_of(listing)
-    read = index.decode_index(index.encode_index(index.encode_listing(listing), index.encode_locator(locator)))
+    read = decode_index(encode_index(encode_listing(listing), encode_locator(locator)))
     assert read.listing == listing
     assert read.listing.digest == listing.digest
     assert read.locator == locator
@@ -127,12 +139,12 @@ def test_a_listing_is_written_as_the_document_says(listing: Listing) -> None:
 @QUICK
 @given(listings(), st.integers(0, 9), st.sampled_from([zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY, zlib.Z_FIXED]))
 def test_the_digest_does_not_depend_on_how_columns_are_compressed(listing: Listing, level: int, strategy: int) -> None:
-    data = index.encode_listing(listing)
+    data = encode_listing(listing)
     header_end = 12 + int.from_bytes(data[8:12], "little")
     columns = zlib.decompress(data[header_end:], -15)
     compressor = zlib.compressobj(level, zlib.DEFLATED, -15, 8, strategy)
     other = data[:header_end] + compressor.compress(columns) + compressor.flush()
-    assert index.decode_listing(other).digest == listing.digest
+    assert decode_listing(other).digest == listing.digest
 
 
 def test_all_that_is_listed_changes_the_digest() -> None:
@@ -149,7 +161,7 @@ def test_all_that_is_listed_changes_the_digest() -> None:
         listing_of({"a": b"", "b": content}),
         listing_of({"a": bytes(100)}),
         listing_of({"a": bytes(101)}),
-        index.make_listing(2 * CHUNK, listing_of({"a": content}).entries, listing_of({"a": content}).chunk_ids),
+        make_listing(2 * CHUNK, listing_of({"a": content}).entries, listing_of({"a": content}).chunk_ids),
     ]
     assert len({listing.digest for listing in others}) == len(others)
 
@@ -158,7 +170,7 @@ def test_the_start_of_the_data_area_is_part_of_the_digest() -> None:
     # Holes only, so that the chunk ids are the same
     def made(data_start: int) -> Listing:
         entry = Entry(FILE, "a.hds", size=2 * CHUNK, data_start=data_start, chunk_count=3)
-        return index.make_listing(CHUNK, [entry], 3 * ZERO)
+        return make_listing(CHUNK, [entry], 3 * ZERO)
 
     assert made(512).digest != made(1024).digest
 
@@ -174,12 +186,12 @@ def test_every_prefix_of_an_index_is_refused() -> None:
 
 @pytest.mark.parametrize("mask", [0x01, 0x20, 0x80, 0xFF])
 def test_every_flipped_byte_of_an_index_is_refused_or_leaves_the_listing_as_it_was(mask: int) -> None:
-    good = index.decode_index(SMALL_INDEX)
+    good = decode_index(SMALL_INDEX)
     for position in range(len(SMALL_INDEX)):
         flipped = bytearray(SMALL_INDEX)
         flipped[position] ^= mask
         try:
-            read = index.decode_index(bytes(flipped))
+            read = decode_index(bytes(flipped))
         except PackError:
             continue
         # Nothing of the listing can change without its digest, which the locator repeats.
@@ -189,12 +201,12 @@ def test_every_flipped_byte_of_an_index_is_refused_or_leaves_the_listing_as_it_w
 @pytest.mark.parametrize("case", ["pack-raw", "pack-deflate-zlib"])
 def test_every_flipped_byte_of_a_larger_index_is_accepted_or_refused(case: str) -> None:
     data = (make_vectors.VECTORS / case / "index.bin").read_bytes()
-    digest = index.decode_index(data).listing.digest
+    digest = decode_index(data).listing.digest
     for position in range(len(data)):
         flipped = bytearray(data)
         flipped[position] ^= 0x10
         try:
-            assert index.decode_index(bytes(flipped)).listing.digest == digest
+            assert decode_index(bytes(flipped)).listing.digest == digest
         except PackError:
             pass
 
@@ -208,11 +220,11 @@ def test_every_inserted_or_removed_byte_is_refused() -> None:
 @QUICK
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_index_or_a_pack_error(data: bytes) -> None:
-    for candidate in (data, index.INDEX_MAGIC + data, SMALL_INDEX[:24] + data, SMALL_INDEX[:36] + data):
+    for candidate in (data, INDEX_MAGIC + data, SMALL_INDEX[:24] + data, SMALL_INDEX[:36] + data):
         assert is_refused(candidate)
-    for candidate in (data, index.LISTING_MAGIC + data):
+    for candidate in (data, LISTING_MAGIC + data):
         with pytest.raises(PackError):
-            index.decode_listing(candidate)
+            decode_listing(candidate)
 
 
 JSON = st.recursive(
@@ -228,11 +240,11 @@ def test_any_value_of_a_field_is_accepted_or_refused(key: str, value: t.Any) -> 
     header = {**craft.listing_header([], []), key: value}
     data = craft.listing_file(json.dumps(header, sort_keys=True, separators=(",", ":")).encode(), craft.stored(b""))
     try:
-        read = index.decode_listing(data)
+        read = decode_listing(data)
     except PackError:
         return
     assert header == {**craft.listing_header([], []), "chunk_size": read.chunk_size}
-    assert index.make_listing(read.chunk_size, read.entries, read.chunk_ids).digest == read.digest
+    assert make_listing(read.chunk_size, read.entries, read.chunk_ids).digest == read.digest
 
 
 @pytest.mark.parametrize("bracket", ["[", '{"a":'])
@@ -243,14 +255,14 @@ def test_a_header_nested_at_any_depth_is_refused(bracket: str) -> None:
         nested = f"{bracket * depth}1{closing * depth}"
         for header in (nested, '{"a":' + nested + "," + plain[1:], plain.replace("[]", f"[{nested}]")):
             with pytest.raises(PackError):
-                index.decode_listing(craft.listing_file(header.encode(), craft.stored(b"")))
+                decode_listing(craft.listing_file(header.encode(), craft.stored(b"")))
 
 
 def test_what_a_header_quotes_does_not_fill_a_message() -> None:
     for key, value in (("entries", "x" * 100_000), ("features", ["x" * 64] * 10_000), ("format", 10**4000)):
         header = craft.canonical_json({**craft.listing_header([], []), key: value})
         with pytest.raises(PackError) as caught:
-            index.decode_listing(craft.listing_file(header, craft.stored(b"")))
+            decode_listing(craft.listing_file(header, craft.stored(b"")))
         assert len(str(caught.value)) < 1000
 
 
@@ -287,13 +299,13 @@ def test_a_listing_is_checked_when_it_is_made() -> None:
         ([Entry(FILE, "a/b")], b"", "not in the listing"),
     ):
         with pytest.raises(MalformedIndex, match=reason):
-            index.make_listing(CHUNK, entries, ids)
+            make_listing(CHUNK, entries, ids)
 
 
 def test_a_locator_is_read_with_its_own_listing_only() -> None:
     one, two = listing_of({"a": noise(1, 10)}), listing_of({"a": noise(2, 10)})
     with pytest.raises(MalformedIndex, match="belongs to"):
-        index.decode_locator(index.encode_locator(locator_of(one)), two)
+        decode_locator(encode_locator(locator_of(one)), two)
 
 
 @SLOW
@@ -306,7 +318,7 @@ def test_packs_of_a_locator_are_sorted_whatever_the_order_of_segments(count: int
         for number, segment in enumerate(locator.segments)
     )
     moved = Locator(locator.digest, segments, locator.segment_numbers, locator.offsets, locator.lengths, locator.codecs)
-    assert index.decode_locator(index.encode_locator(moved), listing) == moved
+    assert decode_locator(encode_locator(moved), listing) == moved
 
 
 def test_a_bomb_of_columns_does_not_fill_the_memory() -> None:
@@ -315,7 +327,7 @@ def test_a_bomb_of_columns_does_not_fill_the_memory() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(MalformedIndex, match="shorter or longer"):
-            index.decode_listing(data)
+            decode_listing(data)
         assert tracemalloc.get_traced_memory()[1] < 3 * len(data)
     finally:
         tracemalloc.stop()

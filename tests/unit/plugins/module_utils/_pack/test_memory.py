@@ -24,6 +24,9 @@ SCRIPT = """
 import hashlib, json, os, resource, sys, tempfile
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, codecs, index, plan, reader
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import verify, writer
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index, encode_index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import encode_listing
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import encode_locator
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reuse import KnownChunks
 
 directory, action, codec, chunk_size, workers = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
@@ -53,15 +56,15 @@ before = peak()
 if action == "push":
     snapshot = bundle.inspect(root, chunk_size)
     written = writer.write_pack(snapshot, KnownChunks(), codecs.make_encoder(codec, 1), put, workers=workers)
-    listing = index.encode_listing(written.listing)
+    listing = encode_listing(written.listing)
     with open(directory + "/index", "wb") as stream:
-        stream.write(index.encode_index(listing, index.encode_locator(written.locator)))
+        stream.write(encode_index(listing, encode_locator(written.locator)))
 else:
     with open(directory + "/index", "rb") as stream:
-        read = index.decode_index(stream.read())
+        read = decode_index(stream.read())
     target = tempfile.mkdtemp(dir=directory)
     seeds = [plan.Seed(root, read.listing, frozenset())] if action == "seeded" else []
-    made = plan.plan_pull(read.listing, read.locator, lying={}, seeds=seeds, can_clone=False)
+    made = plan.plan_pull(read.listing, read.locator, present_ids={}, seeds=seeds, can_clone=False)
     reader.apply_plan(made, target, fetch=fetch, clone_file=None, workers=workers)
     assert verify.damaged_paths(target, read.listing, workers=workers) == []
 print(json.dumps({"peak": peak(), "before": before}))

@@ -19,8 +19,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     Locator,
     SegmentRef,
     chunk_rows,
-    make_listing,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import make_listing
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
     PACK,
@@ -78,22 +78,22 @@ def seed(root: str, files: t.Mapping[str, t.Sequence[int]], trusted: bool = True
 def planned(
     wanted: t.Mapping[str, t.Sequence[int]],
     *,
-    lying: t.Mapping[str, t.Sequence[t.Optional[int]]] = NOTHING,
+    present_ids: t.Mapping[str, t.Sequence[t.Optional[int]]] = NOTHING,
     seeds: t.Sequence[plan.Seed] = (),
     can_clone: bool = False,
 ) -> plan.PullPlan:
     listing = sketch(wanted)
     there = {
         path: b"".join(verify.MISSING_CHUNK_ID if number is None else name(number) for number in numbers)
-        for path, numbers in lying.items()
+        for path, numbers in present_ids.items()
     }
-    return plan.plan_pull(listing, locate(listing), lying=there, seeds=seeds, can_clone=can_clone)
+    return plan.plan_pull(listing, locate(listing), present_ids=there, seeds=seeds, can_clone=can_clone)
 
 
 def carried_out(
     made: plan.PullPlan,
     seeds: t.Sequence[plan.Seed] = (),
-    lying: t.Mapping[str, t.Sequence[t.Optional[int]]] = NOTHING,
+    present_ids: t.Mapping[str, t.Sequence[t.Optional[int]]] = NOTHING,
 ) -> dict[str, list[bytes]]:
     """What the plan makes, chunk by chunk; ids stand for content. Every write must hit what it says it hits."""
     seeded = {
@@ -107,7 +107,7 @@ def carried_out(
         if start.start == plan.CLONE:
             content = seeded[start.source][:]
         elif start.start == plan.KEEP:
-            content = [verify.MISSING_CHUNK_ID if n is None else name(n) for n in lying[start.entry.path]]
+            content = [verify.MISSING_CHUNK_ID if n is None else name(n) for n in present_ids[start.entry.path]]
         count = start.entry.chunk_count
         files[start.entry.path] = (content + [ZERO] * count)[:count]
     written: set[tuple[str, int]] = set()
@@ -146,7 +146,7 @@ FILES = st.dictionaries(st.sampled_from("abcd"), st.lists(st.integers(0, 12), ma
 @dataclass(frozen=True)
 class Situation:
     wanted: dict[str, list[int]]
-    lying: dict[str, list[t.Optional[int]]]
+    present_ids: dict[str, list[t.Optional[int]]]
     seeds: list[plan.Seed]
     can_clone: bool
 
@@ -154,25 +154,27 @@ class Situation:
 @st.composite
 def situations(draw: st.DrawFn) -> Situation:
     wanted = draw(FILES)
-    lying: dict[str, list[t.Optional[int]]] = {}
+    present_ids: dict[str, list[t.Optional[int]]] = {}
     for path, numbers in wanted.items():
         if draw(st.booleans()):
-            lying[path] = draw(st.lists(st.none() | st.integers(0, 12), min_size=len(numbers), max_size=len(numbers)))
+            present_ids[path] = draw(
+                st.lists(st.none() | st.integers(0, 12), min_size=len(numbers), max_size=len(numbers))
+            )
     seeds = [seed(f"/seed{n}", files, draw(st.booleans())) for n, files in enumerate(draw(st.lists(FILES, max_size=3)))]
-    return Situation(wanted, lying, seeds, draw(st.booleans()))
+    return Situation(wanted, present_ids, seeds, draw(st.booleans()))
 
 
 @QUICK
 @given(situations())
 def test_a_plan_makes_every_chunk_exactly_once(case: Situation) -> None:
-    made = planned(case.wanted, lying=case.lying, seeds=case.seeds, can_clone=case.can_clone)
-    assert carried_out(made, case.seeds, case.lying) == result(case.wanted)
+    made = planned(case.wanted, present_ids=case.present_ids, seeds=case.seeds, can_clone=case.can_clone)
+    assert carried_out(made, case.seeds, case.present_ids) == result(case.wanted)
 
 
 @QUICK
 @given(situations())
 def test_the_bytes_of_a_plan_add_up(case: Situation) -> None:
-    made = planned(case.wanted, lying=case.lying, seeds=case.seeds, can_clone=case.can_clone)
+    made = planned(case.wanted, present_ids=case.present_ids, seeds=case.seeds, can_clone=case.can_clone)
     downloaded = sum(len(references) for references in made.positions.values()) * CHUNK
     total = made.kept_bytes + made.hole_bytes + made.copied_bytes + downloaded
     holes_kept = sum(
@@ -206,11 +208,11 @@ def cut(ids: bytes) -> list[bytes]:
 @QUICK
 @given(situations())
 def test_only_trusted_files_are_cloned_and_others_are_verified(case: Situation) -> None:
-    made = planned(case.wanted, lying=case.lying, seeds=case.seeds, can_clone=case.can_clone)
+    made = planned(case.wanted, present_ids=case.present_ids, seeds=case.seeds, can_clone=case.can_clone)
     trusted = {f"{one.root}/{path}" for one in case.seeds for path in one.trusted}
     for start in made.starts:
         assert start.start != plan.CLONE or (case.can_clone and start.source in trusted)
-        assert (start.start == plan.KEEP) == (start.entry.path in case.lying)
+        assert (start.start == plan.KEEP) == (start.entry.path in case.present_ids)
     for copy in made.copies:
         assert copy.verify == (copy.source not in trusted)
 
@@ -229,20 +231,20 @@ def test_a_cold_pull_downloads_each_distinct_chunk_once() -> None:
 
 
 def test_nothing_is_left_to_do_when_all_of_it_lies_there() -> None:
-    made = planned({"a": [1, 0, 2]}, lying={"a": [1, 0, 2]})
+    made = planned({"a": [1, 0, 2]}, present_ids={"a": [1, 0, 2]})
     assert (made.fetches, made.copies, made.zero_ranges) == ((), (), ())
     assert made.kept_bytes == 3 * CHUNK
     assert made.starts[0].start == plan.KEEP
 
 
 def test_what_lies_there_comes_before_every_seed() -> None:
-    made = planned({"a": [1, 2]}, lying={"a": [1, None]}, seeds=[seed("/s", {"a": [1, 2]})], can_clone=True)
+    made = planned({"a": [1, 2]}, present_ids={"a": [1, None]}, seeds=[seed("/s", {"a": [1, 2]})], can_clone=True)
     assert [start.start for start in made.starts] == [plan.KEEP]
     assert [(copy.offset, copy.source_offset) for copy in made.copies] == [(CHUNK, CHUNK)]
 
 
 def test_data_where_zeros_belong_become_a_hole() -> None:
-    made = planned({"a": [1, 0, 0, 2, 0]}, lying={"a": [1, 5, 6, 2, None]})
+    made = planned({"a": [1, 0, 0, 2, 0]}, present_ids={"a": [1, 5, 6, 2, None]})
     assert [(hole.offset, hole.length) for hole in made.zero_ranges] == [(CHUNK, 2 * CHUNK), (4 * CHUNK, CHUNK)]
 
 
@@ -273,7 +275,7 @@ def test_a_file_with_another_data_area_is_not_cloned_but_copied_from() -> None:
     old = listing_of({"a.hds": bytes(512) + cluster}, [Entry(FILE, "a.hds", size=512 + CHUNK, data_start=512)])
     new = listing_of({"a.hds": bytes(1024) + cluster}, [Entry(FILE, "a.hds", size=1024 + CHUNK, data_start=1024)])
     made = plan.plan_pull(
-        new, locate(new), lying={}, seeds=[plan.Seed("/s", old, frozenset({"a.hds"}))], can_clone=True
+        new, locate(new), present_ids={}, seeds=[plan.Seed("/s", old, frozenset({"a.hds"}))], can_clone=True
     )
     assert made.starts[0].start == plan.EMPTY
     assert [(copy.offset, copy.source_offset, copy.length) for copy in made.copies] == [(1024, 512, CHUNK)]

@@ -183,8 +183,8 @@ def test_what_does_not_belong_there_is_removed(scene: Scene) -> None:
     (scene.target / "harddisk.hdd").rename(scene.directory / "elsewhere")
     (scene.target / "harddisk.hdd").symlink_to(scene.directory / "elsewhere")
     before = tree(scene.directory / "elsewhere")
-    lying = verify.hash_files(str(scene.target), scene.index.listing.entries, CHUNK)
-    scene.pull(scene.index, scene.target, lying=lying)
+    present_ids = verify.hash_files(str(scene.target), scene.index.listing.entries, CHUNK)
+    scene.pull(scene.index, scene.target, present_ids=present_ids)
     assert tree(scene.target) == tree(scene.root)
     assert tree(scene.directory / "elsewhere") == before
     assert tree(precious) == {"file": ("file", b"precious", False)}
@@ -344,9 +344,9 @@ def test_more_than_was_asked_for_does_no_harm(scene: Scene) -> None:
 
 
 def resume(scene: Scene, index: Index, target: Path, **options: t.Any) -> reader.Applied:
-    lying = verify.hash_files(str(target), index.listing.entries, index.listing.chunk_size)
+    present_ids = verify.hash_files(str(target), index.listing.entries, index.listing.chunk_size)
     scene.storage.fetched.clear()
-    return scene.pull(index, target, lying=lying, **options)
+    return scene.pull(index, target, present_ids=present_ids, **options)
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2, 3, 5])
@@ -371,10 +371,10 @@ def test_a_pull_is_resumed_again_and_again(scene: Scene) -> None:
     fetched = 0
     for _attempt in range(100):
         scene.storage.fetched.clear()
-        lying = verify.hash_files(str(scene.target), scene.index.listing.entries, CHUNK)
+        present_ids = verify.hash_files(str(scene.target), scene.index.listing.entries, CHUNK)
         scene.storage.fail_at = 1
         try:
-            apply(plan_of(scene.index, lying=lying), scene.target, scene.storage)
+            apply(plan_of(scene.index, present_ids=present_ids), scene.target, scene.storage)
             break
         except ConnectionResetError:
             pass

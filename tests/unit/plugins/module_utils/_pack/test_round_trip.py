@@ -175,11 +175,11 @@ def test_a_pull_that_is_cut_off_anywhere_can_be_completed(
         storage.fail_at = None
         arrived = storage.fetched_bytes
         storage.fetched.clear()
-        lying = verify.hash_files(str(target), index.listing.entries, CHUNK)
+        present_ids = verify.hash_files(str(target), index.listing.entries, CHUNK)
         # What is not said to lie there is made anew.
-        forgotten = data.draw(st.sets(st.sampled_from(sorted(lying)))) if lying else set()
-        remembered = {path: ids for path, ids in lying.items() if path not in forgotten}
-        apply(plan_of(index, lying=remembered), target, storage)
+        forgotten = data.draw(st.sets(st.sampled_from(sorted(present_ids)))) if present_ids else set()
+        remembered = {path: ids for path, ids in present_ids.items() if path not in forgotten}
+        apply(plan_of(index, present_ids=remembered), target, storage)
         assert tree(target) == tree(root)
         if not forgotten:
             assert arrived + storage.fetched_bytes == plan_of(index).download_bytes

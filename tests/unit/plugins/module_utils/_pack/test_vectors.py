@@ -16,6 +16,9 @@ import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import codecs, index, segments, verify
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import PackError
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import CODEC_RAW, Index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import encode_listing, make_listing
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import encode_locator
 from ansible_collections.macfleet.parallels.tests.formats import craft, make_vectors
 from ansible_collections.macfleet.parallels.tests.formats.cases import EXECUTABLES, LINKS, files
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
@@ -50,7 +53,7 @@ def read(case: str, directory: Path) -> t.Any:
         return segments.fetch_trailer(lambda offset, length: data[offset : offset + length], len(data))
     if reads == "chunk":
         return bytes(codecs.decode(CASES[case]["codec"], content(case, "chunk.bin"), CASES[case]["length"]))
-    read_index = index.decode_index(content(case, "index.bin"))
+    read_index = decode_index(content(case, "index.bin"))
     if reads == "pack":
         apply(plan_of(read_index), directory, storage_of(case))
     return read_index
@@ -90,19 +93,19 @@ def test_a_fault_of_a_path_is_refused_before_anything_is_written(case: str, tmp_
 
 @pytest.mark.parametrize("case", named("index", "pack", good=True))
 def test_an_index_is_read_and_has_its_digest(case: str) -> None:
-    read_index = index.decode_index(content(case, "index.bin"))
+    read_index = decode_index(content(case, "index.bin"))
     assert read_index.listing.digest == CASES[case]["digest"]
     assert hashlib.sha256(content(case, "listing.canonical.bin")).hexdigest() == CASES[case]["digest"]
 
 
 @pytest.mark.parametrize("case", named("index", "pack", good=True))
 def test_an_index_that_is_written_again_has_the_same_canonical_bytes(case: str) -> None:
-    read_index = index.decode_index(content(case, "index.bin"))
-    assert unpacked(index.encode_listing(read_index.listing)) == content(case, "listing.canonical.bin")
-    again = index.make_listing(read_index.listing.chunk_size, read_index.listing.entries, read_index.listing.chunk_ids)
+    read_index = decode_index(content(case, "index.bin"))
+    assert unpacked(encode_listing(read_index.listing)) == content(case, "listing.canonical.bin")
+    again = make_listing(read_index.listing.chunk_size, read_index.listing.entries, read_index.listing.chunk_ids)
     assert again.digest == CASES[case]["digest"]
     if CASES[case]["reads"] == "pack":
-        assert unpacked(index.encode_locator(read_index.locator)) == content(case, "locator.canonical.bin")
+        assert unpacked(encode_locator(read_index.locator)) == content(case, "locator.canonical.bin")
 
 
 @pytest.mark.parametrize("case", named("segment", good=True))
@@ -155,7 +158,7 @@ def test_a_pack_is_pulled(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", named("pack", good=True))
 def test_the_trailers_of_a_pack_say_the_same_as_its_locator(case: str) -> None:
-    read_index = index.decode_index(content(case, "index.bin"))
+    read_index = decode_index(content(case, "index.bin"))
     objects = storage_of(case).objects
     listed = {}
     for segment in read_index.locator.segments:
@@ -178,8 +181,8 @@ def test_a_writer_makes_the_raw_pack_byte_for_byte(tmp_path: Path) -> None:
     storage = MemoryStorage()
     case = CASES["pack-raw"]
     written = pack(root, storage, codec=CODEC_RAW, segment_bytes=case["segment_bytes"])
-    assert unpacked(index.encode_listing(written.listing)) == content("pack-raw", "listing.canonical.bin")
-    assert unpacked(index.encode_locator(written.locator)) == content("pack-raw", "locator.canonical.bin")
+    assert unpacked(encode_listing(written.listing)) == content("pack-raw", "listing.canonical.bin")
+    assert unpacked(encode_locator(written.locator)) == content("pack-raw", "locator.canonical.bin")
     assert storage.objects == storage_of("pack-raw").objects
     assert craft.PACK == PACK
 
@@ -191,7 +194,7 @@ def unpacked(data: bytes) -> bytes:
 
 
 def test_all_encodings_of_a_bundle_have_one_digest() -> None:
-    packs: list[Index] = [index.decode_index(content(case, "index.bin")) for case in named("pack", good=True)]
+    packs: list[Index] = [decode_index(content(case, "index.bin")) for case in named("pack", good=True)]
     assert len(packs) == 4
     assert len({one.listing.digest for one in packs}) == 1
     assert len({one.locator.stored_bytes for one in packs}) == 4

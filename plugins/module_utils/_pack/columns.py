@@ -1,0 +1,149 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""Files of columns, the form of listings and locators, as ``docs/pack-format.md`` specifies it. Pure.
+
+    8 bytes magic, u32 header length, header (canonical JSON), columns (raw DEFLATE)
+
+The canonical form is the same with the columns not compressed. All integers are little endian.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import sys
+import typing as t
+import zlib
+from array import array
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import MalformedIndex, UnsupportedFormat
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import FORMAT, MAX_HEADER_BYTES
+
+_FEATURE = re.compile(r"[a-z0-9-]{1,64}\Z")
+_FEATURES_SHOWN = 5
+_COLUMN_LEVEL = 6
+
+
+class Columns:
+    """Cuts the columns of a file one after the other."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._position = 0
+
+    def raw(self, length: int) -> bytes:
+        """The next ``length`` bytes."""
+        self._position += length
+        return self.data[self._position - length : self._position]
+
+    def numbers(self, typecode: str, count: int) -> array[int]:
+        """The next ``count`` integers."""
+        column = array(typecode)
+        column.frombytes(self.raw(count * column.itemsize))
+        if sys.byteorder == "big":
+            column.byteswap()
+        return column
+
+
+def little_endian(column: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        column = array(column.typecode, column)
+        column.byteswap()
+    return column.tobytes()
+
+
+def canonical_json(header: t.Mapping[str, t.Any]) -> bytes:
+    return json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+def encode_file(magic: bytes, header: bytes, columns: bytes) -> bytes:
+    compressor = zlib.compressobj(_COLUMN_LEVEL, zlib.DEFLATED, -15)
+    return b"".join((magic, struct.pack("<I", len(header)), header, compressor.compress(columns), compressor.flush()))
+
+
+def split_file(magic: bytes, data: bytes, what: str) -> tuple[dict[str, t.Any], bytes, bytes]:
+    if len(data) < 12 or data[:8] != magic:
+        raise MalformedIndex(f"The {what} does not begin as one.")
+    (length,) = struct.unpack_from("<I", data, 8)
+    if length > MAX_HEADER_BYTES or 12 + length > len(data):
+        raise MalformedIndex(f"The header of the {what} is longer than it may be.")
+    header_bytes = data[12 : 12 + length]
+    try:
+        header = json.loads(header_bytes.decode("ascii"))
+        canonical = canonical_json(header)
+    except ValueError as error:
+        raise MalformedIndex(f"The header of the {what} is not JSON.") from error
+    except RecursionError as error:
+        raise MalformedIndex(f"The header of the {what} is nested too deep.") from error
+    if not isinstance(header, dict):
+        raise MalformedIndex(f"The header of the {what} is not an object.")
+    _check_format(header, what)
+    if canonical != header_bytes:
+        raise MalformedIndex(f"The header of the {what} is not in canonical form.")
+    return header, header_bytes, data[12 + length :]
+
+
+def _check_format(header: t.Mapping[str, t.Any], what: str) -> None:
+    version = header.get("format")
+    if not _is_integer(version):
+        raise MalformedIndex(f"The {what} does not say which format it has.")
+    if version != FORMAT:
+        raise UnsupportedFormat(
+            f"The {what} has the format {str(version)[:40]}, this version reads {FORMAT}.",
+            hint="Update the collection on the controller.",
+        )
+    features = header.get("features")
+    if not isinstance(features, list) or not all(isinstance(name, str) and _FEATURE.match(name) for name in features):
+        raise MalformedIndex(f"The {what} does not say which features it needs.")
+    if features:
+        names = ", ".join(features[:_FEATURES_SHOWN])
+        raise UnsupportedFormat(
+            f"The {what} needs features that this version does not know: {names}.",
+            hint="Update the collection on the controller.",
+        )
+
+
+def _is_integer(value: t.Any) -> bool:
+    # JSON has 1.0 and true as well, which Python takes for 1.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_keys(header: t.Mapping[str, t.Any], wanted: set[str], what: str) -> None:
+    if set(header) != wanted:
+        raise MalformedIndex(f"The header of the {what} does not have the fields of format {FORMAT}.")
+
+
+def bounded(header: t.Mapping[str, t.Any], key: str, limit: int, what: str) -> int:
+    value = header[key]
+    if not _is_integer(value) or not 0 <= value <= limit:
+        raise MalformedIndex(f"The {what} has {key} = {str(value)[:40]}, allowed is 0 to {limit}.")
+    return value
+
+
+def inflate(data: bytes, length: int, what: str) -> bytes:
+    decompressor = zlib.decompressobj(-15)
+    try:
+        columns = decompressor.decompress(data, length + 1)
+    except zlib.error as error:
+        raise MalformedIndex(f"The columns of the {what} do not decompress.") from error
+    if len(columns) != length or not decompressor.eof or decompressor.unused_data or decompressor.unconsumed_tail:
+        raise MalformedIndex(f"The columns of the {what} are shorter or longer than its header says.")
+    return columns
+
+
+def cut_texts(data: bytes, lengths: array[int]) -> list[str]:
+    if sum(lengths) != len(data):
+        raise MalformedIndex("The texts of the listing are shorter or longer than their lengths.")
+    texts = []
+    position = 0
+    for length in lengths:
+        try:
+            texts.append(data[position : position + length].decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise MalformedIndex("A path or target of the listing is not UTF-8.") from error
+        position += length
+    return texts
