@@ -20,7 +20,8 @@ import time
 import typing as t
 from array import array
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, codecs, index, pipeline
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import pipeline
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, codecs, index
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index, encode_index
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import encode_listing, make_listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import encode_locator

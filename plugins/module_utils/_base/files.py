@@ -29,6 +29,8 @@ _FALLOC_FL_PUNCH_HOLE = 0x02
 _NOT_SUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
 _ZERO_BLOCK = bytes(1 << 20)
 
+Buffer = t.Union[bytes, bytearray, memoryview]
+
 
 @dataclass(frozen=True)
 class Stamp:
@@ -177,5 +179,13 @@ def _punch(descriptor: int, offset: int, length: int) -> bool:
 
 
 def _write_zeros(descriptor: int, offset: int, end: int) -> None:
-    while offset < end:
-        offset += os.pwrite(descriptor, memoryview(_ZERO_BLOCK)[: end - offset], offset)
+    for begin in range(offset, end, len(_ZERO_BLOCK)):
+        write_all(descriptor, memoryview(_ZERO_BLOCK)[: end - begin], begin)
+
+
+def write_all(descriptor: int, data: Buffer, offset: int) -> None:
+    """Write all of ``data`` at ``offset`` of an open file: pwrite(2) may take less at a time."""
+    with memoryview(data) as view:
+        done = 0
+        while done < len(view):
+            done += os.pwrite(descriptor, view[done:], offset + done)

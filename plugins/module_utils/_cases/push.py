@@ -29,6 +29,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.records im
     UploadedSegment,
     UploadRequest,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import (
     clone,
@@ -42,7 +43,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack import (
     chunks,
     codecs,
     index,
-    pipeline,
     segments,
     writer,
 )

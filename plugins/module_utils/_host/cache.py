@@ -27,7 +27,6 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
 import stat
 import typing as t
 import unicodedata
@@ -39,6 +38,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.files imp
     rename_durably,
     write_file_durably,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.trees import Found, walk
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import locks
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CacheError,
@@ -57,11 +57,10 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.safety im
     require_private,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.trees import (
-    fsync_tree,
-    make_read_only,
     make_writable,
     read_regular_file,
-    walk,
+    remove,
+    seal,
 )
 
 _BUNDLES = "bundles"
@@ -280,12 +279,8 @@ class Cache:
         if record.digest != digest:
             raise CacheError(f"Publishing {digest} failed: its record is that of {record.digest}.")
         with translated(CacheError, f"Publishing {final}"):
-            make_read_only(partial.bundle_path)
-            fsync_tree(partial.path)
-            # Only now: a change of mode spoils a stamp, and blocks are allocated when they are written out.
-            record = dataclasses.replace(
-                record, files=_stamps(partial), allocated_bytes=_allocated_bytes(partial.bundle_path)
-            )
+            sealed = seal(partial.bundle_path)
+            record = dataclasses.replace(record, files=_stamps(sealed), allocated_bytes=_allocated_bytes(sealed))
             write_file_durably(os.path.join(partial.path, _RECORD), record.encode(), 0o600)
             flush_volume(partial.path)
             if os.path.lexists(final):
@@ -358,10 +353,9 @@ class Cache:
 
     def _partial_state(self, digest: str) -> PartialState:
         partial = Partial(digest, self._path(_PARTIAL, digest))
-        modified_at = os.stat(partial.path).st_mtime
-        for entry in walk(partial.path):
-            modified_at = max(modified_at, entry.stat(follow_symlinks=False).st_mtime)
-        return PartialState(partial, _allocated_bytes(partial.path), modified_at)
+        found = tuple(walk(partial.path))
+        times = [os.stat(partial.path).st_mtime, *(item.status.st_mtime for item in found)]
+        return PartialState(partial, _allocated_bytes(found), max(times))
 
     def _change(self, digest: str, change: t.Callable[[CacheRecord], CacheRecord]) -> CacheEntry:
         # Those who clone from an entry hold its lock shared, and each of them counts a use.
@@ -391,14 +385,13 @@ class Cache:
         if not os.path.isdir(trash):
             return
         for name in os.listdir(trash):
-            # Another process may be deleting the same at this moment.
-            shutil.rmtree(os.path.join(trash, name), ignore_errors=True)
+            remove(os.path.join(trash, name))
 
 
 def stamps(entry: CacheEntry) -> t.Dict[str, Stamp]:
     """The present stamps of the regular files of an entry, by path inside the bundle."""
     with translated(CacheError, f"Examining {entry.bundle_path}"):
-        return _stamps(entry)
+        return _stamps(walk(entry.bundle_path))
 
 
 def trusted(entry: CacheEntry) -> t.FrozenSet[str]:
@@ -412,12 +405,8 @@ def _checked(digest: str) -> str:
     return digest
 
 
-def _stamps(place: _Place) -> t.Dict[str, Stamp]:
-    return {
-        _relative(found.path, place.bundle_path): Stamp.of(found.stat(follow_symlinks=False))
-        for found in walk(place.bundle_path)
-        if found.is_file(follow_symlinks=False)
-    }
+def _stamps(found: t.Iterable[Found]) -> t.Dict[str, Stamp]:
+    return {item.path: Stamp.of(item.status) for item in found if item.is_file}
 
 
 def _discard_temporaries(directory: str) -> None:
@@ -427,14 +416,5 @@ def _discard_temporaries(directory: str) -> None:
             os.unlink(os.path.join(directory, name))
 
 
-def _allocated_bytes(root: str) -> int:
-    return sum(
-        allocated_bytes(entry.stat(follow_symlinks=False))
-        for entry in walk(root)
-        if not entry.is_dir(follow_symlinks=False)
-    )
-
-
-def _relative(path: str, root: str) -> str:
-    # The listing's paths are NFC; a file system may hand out another form of them.
-    return unicodedata.normalize("NFC", os.path.relpath(path, root))
+def _allocated_bytes(found: t.Iterable[Found]) -> int:
+    return sum(allocated_bytes(item.status) for item in found if not item.is_directory)

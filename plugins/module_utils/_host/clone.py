@@ -5,27 +5,33 @@
 
 """Copies that share their blocks with the original, file by file; a sparse copy where the file system has none.
 
-macOS clones by clonefile(2), Linux by the FICLONE ioctl (XFS, Btrfs). Apple discourages cloning whole directories,
-and VM bundles have few files, so a bundle is walked. It grows under a hidden name beside its final one, and gets that
-by one rename after everything in it was flushed.
+macOS clones by clonefile(2), Linux by the FICLONE ioctl (XFS, Btrfs). Apple discourages cloning whole directories, so
+a bundle is walked. It grows under a hidden name beside its final one, and gets that by one rename after everything in
+it was flushed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import errno
 import fcntl
 import os
-import shutil
-import stat
 import sys
 import tempfile
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import flush_volume, rename_durably
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import pipeline
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
+    flush_volume,
+    fsync_directory,
+    rename_durably,
+    write_all,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.trees import Found, walk
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import trees
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CloneFailed, PathTaken, translated
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.trees import fsync_tree
 
 CLONEFILE = "clonefile"
 REFLINK = "reflink"
@@ -65,11 +71,11 @@ def clone_file(source: str, destination: str, mode: int = 0o644) -> str:
     The destination must not exist. It is not fsynced.
     """
     with translated(CloneFailed, f"Cloning {source} to {destination}"):
-        return _clone_file(source, destination, mode)[0]
+        return _clone_file(source, destination, mode, durable=False)[0]
 
 
 def probe(directory: str) -> bool:
-    """Whether clones work in a directory; writes a small file there and removes it."""
+    """Return True if clones work in a directory; writes a small file there and removes it."""
     with translated(CloneFailed, f"Trying whether {directory} can hold clones"):
         if not os.access(directory, os.W_OK) and os.path.isdir(directory):
             return False
@@ -77,7 +83,7 @@ def probe(directory: str) -> bool:
             source = os.path.join(scratch, "source")
             with open(source, "wb") as stream:
                 stream.write(b"\1" * _PROBE_BYTES)
-            return _clone_file(source, os.path.join(scratch, "clone"), 0o600)[0] != COPY
+            return _clone_file(source, os.path.join(scratch, "clone"), 0o600, durable=False)[0] != COPY
 
 
 def clone_tree(
@@ -90,8 +96,11 @@ def clone_tree(
     """Make ``destination`` a writable copy of the bundle ``source``; nothing half-made ever has its name.
 
     Directories get 0700 and files 0600, or 0755 and 0644 when not ``private``; the executable bit is kept. ``prepare``
-    may change the copy, whose present path it is given, before it gets its name. Whatever an earlier, interrupted
-    attempt at the same destination left is removed; the caller holds a lock on the destination.
+    may change the copy, whose present path it is given, before it gets its name; it fsyncs the files that it writes.
+    Whatever an earlier, interrupted attempt at the same destination left is removed; the caller holds a lock on the
+    destination.
+
+    :raises PathTaken: the destination exists
     """
     attempted = f"Making {destination} from {source}"
     temporary = temporary_path(destination)
@@ -100,16 +109,17 @@ def clone_tree(
             raise PathTaken(f"{attempted} failed: {destination} exists.", "Move it away or choose another name.")
         remove_tree(temporary)
         try:
-            result = _summary(list(_clone_into(source, temporary, private)))
+            directories, clones = _clone_into(source, temporary, private)
             if prepare is not None:
                 prepare(temporary)
-            fsync_tree(temporary)
+            for directory in directories:
+                fsync_directory(directory)
             flush_volume(temporary)
             rename_durably(temporary, destination)
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            trees.remove(temporary)
             raise
-    return result
+    return _summary(clones)
 
 
 def temporary_path(destination: str) -> str:
@@ -124,39 +134,55 @@ def discard_interrupted(destination: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory with all that is in it. One that is not there is no error."""
-    with translated(CloneFailed, f"Removing {path}"):
-        if os.path.lexists(path):
-            shutil.rmtree(path)
+    """Remove a directory with all that is in it. A path that does not exist is not an error.
+
+    :raises CloneFailed: something could not be removed; ``details`` names each such path
+    """
+    left = trees.remove(path)
+    if left:
+        others = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        raise CloneFailed(
+            f"Removing {path} failed: {left[0].reason} ({left[0].path}{others}).",
+            "Remove it by hand as its owner or as root.",
+            {"left": [dataclasses.asdict(item) for item in left]},
+        )
 
 
-def _clone_into(source: str, destination: str, private: bool) -> t.Iterator[t.Tuple[str, int]]:
-    """Fill a new directory; yields method and bytes written of each file."""
-    os.mkdir(destination, 0o700)
-    for entry in _sorted_entries(source):
-        target = os.path.join(destination, entry.name)
-        mode = entry.stat(follow_symlinks=False).st_mode
-        if stat.S_ISLNK(mode):
-            os.symlink(os.readlink(entry.path), target)
-        elif stat.S_ISDIR(mode):
-            yield from _clone_into(entry.path, target, private)
-        elif stat.S_ISREG(mode):
-            yield _clone_file(entry.path, target, _file_mode(mode, private))
-        else:
-            raise CloneFailed(f"Cloning {entry.path} failed: it is no file, directory or link.")
+def _clone_into(source: str, destination: str, private: bool) -> t.Tuple[t.List[str], t.List[t.Tuple[str, int]]]:
+    """Fill a new directory. Returns its directories, the innermost first, and method and bytes written of each file.
+
+    Each file is fsynced while it is open.
+    """
+    found = tuple(walk(source))
+    directories = [destination, *(os.path.join(destination, item.disk_path) for item in found if item.is_directory)]
+    for directory in directories:
+        os.mkdir(directory, 0o700)
+    for item in found:
+        path = os.path.join(source, item.disk_path)
+        if item.is_link:
+            os.symlink(os.readlink(path), os.path.join(destination, item.disk_path))
+        elif not (item.is_directory or item.is_file):
+            raise CloneFailed(f"Cloning {path} failed: it is not a file, directory or link.")
+
+    def clone(item: Found) -> t.Tuple[str, int]:
+        target = os.path.join(destination, item.disk_path)
+        mode = _file_mode(item.status.st_mode, private)
+        return _clone_file(os.path.join(source, item.disk_path), target, mode, durable=True)
+
+    workers = trees.FSYNCS_AT_ONCE
+    files = (item for item in found if item.is_file)
+    with contextlib.closing(pipeline.unordered_map(clone, files, workers=workers, window=4 * workers)) as stage:
+        clones = list(stage)
     if not private:
-        os.chmod(destination, 0o755)
+        for directory in directories:
+            os.chmod(directory, 0o755)
+    return directories[::-1], clones
 
 
 def _summary(clones: t.Sequence[t.Tuple[str, int]]) -> CloneResult:
     methods = {method for method, _copied in clones}
     method = methods.pop() if len(methods) == 1 else COPY
     return CloneResult(method, len(clones), sum(copied for _method, copied in clones))
-
-
-def _sorted_entries(directory: str) -> t.List[os.DirEntry[str]]:
-    with os.scandir(directory) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
 
 
 def _file_mode(source_mode: int, private: bool) -> int:
@@ -166,17 +192,33 @@ def _file_mode(source_mode: int, private: bool) -> int:
     return mode
 
 
-def _clone_file(source: str, destination: str, mode: int) -> t.Tuple[str, int]:
-    """The method, and how many bytes were written instead of shared."""
+def _clone_file(source: str, destination: str, mode: int, *, durable: bool) -> t.Tuple[str, int]:
+    """Returns the method, and how many bytes were written instead of shared."""
     try:
         if sys.platform == "darwin":
             _clonefile(source, destination)
-            os.chmod(destination, mode)
+            _finish_clone(destination, mode, durable)
             return CLONEFILE, 0
-        _reflink(source, destination, mode)
+        _reflink(source, destination, mode, durable)
         return REFLINK, 0
     except _Unsupported:
-        return COPY, _copy_sparse(source, destination, mode)
+        return COPY, _copy_sparse(source, destination, mode, durable)
+
+
+def _finish_clone(path: str, mode: int, durable: bool) -> None:
+    """Give a new clone, which has the flags and permissions of its original, its own."""
+    try:
+        trees.unlock(path, os.lstat(path))
+        os.chmod(path, mode)
+        if durable:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    except BaseException:
+        trees.remove(path)
+        raise
 
 
 def _clonefile(source: str, destination: str) -> None:
@@ -192,10 +234,10 @@ def _clonefile(source: str, destination: str) -> None:
         raise OSError(number, os.strerror(number), destination)
 
 
-def _reflink(source: str, destination: str, mode: int) -> None:
+def _reflink(source: str, destination: str, mode: int, durable: bool) -> None:
     source_descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        with _NewFile(destination, mode) as descriptor:
+        with _NewFile(destination, mode, durable) as descriptor:
             try:
                 fcntl.ioctl(descriptor, _FICLONE, source_descriptor)
             except OSError as error:
@@ -206,18 +248,19 @@ def _reflink(source: str, destination: str, mode: int) -> None:
         os.close(source_descriptor)
 
 
-def _copy_sparse(source: str, destination: str, mode: int) -> int:
+def _copy_sparse(source: str, destination: str, mode: int, durable: bool) -> int:
     """Copy what is not zero; holes are found by looking at the bytes, since APFS has reported data as holes."""
-    copied = 0
-    buffer = bytearray(_BLOCK_BYTES)
-    with open(source, "rb", buffering=0, opener=_open_no_follow) as stream, _NewFile(destination, mode) as descriptor:
-        offset = 0
+    copied = offset = 0
+    new_file = _NewFile(destination, mode, durable)
+    with open(source, "rb", buffering=0, opener=_open_no_follow) as stream, new_file as descriptor:
+        # Most files of a bundle are small, and there may be thousands.
+        buffer = bytearray(max(1, min(_BLOCK_BYTES, os.fstat(stream.fileno()).st_size)))
         while True:
             count = stream.readinto(buffer)
             if not count:
                 break
             for begin, end in _data_runs(buffer, count):
-                _write_all(descriptor, memoryview(buffer)[begin:end], offset + begin)
+                write_all(descriptor, memoryview(buffer)[begin:end], offset + begin)
                 copied += end - begin
             offset += count
         os.ftruncate(descriptor, offset)
@@ -244,19 +287,13 @@ def _open_no_follow(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW)
 
 
-def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
-    while data:
-        written = os.pwrite(descriptor, data, offset)
-        data = data[written:]
-        offset += written
-
-
 class _NewFile:
-    """A file that did not exist before, and does not afterwards if the block fails."""
+    """A file that did not exist before, and does not afterwards if the block fails; fsynced if it is to be durable."""
 
-    def __init__(self, path: str, mode: int) -> None:
+    def __init__(self, path: str, mode: int, durable: bool) -> None:
         self._path = path
         self._mode = mode
+        self._durable = durable
         self._descriptor = -1
 
     def __enter__(self) -> int:
@@ -267,6 +304,8 @@ class _NewFile:
         try:
             if kind is None:
                 os.fchmod(self._descriptor, self._mode)
+                if self._durable:
+                    os.fsync(self._descriptor)
         finally:
             os.close(self._descriptor)
             if kind is not None:

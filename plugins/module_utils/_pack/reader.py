@@ -20,12 +20,11 @@ import shutil
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import files, pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import (
     bundle,
     chunks,
     codecs,
-    pipeline,
     plan,
     verify,
 )
@@ -157,7 +156,7 @@ def _copy_one(pull_plan: plan.PullPlan, copy: plan.Copy, root: str, pool: pipeli
                 sound, damaged = _tell_apart(pull_plan, copy, view[:there])
             with _open(root, copy.entry.path, os.O_RDWR) as descriptor:
                 for begin, length in sound:
-                    _write(descriptor, view[begin : begin + length], copy.offset + begin)
+                    files.write_all(descriptor, view[begin : begin + length], copy.offset + begin)
     finally:
         pool.give_back(buffer)
     return damaged
@@ -190,13 +189,6 @@ def _tell_apart(pull_plan: plan.PullPlan, copy: plan.Copy, view: memoryview) -> 
         else:
             sound.append((begin, length))
     return sound, damaged
-
-
-def _write(descriptor: int, view: Buffer, offset: int) -> None:
-    with memoryview(view) as rest:
-        done = 0
-        while done < len(rest):
-            done += os.pwrite(descriptor, rest[done:], offset + done)
 
 
 def _download(pull_plan: plan.PullPlan, root: str, fetch: FetchRange, advance: Advance) -> tuple[int, int]:
@@ -261,7 +253,7 @@ def _download_one(
                     entry, offset, length = references.find(reference)
                     if entry.path not in open_files:
                         open_files[entry.path] = stack.enter_context(_open(root, entry.path, os.O_RDWR))
-                    _write(open_files[entry.path], chunk, offset)
+                    files.write_all(open_files[entry.path], chunk, offset)
                     written += length
                 del chunk
     return item, written

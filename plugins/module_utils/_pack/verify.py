@@ -17,8 +17,9 @@ import stat
 import typing as t
 import unicodedata
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.left_out import is_left_out
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, cut, pipeline
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, cut
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     DIRECTORY,
     FILE,

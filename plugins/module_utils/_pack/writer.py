@@ -19,8 +19,9 @@ import typing as t
 from array import array
 from dataclasses import dataclass
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import Stamp
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, cut, pipeline
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, cut
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.codecs import Buffer
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import BundleChanged
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ids import IdTable

@@ -76,7 +76,7 @@ def test_sparse_copy_keeps_holes_of_the_smallest_chunk(tmp_path: pathlib.Path) -
     content = b"".join((piece, data, data, piece, piece, data, *[data] * 10, data[:-1], b"x", piece, data, piece[:-7]))
     source, copy = tmp_path / "source", tmp_path / "copy"
     source.write_bytes(content)
-    assert clone._copy_sparse(str(source), str(copy), 0o600) == 15 * len(data)
+    assert clone._copy_sparse(str(source), str(copy), 0o600, durable=True) == 15 * len(data)
     assert copy.read_bytes() == content
     os.sync()
     assert copy.stat().st_blocks * 512 <= 15 * len(data) + 4096

@@ -10,7 +10,7 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import pipeline
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import pipeline
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import SLOW
 from hypothesis import given
 from hypothesis import strategies as st

@@ -3,12 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""Bounded pipelines of generators: the only threads of the engine. Knows no packs.
+"""Bounded pipelines of generators: where the threads of the rooms come from.
 
-A stage is a generator that keeps a bounded number of calls in flight and joins its pool when it ends, so
-the consumer drives, back-pressure is free, and the first error surfaces at the consumer as itself. Hold
-each stage in ``contextlib.closing``: a traceback would keep an abandoned generator alive. The functions
-must be bounded in time, since the end of a stage waits for them.
+A stage is a generator that keeps a bounded number of calls in flight and joins its pool when it ends. So
+the consumer sets the pace, and the first error surfaces at the consumer as itself. Hold each stage in
+``contextlib.closing``: a traceback would keep an abandoned generator alive. The functions must be bounded
+in time, since the end of a stage waits for them.
 """
 
 from __future__ import annotations

@@ -1,0 +1,79 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""The one way to walk a directory tree: in a fixed order, without following links, one lstat for each entry."""
+
+from __future__ import annotations
+
+import os
+import stat
+import typing as t
+import unicodedata
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Found:
+    """An entry of a tree.
+
+    ``path`` is relative to the root, separated by ``/`` and in Unicode form NFC, as in a listing; ``disk_path`` is the
+    same as the file system spells it. ``status`` is what lstat(2) said when the directory was read.
+    """
+
+    path: str
+    disk_path: str
+    status: os.stat_result
+
+    @property
+    def is_directory(self) -> bool:
+        """True for a directory, not for a link to one."""
+        return stat.S_ISDIR(self.status.st_mode)
+
+    @property
+    def is_file(self) -> bool:
+        """True for a regular file, not for a link to one."""
+        return stat.S_ISREG(self.status.st_mode)
+
+    @property
+    def is_link(self) -> bool:
+        """True for a symbolic link."""
+        return stat.S_ISLNK(self.status.st_mode)
+
+
+def walk(
+    root: str,
+    *,
+    left_out: t.Callable[[str], bool] = lambda path: False,
+    enter: t.Callable[[Found], bool] = lambda found: True,
+) -> t.Iterator[Found]:
+    """Yield everything below ``root``, sorted by name; the content of a directory comes directly after it.
+
+    What ``left_out`` returns True for, given its NFC path, is skipped together with all that is below it. A directory
+    for which ``enter`` returns False is yielded, but not read. ``enter`` is asked after the directory was yielded, so
+    a caller may remove an entry as soon as it has it, and must then return False for it.
+
+    :raises OSError: a directory cannot be read, or an entry vanished meanwhile
+    """
+    pending = _children(root, "", "", left_out)
+    while pending:
+        found = pending.pop()
+        yield found
+        if found.is_directory and enter(found):
+            pending += _children(root, found.path, found.disk_path, left_out)
+
+
+def _children(root: str, path: str, disk_path: str, left_out: t.Callable[[str], bool]) -> list[Found]:
+    """The entries of one directory, the last name first."""
+    found = []
+    with os.scandir(os.path.join(root, disk_path)) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
+            own_path = _below(path, entry.name if entry.name.isascii() else unicodedata.normalize("NFC", entry.name))
+            if not left_out(own_path):
+                found.append(Found(own_path, _below(disk_path, entry.name), entry.stat(follow_symlinks=False)))
+    return found
+
+
+def _below(directory: str, name: str) -> str:
+    return f"{directory}/{name}" if directory else name
