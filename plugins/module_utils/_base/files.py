@@ -26,7 +26,9 @@ _DARWIN_F_PUNCHHOLE = 99
 # linux/falloc.h
 _FALLOC_FL_KEEP_SIZE = 0x01
 _FALLOC_FL_PUNCH_HOLE = 0x02
-_NOT_SUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
+# What SMB, FUSE and others answer that cannot flush a directory, or not that thoroughly.
+_NO_FLUSH = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS})
+_NO_HOLES = _NO_FLUSH | {errno.ENODEV}
 _ZERO_BLOCK = bytes(1 << 20)
 
 Buffer = t.Union[bytes, bytearray, memoryview]
@@ -34,7 +36,7 @@ Buffer = t.Union[bytes, bytearray, memoryview]
 
 @dataclass(frozen=True)
 class Stamp:
-    """What stays the same as long as nobody writes to a file: inode, size in bytes, times in nanoseconds."""
+    """What stays the same as long as nobody writes to a file: inode number, size in bytes, times in nanoseconds."""
 
     inode: int
     size: int
@@ -43,37 +45,49 @@ class Stamp:
 
     @classmethod
     def of(cls, status: os.stat_result) -> Stamp:
-        """The stamp of a file."""
+        """Returns the stamp of a file."""
         return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def fsync_directory(path: str) -> None:
-    """Make the names in a directory durable."""
+    """Make the names in a directory durable, as far as its file system can do that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        _flush(os.fsync, descriptor, path)
     finally:
         os.close(descriptor)
 
 
 def flush_volume(path: str) -> None:
-    """Make the drive behind ``path`` write out what it holds in its own cache.
+    """Make the drive behind ``path`` write out what it holds in its own cache, as far as its file system can do that.
 
     Files that matter must have been fsynced before.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        if sys.platform == "darwin":
-            try:
-                fcntl.fcntl(descriptor, _DARWIN_F_FULLFSYNC)
-            except OSError as error:
-                if error.errno not in _NOT_SUPPORTED:
-                    raise
-                os.fsync(descriptor)
-        else:
-            _syncfs(descriptor)
+        if not _flush(_full_fsync if sys.platform == "darwin" else _syncfs, descriptor, path):
+            _flush(os.fsync, descriptor, path)
     finally:
         os.close(descriptor)
+
+
+def _flush(flush: t.Callable[[int], None], descriptor: int, path: str) -> bool:
+    """Flush an open file. Returns False if its file system has no such thing.
+
+    :raises OSError: with ``path`` as its filename, which the system does not know here
+    """
+    try:
+        flush(descriptor)
+    except OSError as error:
+        if error.errno in _NO_FLUSH:
+            return False
+        error.filename = path
+        raise
+    return True
+
+
+def _full_fsync(descriptor: int) -> None:
+    fcntl.fcntl(descriptor, _DARWIN_F_FULLFSYNC)
 
 
 def _syncfs(descriptor: int) -> None:
@@ -110,22 +124,8 @@ def write_file_durably(path: str, data: bytes, mode: int = 0o644) -> None:
         raise
 
 
-def free_bytes(path: str) -> int:
-    """Bytes that an ordinary user can still write on the volume of ``path``.
-
-    ``path`` need not exist yet: its nearest existing parent tells the volume.
-    """
-    while not os.path.exists(path):
-        parent = os.path.dirname(path)
-        if parent == path:
-            break
-        path = parent
-    status = os.statvfs(path or ".")
-    return status.f_bavail * status.f_frsize
-
-
 def allocated_bytes(status: os.stat_result) -> int:
-    """Bytes that a file occupies on disk (POSIX counts blocks of 512 bytes)."""
+    """Returns the bytes that a file occupies on disk (st_blocks counts blocks of 512 bytes), shared ones included."""
     return status.st_blocks * 512
 
 
@@ -167,12 +167,12 @@ def zero_range(descriptor: int, offset: int, length: int) -> None:
 
 
 def _punch(descriptor: int, offset: int, length: int) -> bool:
-    """Make a hole; whether the file system has holes."""
+    """Make a hole. Returns False if the file system has none."""
     punch: t.Callable[[int, int, int], None] = _punch_darwin if sys.platform == "darwin" else _punch_linux
     try:
         punch(descriptor, offset, length)
     except (OSError, AttributeError) as error:
-        if isinstance(error, OSError) and error.errno not in _NOT_SUPPORTED:
+        if isinstance(error, OSError) and error.errno not in _NO_HOLES:
             raise
         return False
     return True

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""One way to write a moment: UTC to the second, as in ``2026-11-23T08:15:00Z``."""
+"""The one way to write a timestamp: UTC to the second, as in ``2026-11-23T08:15:00Z``."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ import datetime
 
 
 def utc_text(seconds: float) -> str:
-    """Seconds since the epoch as text."""
+    """Returns seconds since the epoch as text."""
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked, Missing
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
-from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache as _cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull_image as _pull_image
@@ -312,7 +311,7 @@ def _check_room(home: str, image: _pull_image.ImagePlan, cache: caches.Cache) ->
         return
     _pull_image.check_room(image, cache)
     needed = copied + _pull_image.DISK_MARGIN_BYTES
-    free = files.free_bytes(os.path.dirname(home))
+    free = volumes.free_bytes(os.path.dirname(home))
     if free < needed:
         raise DiskFull(
             f"Making the virtual machine {home} needs {needed} bytes of disk space, as its volume has no clones of the "

@@ -34,12 +34,11 @@ import unicodedata
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
     allocated_bytes,
     flush_volume,
-    free_bytes,
     rename_durably,
     write_file_durably,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.trees import Found, walk
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import locks
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import locks, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CacheError,
     UnknownRecord,
@@ -162,7 +161,7 @@ class Cache:
 
     def free_bytes(self) -> int:
         """What can still be written on the cache's volume."""
-        return free_bytes(self.path)
+        return volumes.free_bytes(self.path)
 
     # Locks
 

@@ -6,39 +6,47 @@
 """Errors of what happens on a host.
 
 HostError
- ├── DiskFull             disk_full             the volume has no room left
- ├── CacheError           cache_error           something in the cache could not be read or written
- │    ├── CacheUnsafe     cache_unsafe          another user could change what the cache holds
- │    ├── UnknownRecord   unknown_record        a later version of this collection wrote the record of an entry
- │    └── CacheLocked     cache_locked          another process holds the lock, named in the message
- ├── DirectoryLocked      directory_locked      another process works on the same directory
- ├── CloneFailed          clone_failed          a file or bundle could be neither cloned nor copied
- │    └── PathTaken       path_taken            the destination exists already
- ├── PrlctlError          prlctl_failed         prlctl refused, or its output makes no sense
- │    ├── PrlctlMissing   prlctl_missing        there is no prlctl on this host
- │    └── PrlctlTimeout   prlctl_timeout        prlctl did not answer within its deadline
- ├── VmNotFound           vm_not_found          Parallels Desktop does not know the VM
- ├── VmNameTaken          vm_name_taken         a VM of that name exists that was not made by this collection
- ├── VmNameInvalid        vm_name_invalid       no VM and no bundle can have that name
- ├── RequirementsUnmet    requirements_unmet    the Mac offers less than the manifest asks for
- ├── ReceiptInvalid       receipt_invalid       a file among the receipts is none
- ├── FactsUnsafe          facts_unsafe          publishing facts would follow a link or meet another user's file
- └── FactsTooLarge        facts_too_large       there are more facts than a reader takes
+ ├── DiskFull               disk_full           the volume has no room left
+ ├── CacheError             cache_error         something in the cache could not be read or written
+ │    ├── CacheUnsafe       cache_unsafe        another user could change what the cache holds
+ │    ├── VolumeUnsuitable  volume_unsuitable   the file system of the volume cannot hold a cache
+ │    ├── UnknownRecord     unknown_record      a later version of this collection wrote the record of an entry
+ │    └── CacheLocked       cache_locked        another process holds the lock, named in the message
+ ├── DirectoryLocked        directory_locked    another process works on the same directory
+ ├── CloneFailed            clone_failed        a file or bundle could be neither cloned nor copied
+ │    └── PathTaken         path_taken          the destination exists already
+ ├── PrlctlError            prlctl_failed       prlctl refused, or its output makes no sense
+ │    ├── PrlctlMissing     prlctl_missing      there is no prlctl on this host
+ │    └── PrlctlTimeout     prlctl_timeout      prlctl did not answer within its deadline
+ ├── VmNotFound             vm_not_found        Parallels Desktop does not know the VM
+ ├── VmNameTaken            vm_name_taken       a VM of that name exists that was not made by this collection
+ ├── VmNameInvalid          vm_name_invalid     no VM and no bundle can have that name
+ ├── RequirementsUnmet      requirements_unmet  the Mac offers less than the manifest asks for
+ ├── ReceiptInvalid         receipt_invalid     a file among the receipts is not a valid receipt
+ ├── FactsUnsafe            facts_unsafe        publishing facts would follow a link or meet another user's file
+ └── FactsTooLarge          facts_too_large     there are more facts than a reader takes
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import sys
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_PRIVACY_HINT = (
+    "Check that the file is not locked. If it is not, macOS keeps Ansible from it: in System Settings, General, "
+    "Sharing, Remote Login, allow full disk access for remote users (it shows as sshd-keygen-wrapper under Privacy & "
+    "Security, Full Disk Access), and connect again; or choose a path outside of Desktop, Documents, Downloads and "
+    "removable volumes."
+)
 
 
 class HostError(CatalogError):
-    """Whatever goes wrong on this Mac."""
+    """Something went wrong on this host."""
 
     code = "host_error"
 
@@ -59,6 +67,12 @@ class CacheUnsafe(CacheError):
     """Another user could change what the cache holds."""
 
     code = "cache_unsafe"
+
+
+class VolumeUnsuitable(CacheError):
+    """The file system of the volume cannot hold a cache."""
+
+    code = "volume_unsuitable"
 
 
 class UnknownRecord(CacheError):
@@ -134,7 +148,7 @@ class RequirementsUnmet(HostError):
 
 
 class ReceiptInvalid(HostError):
-    """A file among the receipts is none."""
+    """A file among the receipts is not a valid receipt."""
 
     code = "receipt_invalid"
 
@@ -153,7 +167,7 @@ class FactsTooLarge(HostError):
 
 @contextlib.contextmanager
 def translated(error_class: t.Type[HostError], attempted: str) -> t.Iterator[None]:
-    """Turn an OSError of the block into ours; ``attempted`` says what was tried on what."""
+    """Turn an OSError of the block into an ``error_class``; ``attempted`` says what was tried on what."""
     try:
         yield
     except OSError as error:
@@ -161,9 +175,12 @@ def translated(error_class: t.Type[HostError], attempted: str) -> t.Iterator[Non
 
 
 def from_os_error(error_class: t.Type[HostError], attempted: str, error: OSError) -> HostError:
-    """A full disk is a :class:`DiskFull` whatever was attempted; anything else is ``error_class``."""
+    """Returns a :class:`DiskFull` for a full disk, whatever was attempted, and an ``error_class`` for anything else."""
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         return DiskFull(f"{attempted} failed: {reason}.", "Free some space on that volume and run the task again.")
     where = f" ({error.filename})" if error.filename else ""
-    return error_class(f"{attempted} failed: {reason}{where}.")
+    # macOS guards documents, removable and network volumes beside the permissions: EPERM there, where a mode or an
+    # owner would give EACCES.
+    hint = _PRIVACY_HINT if error.errno == errno.EPERM and sys.platform == "darwin" else None
+    return error_class(f"{attempted} failed: {reason}{where}.", hint)

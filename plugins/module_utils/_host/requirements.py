@@ -13,7 +13,7 @@ import os
 import sys
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import free_bytes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
 
 _MIB = 1 << 20
 
@@ -28,11 +28,11 @@ class HostResources:
 
 
 def read_resources(directory: str) -> HostResources:
-    """Those of this host; ``directory``, or its nearest existing parent, tells the volume."""
+    """Returns those of this host; ``directory`` tells the volume, and need not exist."""
     return HostResources(
         os.cpu_count() or 1,
         os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MIB,
-        free_bytes(directory) // _MIB,
+        volumes.free_bytes(directory) // _MIB,
     )
 
 

@@ -3,48 +3,59 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""May a directory hold what nobody else shall change?
+"""Refuses directories for a cache whose content another user could change.
 
 What a user can rename or replace in a directory is decided by that directory, so every directory on the way from
-the root counts, also those that a symbolic link on the way leads through. Permissions are judged by mode and owner;
-a macOS access control list that grants more is not seen.
+the root counts, also those that a symbolic link on the way leads through. Permissions are judged by mode and owner,
+so the volume has to keep owners; a macOS access control list that grants more is not seen.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, CacheUnsafe, translated
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    CacheError,
+    CacheUnsafe,
+    VolumeUnsuitable,
+    translated,
+)
 
 _MOST_LINKS = 40
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def require_private(path: str, create: bool) -> bool:
-    """Check the directory ``path`` and all above it; with ``create``, make what is missing. Does it exist now?
+    """Check the directory ``path``, its volume, and all directories above it; with ``create``, make what is missing.
 
-    :raises CacheUnsafe: a user who is neither root nor ourselves could change what it holds
+    Returns True if ``path`` exists afterwards.
+
+    :raises CacheUnsafe: a user who is neither root nor the one who runs this could change what it holds
+    :raises VolumeUnsuitable: the file system of its volume cannot hold a cache
     """
     path = os.path.abspath(path)
     with translated(CacheError, f"Examining the cache directory {path}"):
         parent, missing = _resolve_existing(os.path.dirname(path))
+        own = os.path.join(parent, *missing, os.path.basename(path))
+        _require_volume(own)
         if missing and not create:
             return False
         for name in missing:
             parent = os.path.join(parent, name)
             os.mkdir(parent, 0o700)
-        own = os.path.join(parent, os.path.basename(path))
         if create and not os.path.lexists(own):
             os.mkdir(own, 0o700)
         return require_own_directory(own)
 
 
 def require_own_directory(path: str) -> bool:
-    """Check one directory, of which the ones above are known to be safe. Does it exist?
+    """Check one directory, when the ones above it are known to be safe. Returns True if it exists.
 
-    :raises CacheUnsafe: it is a link, no directory, somebody else's, or writable by others
+    :raises CacheUnsafe: it is a link, not a directory, somebody else's, or writable by others
     """
     try:
         status = os.lstat(path)
@@ -69,12 +80,31 @@ def require_own_directory(path: str) -> bool:
     return True
 
 
+def _require_volume(path: str) -> None:
+    volume = volumes.volume_of(path)
+    where = f"the {volume.kind or 'unknown'} volume {volume.mount_point}"
+    reason = volumes.unsuitable(volume)
+    if reason is not None:
+        raise VolumeUnsuitable(
+            f"Using {path} for the cache was refused: it lies on {where}, and {reason}.",
+            "Choose a directory on a local APFS volume (on Linux: ext4, XFS or Btrfs).",
+            {"file_system": volume.kind, "mount_point": volume.mount_point},
+        )
+    if volume.ignores_owners:
+        raise _unsafe(
+            path,
+            f"{where} ignores owners, so every user of this Mac could change what is in it",
+            f"Enable owners with: sudo diskutil enableOwnership {shlex.quote(volume.mount_point)}. The role "
+            "catalog_host does so for a cache with `volume`.",
+        )
+
+
 def _unsafe(path: str, reason: str, hint: str) -> CacheUnsafe:
     return CacheUnsafe(f"Using {path} for the cache was refused: {reason}.", hint)
 
 
 def _resolve_existing(path: str) -> t.Tuple[str, t.List[str]]:
-    """The real path of the part that exists, every directory of it checked, and the names that are missing."""
+    """Check each directory on a path. Returns the real path of what exists, and the names that are missing."""
     current = "/"
     waiting = _names(path)
     links = 0
@@ -122,5 +152,6 @@ def _require_unchangeable(directory: str) -> None:
         raise _unsafe(
             directory,
             f"the permissions {stat.S_IMODE(status.st_mode):04o} of this directory above it let other users write",
-            "Take the write permission from group and others, or choose another path.",
+            f"Take the write permission away with: sudo chmod go-w {shlex.quote(directory)}, or choose another path. "
+            "For the root of a volume, the role catalog_host does so for a cache with `volume`.",
         )

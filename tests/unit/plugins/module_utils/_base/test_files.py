@@ -149,16 +149,68 @@ def test_a_volume_is_flushed_through_any_of_its_files(tmp_path: Path) -> None:
         files.flush_volume(str(tmp_path / "missing"))
 
 
+def answer_fsync(monkeypatch: pytest.MonkeyPatch, number: int, directories_only: bool) -> None:
+    """Have the file system answer an fsync, and what flushes a volume, by an error."""
+    fsync = os.fsync
+
+    def answer(descriptor: int) -> None:
+        if directories_only and not os.path.isdir(f"/dev/fd/{descriptor}"):
+            return fsync(descriptor)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", answer)
+    monkeypatch.setattr(files, "_full_fsync" if sys.platform == "darwin" else "_syncfs", answer)
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS], ids=errno.errorcode.get
+)
+def test_directories_that_cannot_be_flushed_are_not_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    answer_fsync(monkeypatch, number, directories_only=True)
+    files.write_file_durably(str(tmp_path / "a"), b"content")
+    (tmp_path / "inner").mkdir()
+    files.rename_durably(str(tmp_path / "a"), str(tmp_path / "inner/b"))
+    files.flush_volume(str(tmp_path))
+    assert (tmp_path / "inner/b").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EBADF], ids=errno.errorcode.get)
+def test_other_errors_of_a_flush_name_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    answer_fsync(monkeypatch, number, directories_only=True)
+    (tmp_path / "a").write_bytes(b"content")
+    for flush in (
+        lambda: files.fsync_directory(str(tmp_path)),
+        lambda: files.flush_volume(str(tmp_path)),
+        lambda: files.rename_durably(str(tmp_path / "a"), str(tmp_path / "b")),
+    ):
+        with pytest.raises(OSError, match=os.strerror(number)) as caught:
+            flush()
+        assert (caught.value.errno, caught.value.filename) == (number, str(tmp_path))
+
+
+def test_a_file_that_cannot_be_flushed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_fsync(monkeypatch, errno.EINVAL, directories_only=False)
+    with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+        files.write_file_durably(str(tmp_path / "a"), b"content")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_is_written_when_the_system_takes_a_part_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda descriptor, data, offset: pwrite(descriptor, data[:7], offset))
+    content = os.urandom(100)
+    with (tmp_path / "a").open("wb") as stream:
+        files.write_all(stream.fileno(), content, 5)
+        files.write_all(stream.fileno(), memoryview(bytearray(b"begin")), 0)
+        files.write_all(stream.fileno(), b"", 50)
+    assert (tmp_path / "a").read_bytes() == b"begin" + content
+
+
 # Space
-
-
-def test_free_bytes_of_a_path_that_does_not_exist_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = files.free_bytes(str(tmp_path))
-    assert free > 0
-    # Others write to this disk, too.
-    assert abs(files.free_bytes(str(tmp_path / "not/yet/there")) - free) < 20 << 30
-    monkeypatch.chdir(tmp_path)
-    assert files.free_bytes("not-yet") > 0
 
 
 def test_allocated_bytes_are_those_on_disk(tmp_path: Path) -> None:

@@ -14,10 +14,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
-from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull as _pull
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull_image as _pull_image
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import cache as caches
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import DiskFull, VmNotFound
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
@@ -62,8 +60,7 @@ class Disks:
         self._shelf = shelf
         monkeypatch.setattr(volumes, "has_clones", lambda path: self.has_clones)
         monkeypatch.setattr(volumes, "share_volume", lambda one, other: self.is_one)
-        monkeypatch.setattr(files, "free_bytes", self._free_bytes)
-        monkeypatch.setattr(caches, "free_bytes", self._free_bytes)
+        monkeypatch.setattr(volumes, "free_bytes", self._free_bytes)
 
     def _free_bytes(self, path: str) -> int:
         return self.free[os.path.relpath(path, self._shelf.directory).split(os.sep, maxsplit=1)[0]]
