@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 import time
@@ -49,8 +50,33 @@ def _marked_in_use(place: Path) -> Path:
 
 def _locked(place: Path) -> Path:
     bundle = small_bundle(place, "Locked")
-    (bundle / "harddisk.hdd/harddisk.lock").touch()
+    (bundle / "vm.lock").touch()
     return bundle
+
+
+def _image_missing(place: Path) -> Path:
+    bundle = small_bundle(place, "Renamed image")
+    image = Path(bundles.image_path(str(bundle)))
+    image.rename(image.with_suffix(""))
+    return bundle
+
+
+def _image_cut_short(place: Path) -> Path:
+    bundle = small_bundle(place, "Half an image")
+    image = bundles.image_path(str(bundle))
+    os.truncate(image, os.path.getsize(image) // 2)
+    return bundle
+
+
+def _physical_disk(place: Path) -> Path:
+    bundle = small_bundle(place, "Boot Camp")
+    _add_device(bundle, "<Hdd><EmulatedType>0</EmulatedType><SystemName>disk0</SystemName></Hdd>")
+    return bundle
+
+
+def _add_device(bundle: Path, xml: str) -> None:
+    text = (bundle / "config.pvs").read_text(encoding="utf-8")
+    (bundle / "config.pvs").write_text(text.replace("</Hardware>", xml + "</Hardware>"), encoding="utf-8")
 
 
 def _suspended(place: Path) -> Path:
@@ -95,20 +121,27 @@ def _pipe(place: Path) -> Path:
 
 @dataclass(frozen=True)
 class BadBundle:
-    """A bundle, the error word of its refusal, and words that the message must have."""
+    """A bundle, the error word of its refusal, and words that the message must have.
+
+    ``held`` is a file of the bundle on which a process holds a lock.
+    """
 
     make: t.Callable[[Path], Path]
     code: str
     words: tuple[str, ...] = ()
+    held: str = ""
 
 
 BAD_BUNDLES = {
     "no bundle": BadBundle(_no_bundle, "invalid_bundle", ("Nothing.pvm",)),
     "an empty directory": BadBundle(_empty_directory, "invalid_bundle", ("config.pvs",)),
     "a disk in use": BadBundle(_marked_in_use, "bundle_in_use", (".hds", "in use")),
-    "a lock file": BadBundle(_locked, "bundle_in_use", ("harddisk.lock",)),
+    "a lock that is held": BadBundle(_locked, "bundle_in_use", ("vm.lock", "holds the lock"), "vm.lock"),
     "suspended": BadBundle(_suspended, "bundle_in_use", ("memory.mem", "allow_suspended")),
     "an image outside": BadBundle(_image_outside, "invalid_bundle", ("/elsewhere/", "DiskDescriptor.xml")),
+    "an image missing": BadBundle(_image_missing, "invalid_bundle", (".hds", "is missing")),
+    "an image cut short": BadBundle(_image_cut_short, "invalid_bundle", (".hds", "is cut short")),
+    "a physical disk": BadBundle(_physical_disk, "invalid_bundle", ("disk0", "Boot Camp")),
     "a link outside": BadBundle(_link_outside, "unsafe_path", ("shared",)),
     "a hard link outside": BadBundle(_hard_link, "invalid_bundle", ("NVRAM.dat",)),
     "one name twice": BadBundle(_one_name_twice, "unsafe_path", ("README",)),
@@ -169,7 +202,9 @@ def leavings(server: Server, place: Path) -> list[t.Any]:
     """What a push that goes wrong could leave: manifests, uploads, objects, files beside the bundles."""
     with contextlib.closing(sqlite3.connect(server.process.directory / "catalog.db")) as database:
         uploads = database.execute("select id from uploads where state = 'open'").fetchall()
-    return [server.manifests(IMAGE), uploads, server.segments(), sorted(map(str, place.rglob("*")))]
+    # A virtual machine that ran leaves its lock file by itself.
+    files = sorted(str(path) for path in place.rglob("*") if path.name != "vm.lock")
+    return [server.manifests(IMAGE), uploads, server.segments(), files]
 
 
 @dataclass(frozen=True)
@@ -185,8 +220,12 @@ class Refusals:
 def bad_bundles(stage: Stage, server: Server) -> Refusals:
     place = stage.builder.home / "bad bundles"
     tasks: list[Task] = []
+    holders = contextlib.ExitStack()
     for name, bad in BAD_BUNDLES.items():
-        wanted = {"path": str(bad.make(place / name)), "catalog_id": IMAGE, "version": "1.0.0"}
+        bundle = bad.make(place / name)
+        if bad.held:
+            fcntl.flock(holders.enter_context(open(bundle / bad.held, "r+b")), fcntl.LOCK_EX)
+        wanted = {"path": str(bundle), "catalog_id": IMAGE, "version": "1.0.0"}
         tasks.append(task(name, "catalog_push", wanted, may_fail=True))
     running = small_bundle(place / "running", "Running", disk=bundles.PLAIN)
     for words in (["register", str(running)], ["start", "Running"]):
@@ -197,7 +236,8 @@ def bad_bundles(stage: Stage, server: Server) -> Refusals:
     for words in (["stop", "Running", "--kill"], ["unregister", "Running"]):
         tasks.append(task(words[0], "ansible.builtin.command", {"argv": ["prlctl", *words]}))
     before = leavings(server, place)
-    return Refusals(stage.play("builder", tasks), before, leavings(server, place))
+    with holders:
+        return Refusals(stage.play("builder", tasks), before, leavings(server, place))
 
 
 @pytest.mark.parametrize("name", BAD_BUNDLES)
@@ -236,6 +276,25 @@ def test_a_bad_request_is_refused(bad_requests: Refusals, variables: dict[str, s
 def test_no_bad_request_left_anything(bad_requests: Refusals) -> None:
     assert bad_requests.after == bad_requests.before
     assert bad_requests.after[0] == []
+
+
+def test_what_belongs_to_the_build_mac_stays_there(stage: Stage) -> None:
+    bundle = small_bundle(stage.builder.home / "used", "Used")
+    before = tree(bundle)
+    # A virtual machine of Windows that ran, was shut down, and has an ISO of the build in its drive.
+    for name in ("vm.lock", "{5fbaabe3}.mem.sh", "statistic.log", "config.pvs.backup", "Icon\r", "._config.pvs"):
+        (bundle / name).touch()
+    (bundle / "Windows Disks").mkdir()
+    (bundle / "Windows Disks/C").symlink_to("/Volumes/[C] Windows 11")
+    (bundle / "Windows 11.app/Contents/MacOS").mkdir(parents=True)
+    (bundle / "Windows 11.app/Contents/MacOS/WinAppHelper").touch()
+    _add_device(bundle, "<CdRom><SystemName>/Users/build/Downloads/win.iso</SystemName></CdRom>")
+    wanted = {"path": str(bundle), "catalog_id": "used", "version": "1.0.0"}
+    pushed = stage.play("builder", [task("push", "catalog_push", wanted)])["push"]
+    assert ["win.iso" in str(warning) for warning in pushed.result["warnings"]] == [True]
+    pulled = stage.play("mac03", [task("pull", "catalog_pull", {"catalog_id": "used", "state": "cached"})])["pull"]
+    after = tree(stage.mac("mac03").cached(pulled.result["manifest"]["digest"]))
+    assert after.keys() == before.keys()
 
 
 CHANGE = b"changed while it was read"

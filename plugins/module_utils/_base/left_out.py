@@ -6,7 +6,7 @@
 """What lies in a bundle and belongs to the Mac that it lies on, not to the image. Pure.
 
 A push leaves it out, and a bundle on disk is whole with or without it. The rules are those of
-``docs/pack-format.md``, "What a writer refuses"; each of them names what writes the file.
+``docs/pack-format.md``, "What is left out"; each of them names what writes the file.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import re
 # Finder and file systems without extended attributes write these into any directory.
 ANYWHERE = frozenset({".DS_Store", ".localized", "Icon\r"})
 APPLE_DOUBLE_PREFIX = "._"
+# Parallels Desktop leaves the lock files of a run behind ("vm.lock" above all).
+LOCK_SUFFIXES = (".lock", ".lck")
 
 # Parallels Desktop makes these directories anew at each start of a Windows guest: links to disks that it mounts in
 # /Volumes, and aliases of the guest's applications (Parallels Desktop 3 to 6, User's Guide, "Virtual Machine Files").
@@ -24,7 +26,6 @@ TOP_DIRECTORIES = frozenset({"windows disks", "windows applications"})
 # for the virtual machine in the Dock; reports of crashes; the lock of a run, which stays after it. Packer and Vagrant
 # have always dropped logs, backups and stubs from their boxes.
 TOP_SUFFIXES = (".log", ".backup", ".app", ".crash", ".ips", ".dmp")
-VM_LOCK = "vm.lock"
 _OLD_LOG = re.compile(r"parallels\.log\..*|.*\.log(\.[0-9]+)?(\.gz)?", re.DOTALL)
 # Memory that a running virtual machine shares with other programs; a suspended one may need it to resume.
 SHARED_MEMORY_SUFFIX = ".mem.sh"
@@ -41,16 +42,18 @@ def is_left_out(path: str, *, suspended: bool = False) -> bool:
     return _at_top(components[0].lower(), suspended) or any(map(_anywhere, components))
 
 
+def is_lock(path: str) -> bool:
+    """Returns True if ``path`` names a lock file. It says nothing about a run: the lock on it does."""
+    return path.lower().endswith(LOCK_SUFFIXES)
+
+
 def _anywhere(name: str) -> bool:
-    return name in ANYWHERE or name.startswith(APPLE_DOUBLE_PREFIX) or name.lower() == DESCRIPTOR_BACKUP
+    return (
+        name in ANYWHERE or name.startswith(APPLE_DOUBLE_PREFIX) or name.lower() == DESCRIPTOR_BACKUP or is_lock(name)
+    )
 
 
 def _at_top(name: str, suspended: bool) -> bool:
     if name.endswith(SHARED_MEMORY_SUFFIX):
         return not suspended
-    return (
-        name in TOP_DIRECTORIES
-        or name == VM_LOCK
-        or name.endswith(TOP_SUFFIXES)
-        or _OLD_LOG.fullmatch(name) is not None
-    )
+    return name in TOP_DIRECTORIES or name.endswith(TOP_SUFFIXES) or _OLD_LOG.fullmatch(name) is not None

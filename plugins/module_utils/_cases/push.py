@@ -175,6 +175,8 @@ def plan(request: PushRequest, context: Context, *, must_scan: bool) -> Plan:
     bases = tuple(base for base in request.bases if base.architecture == architecture and _is_shared(base, metadata))
     chunk_size = _chunk_size(request, existing, bases)
     snapshot = bundle.inspect(request.path, chunk_size, allow_suspended=request.allow_suspended)
+    for warning in snapshot.warnings:
+        context.warn(warning)
     bases = tuple(base for base in bases if base.chunk_size == chunk_size)
     known = KnownChunks()
     made = Plan(request, architecture, snapshot, existing, metadata, bases, known, None)
@@ -255,7 +257,7 @@ def apply(made: Plan, context: Context) -> Outcome:
 def run(request: PushRequest, context: Context, *, check_mode: bool, may_defer: bool) -> dict[str, t.Any]:
     """The result of catalog_push; with ``may_defer``, a long transfer is announced instead of carried out."""
     started = time.monotonic()
-    if may_defer and not check_mode and bundle.allocated_bytes(request.path) > SHORT_BYTES:
+    if may_defer and not check_mode and bundle.bytes_to_read(request.path) > SHORT_BYTES:
         return {"changed": False, "transfer_pending": True}
     made = plan(request, context, must_scan=check_mode)
     outcome = predict(made) if check_mode or not made.changed else apply(made, context)

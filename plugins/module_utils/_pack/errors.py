@@ -12,7 +12,8 @@ PackError
  ├── UnsupportedCodec      unsupported_codec    this Python has no provider for a codec
  ├── DamagedChunk          damaged_chunk        bytes do not decode, or do not have the promised digest
  ├── DamagedBundle         damaged_bundle       files on disk do not have the promised content
- ├── InvalidBundle         invalid_bundle       a directory is no bundle, or holds what cannot be packed
+ ├── InvalidBundle         invalid_bundle       a directory is not a bundle, or holds what cannot be packed
+ ├── UnreadableBundle     unreadable_bundle    a file or directory of a bundle cannot be read
  ├── BundleInUse           bundle_in_use        a VM runs from it, or is suspended
  └── BundleChanged         bundle_changed       it was written to while it was read
 """
@@ -65,9 +66,15 @@ class DamagedBundle(PackError):
 
 
 class InvalidBundle(PackError):
-    """A directory is no bundle, or holds something that cannot be packed."""
+    """A directory is not a bundle, or holds something that cannot be packed."""
 
     code = "invalid_bundle"
+
+
+class UnreadableBundle(PackError):
+    """The operating system cannot read a file or directory of a bundle."""
+
+    code = "unreadable_bundle"
 
 
 class BundleInUse(PackError):

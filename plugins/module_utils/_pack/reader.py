@@ -22,10 +22,10 @@ from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import files, pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import (
-    bundle,
     chunks,
     codecs,
     plan,
+    reading,
     verify,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.codecs import Buffer
@@ -167,7 +167,7 @@ def _read_seed(copy: plan.Copy, view: memoryview) -> int:
     try:
         source = os.open(copy.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            return bundle.read_into(source, view, copy.source_offset)
+            return reading.read_into(source, view, copy.source_offset)
         finally:
             os.close(source)
     except OSError:

@@ -19,7 +19,7 @@ import unicodedata
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.left_out import is_left_out
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, cut
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, cut, reading
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     DIRECTORY,
     FILE,
@@ -89,13 +89,13 @@ def _hash_order(root: str, order: cut.Order, pool: pipeline.BufferPool) -> bytes
     buffer = pool.take()
     try:
         with memoryview(buffer) as whole, whole[: order.length] as view:
-            descriptor = bundle.open_file(root, order.path)
+            descriptor = reading.open_regular(os.path.join(root, order.path))
             try:
-                there = bundle.read_into(descriptor, view, start)
+                there = reading.read_into(descriptor, view, start)
             except OSError as error:
                 # A bad part of the disk: written anew, it is usually replaced.
                 if error.errno != errno.EIO:
-                    raise
+                    raise OSError(error.errno, error.strerror, os.path.join(root, order.path)) from error
                 there = 0
             finally:
                 os.close(descriptor)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import Stamp
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, cut
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, cut, reading
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.codecs import Buffer
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import BundleChanged
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ids import IdTable
@@ -99,12 +99,12 @@ def _handle(
     buffer = pool.take()
     try:
         with memoryview(buffer) as whole, whole[:length] as view:
-            descriptor = bundle.open_file(snapshot.root, disk_path)
+            descriptor = reading.open_file(snapshot.root, disk_path)
             try:
-                if Stamp.of(os.fstat(descriptor)).inode != snapshot.stamps[order.path].inode:
-                    raise _changed(snapshot, order.path)
-                if bundle.read_into(descriptor, view, start) != length:
-                    raise _changed(snapshot, order.path)
+                with reading.reading(snapshot.root, disk_path):
+                    is_same = Stamp.of(os.fstat(descriptor)).inode == snapshot.stamps[order.path].inode
+                    if not is_same or reading.read_into(descriptor, view, start) != length:
+                        raise _changed(snapshot, order.path)
             finally:
                 os.close(descriptor)
             made = []
@@ -310,11 +310,7 @@ def _estimate(snapshot: bundle.Snapshot, references: t.Sequence[int], encode: En
             offset, length = chunks.chunk_span(
                 wanted[position] - entry.first_chunk, entry.size, entry.data_start, snapshot.chunk_size
             )
-            descriptor = bundle.open_file(snapshot.root, disk_path)
-            try:
-                data = os.pread(descriptor, length, offset)
-            finally:
-                os.close(descriptor)
+            data = reading.read_range(snapshot.root, disk_path, offset, length)
             raw_bytes += length
             encoded_bytes += len(encode(data)[1])
             position += 1

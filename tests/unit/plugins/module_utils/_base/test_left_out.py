@@ -32,6 +32,8 @@ LEFT_OUT = [
     "Windows Disks/C",
     "Windows Applications/Notepad.app",
     "vm.lock",
+    "harddisk.hdd/harddisk.lock",
+    "harddisk.hdd/A.LCK",
     "{5fbaabe3}.mem.sh",
     "prl_vm_app_2026-01-01.crash",
     "prl_vm_app.ips",
@@ -67,12 +69,12 @@ KEPT = [
     "parallels.logs",
     "Logs/parallels.log",
     "backup/config.pvs",
-    "harddisk.hdd/vm.lock",
     "harddisk.hdd/Windows Disks",
     "harddisk.hdd/a.app",
     "harddisk.hdd/a.backup",
     "app",
     "log",
+    "lock",
 ]
 
 

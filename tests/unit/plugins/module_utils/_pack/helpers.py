@@ -67,8 +67,14 @@ def text(seed: int, length: int) -> bytes:
 def hds_header(
     table_entries: int = 64, data_sector: int = 0, in_use: int = 0, magic: bytes = b"WithouFreSpacExt"
 ) -> bytes:
-    """The first 64 bytes of an expandable disk image."""
+    """The first 64 bytes of an expandable disk image of 512 MiB."""
     return struct.pack("<16sIIIIIQIIIQ", magic, 2, 16, 1024, 2048, table_entries, 1 << 20, in_use, data_sector, 0, 0)
+
+
+def hds_head(data_bytes: int, table: t.Sequence[int] = (), **options: t.Any) -> bytes:
+    """An expandable image up to its data area of ``data_bytes``: header, table of 64 entries, padding."""
+    entries = struct.pack("<64I", *table, *(0,) * (64 - len(table)))
+    return (hds_header(data_sector=data_bytes // 512, **options) + entries).ljust(data_bytes, b"x")
 
 
 def make_bundle(root: Path, files: t.Optional[t.Mapping[str, bytes]] = None) -> Path:

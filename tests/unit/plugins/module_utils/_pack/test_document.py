@@ -19,11 +19,13 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base import le
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import (
     bundle,
     chunks,
+    disks,
     errors,
     hds,
     index,
     paths,
     segments,
+    walk,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import (
     INDEX_MAGIC,
@@ -189,17 +191,16 @@ def test_what_is_said_of_images_is_what_the_code_knows() -> None:
 
 
 def test_what_is_said_of_bundles_is_what_the_code_knows() -> None:
-    for words in (bundle._LOCK_SUFFIXES, bundle._MEMORY_SUFFIXES):
-        for word in words:
-            assert f"`*{word}`" in DOCUMENT or f"`{word}`" in DOCUMENT
-    assert bundle._MAX_DESCRIPTOR_BYTES == 1 << 20
-    assert bundle._MAX_CONFIG_BYTES == 16 << 20
+    for word in (*left_out.LOCK_SUFFIXES, *walk.MEMORY_SUFFIXES):
+        assert f"`*{word}`" in DOCUMENT
+    assert disks.MAX_DESCRIPTOR_BYTES == 1 << 20
+    assert disks.MAX_CONFIGURATION_BYTES == 16 << 20
 
 
 def test_what_is_said_of_the_left_out_is_what_the_code_knows() -> None:
     told = DOCUMENT[DOCUMENT.index("### What is left out") : DOCUMENT.index("## Order of writing and reading")].lower()
-    suffixes = (*left_out.TOP_SUFFIXES, left_out.SHARED_MEMORY_SUFFIX)
-    names = {*left_out.ANYWHERE, *left_out.TOP_DIRECTORIES, left_out.VM_LOCK, left_out.DESCRIPTOR_BACKUP}
+    suffixes = (*left_out.TOP_SUFFIXES, *left_out.LOCK_SUFFIXES, left_out.SHARED_MEMORY_SUFFIX)
+    names = {*left_out.ANYWHERE, *left_out.TOP_DIRECTORIES, left_out.DESCRIPTOR_BACKUP}
     for word in (*names, *(f"*{suffix}" for suffix in suffixes), f"{left_out.APPLE_DOUBLE_PREFIX}*"):
         assert f"`{word.lower()}`".replace("\r", "\\r") in told, word
 
@@ -217,7 +218,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_sections_that_the_code_names_are_there() -> None:
     named: set[str] = set()
-    for module in (bundle, paths, index, segments):
+    for module in (bundle, left_out, paths, index, segments):
         source = inspect.getsource(module)
         named |= set(re.findall(r'``docs/pack-format.md``, "([^"]+)"', source))
     headings: t.Any = re.findall(r"^#+ (.+)$", DOCUMENT, re.M)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import hds
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import QUICK, hds_header
@@ -16,7 +18,21 @@ IN_USE = 0x746F6E59
 
 @pytest.mark.parametrize("magic", [b"WithoutFreeSpace", b"WithouFreSpacExt"])
 def test_both_magics_are_known(magic: bytes) -> None:
-    assert hds.read_header(hds_header(data_sector=2048, magic=magic), BIG) == hds.ImageHeader(1 << 20, False)
+    unit = 1 << 20 if magic == b"WithouFreSpacExt" else 512
+    assert hds.read_header(hds_header(data_sector=2048, magic=magic), BIG) == hds.ImageHeader(
+        data_start=1 << 20,
+        in_use=False,
+        disk_bytes=512 << 20,
+        cluster_bytes=1 << 20,
+        unit_bytes=unit,
+        table_entries=64,
+    )
+
+
+def data_start(head: bytes, size: int = BIG) -> int:
+    header = hds.read_header(head, size)
+    assert header and not header.in_use
+    return header.data_start
 
 
 @pytest.mark.parametrize("head", [b"", hds_header()[:63], b"\0" * 64, b"withoutfreespace" + bytes(48)])
@@ -35,8 +51,8 @@ def test_another_value_of_the_flag_means_closed() -> None:
 
 
 def test_without_a_first_sector_the_data_begin_behind_the_table() -> None:
-    assert hds.read_header(hds_header(table_entries=112), BIG) == hds.ImageHeader(512, False)
-    assert hds.read_header(hds_header(table_entries=113), BIG) == hds.ImageHeader(1024, False)
+    assert data_start(hds_header(table_entries=112)) == 512
+    assert data_start(hds_header(table_entries=113)) == 1024
 
 
 @pytest.mark.parametrize(
@@ -49,7 +65,7 @@ def test_without_a_first_sector_the_data_begin_behind_the_table() -> None:
     ],
 )
 def test_a_header_that_cannot_be_true_is_cut_like_any_file(table_entries: int, data_sector: int, size: int) -> None:
-    assert hds.read_header(hds_header(table_entries, data_sector), size) == hds.ImageHeader(0, False)
+    assert data_start(hds_header(table_entries, data_sector), size) == 0
 
 
 @QUICK
@@ -58,3 +74,31 @@ def test_any_header_gives_a_data_area_inside_the_file(fields: bytes, size: int) 
     header = hds.read_header(b"WithoutFreeSpace" + fields, size)
     assert header
     assert header.data_start <= size
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("magic", "unit"), [(b"WithouFreSpacExt", MIB), (b"WithoutFreeSpace", 512)], ids=["clusters", "sectors"]
+)
+def test_a_cluster_behind_the_end_is_found(magic: bytes, unit: int) -> None:
+    header = hds.read_header(hds_header(magic=magic), BIG)
+    assert header
+    table = struct.pack("<4I", 3 * MIB // unit, 0, MIB // unit, 2 * MIB // unit)
+    assert hds.first_outside(header, 4 * MIB, 0, table) is None
+    assert hds.first_outside(header, 4 * MIB - 1, 0, table) == 0
+    assert hds.first_outside(header, 3 * MIB - 1, 100, table[4:]) == 102
+
+
+def test_the_last_cluster_of_a_disk_may_be_short() -> None:
+    header = hds.ImageHeader(MIB, False, 5 * MIB // 2, MIB, MIB, 3)
+    table = struct.pack("<3I", 1, 2, 3)
+    assert hds.first_outside(header, 7 * MIB // 2, 0, table) is None
+    assert hds.first_outside(header, 7 * MIB // 2 - 1, 0, table) == 2
+
+
+def test_a_table_that_ends_within_an_entry_is_read_up_to_there() -> None:
+    header = hds.ImageHeader(MIB, False, 8 * MIB, MIB, MIB, 3)
+    assert hds.first_outside(header, MIB, 0, b"\0\0\0\0\xff\xff") is None
+    assert hds.first_outside(header, MIB, 0, b"") is None

@@ -19,7 +19,7 @@ from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pac
     SLOW,
     MemoryStorage,
     apply,
-    hds_header,
+    hds_head,
     index_of,
     known_of,
     make_bundle,
@@ -40,7 +40,7 @@ PIECES = {
     "half": bytes(CHUNK // 2) + noise(9, CHUNK // 2),
 }
 TAILS = (b"", b"x", bytes(1), noise(8, CHUNK - 1), bytes(513))
-HEADERS = (b"", hds_header(data_sector=1).ljust(512, b"x"), hds_header(data_sector=150).ljust(76800, b"\0"))
+HEADERS = (b"", hds_head(512), hds_head(76800))
 
 
 @st.composite

@@ -24,7 +24,7 @@ from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pac
     IMAGE,
     PACK,
     MemoryStorage,
-    hds_header,
+    hds_head,
     index_of,
     known_of,
     make_bundle,
@@ -180,9 +180,9 @@ def test_a_second_version_stores_what_changed_alone(root: Path, storage: MemoryS
 
 def test_clusters_of_an_image_keep_their_digest_when_its_header_grows(root: Path, storage: MemoryStorage) -> None:
     clusters = noise(1, 4 * CHUNK)
-    write_file(root / IMAGE, hds_header(data_sector=1).ljust(512, b"x") + clusters)
+    write_file(root / IMAGE, hds_head(512) + clusters)
     first = pack(root, storage)
-    write_file(root / IMAGE, hds_header(data_sector=200).ljust(200 * 512, b"x") + clusters)
+    write_file(root / IMAGE, hds_head(200 * 512) + clusters)
     assert pack(root, storage, known=known_of(first)).new_bytes == 200 * 512
 
 
