@@ -18,7 +18,6 @@ description:
 extends_documentation_fragment:
   - macfleet.parallels._attributes
   - macfleet.parallels._attributes.action_group
-  - macfleet.parallels._attributes.facts
   - macfleet.parallels._cache
 attributes:
   check_mode:
@@ -32,12 +31,20 @@ attributes:
 options:
   state:
     description:
-      - With V(verified), each chosen entry is read again. One that is damaged is removed, so that the next pull makes it anew.
-        One that a later version of the collection has written, or that cannot be read now, is left alone with a warning.
-      - With V(absent), the chosen entries are removed, and what interrupted pulls have left of them.
+      - With V(verified), each chosen entry is read again. What needs no download is repaired at once, such as a file that does
+        not belong to the image. An entry whose content is damaged is not used any more; the next pull of it downloads what is
+        damaged and reuses the rest. An entry that a later version of the collection has written, or that cannot be read now, is
+        left alone with a warning.
+      - With V(absent), the chosen entries are removed, and what interrupted pulls have left of them. One of O(digest),
+        O(catalog_id) and O(all) is required then.
     type: str
     choices: [verified, absent]
     required: true
+  all:
+    description:
+      - With O(state=absent), remove everything that the cache holds.
+    type: bool
+    default: false
   digest:
     description:
       - Choose the entry with this digest.
@@ -59,6 +66,11 @@ EXAMPLES = r"""
 - name: Read everything that is cached, and drop what is damaged
   macfleet.parallels.catalog_cache:
     state: verified
+
+- name: Remove everything
+  macfleet.parallels.catalog_cache:
+    state: absent
+    all: true
 
 - name: Drop the old images
   macfleet.parallels.catalog_cache:
@@ -114,28 +126,31 @@ entries:
       elements: str
       returned: success
 removed:
-  description: Digests of the entries that were removed, or in check mode would be.
+  description: Digests of the entries that are not in the cache any more, or in check mode would not be.
+  returned: success
+  type: list
+  elements: str
+repaired:
+  description: Digests of the entries that were repaired without a download, or in check mode would be.
   returned: success
   type: list
   elements: str
 freed_bytes:
-  description: Bytes that the removed entries occupied. Clones of them may still use some.
+  description:
+    - By how many bytes the free space of the volume has grown. Virtual machines that share blocks with an entry keep them.
+    - In check mode with O(state=absent), what the file system says that no other file shares, or all where it does not tell.
   returned: success
   type: int
 elapsed:
   description: Seconds that the module worked on the host.
   returned: success
   type: float
-ansible_facts:
-  description: The cache and the virtual machines of this host.
+parallels_catalog:
+  description:
+    - The cache and the virtual machines of this host. This is the complete document
+      RV(macfleet.parallels.catalog_cache_facts#module:ansible_facts.parallels_catalog).
   returned: success
   type: dict
-  contains:
-    parallels_catalog:
-      description: >-
-        The complete document, RV(macfleet.parallels.catalog_cache_facts#module:ansible_facts.parallels_catalog).
-      type: dict
-      returned: success
 error_code:
   description: A stable word for what went wrong, for example V(cache_locked) or V(cache_unsafe).
   returned: failure
@@ -154,32 +169,39 @@ details:
 """
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, compose, options
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache as _cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache
 
 
 def cache_change_spec() -> options.Spec:
-    """The options of the module."""
+    """Return the options of the module."""
     return {
         **options.cache_spec(),
-        "state": {"type": "str", "choices": ["verified", "absent"], "required": True},
+        "state": {"type": "str", "choices": [cache.VERIFIED, cache.ABSENT], "required": True},
+        "all": {"type": "bool", "default": False},
         "digest": {"type": "str"},
         "catalog_id": {"type": "str"},
         "version": {"type": "str"},
     }
 
 
+def cache_request(params: options.Params) -> cache.CacheRequest:
+    """Return what the task asks for."""
+    return cache.CacheRequest(params["state"], params["digest"], params["catalog_id"], params["version"], params["all"])
+
+
 def main() -> None:
-    """Arguments, one call, result."""
+    """Run the module."""
     module = boundary.make_module(
         cache_change_spec(),
         required_by={"version": "catalog_id"},
         mutually_exclusive=[("digest", "catalog_id")],
     )
-    request = _cache.CacheRequest(*(module.params[name] for name in ("state", "digest", "catalog_id", "version")))
     boundary.run(
         module,
-        lambda: _cache.change(
-            request, compose.host_context(module, "a task of catalog_cache"), check_mode=module.check_mode
+        lambda: cache.change(
+            cache_request(module.params),
+            compose.host_context(module, "a task of catalog_cache"),
+            check_mode=module.check_mode,
         ),
     )
 

@@ -27,7 +27,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look what the host holds
+- name: Read what the host holds
   macfleet.parallels.catalog_cache_facts:
 
 - name: Put the hosts that hold the image into a group
@@ -52,13 +52,16 @@ ansible_facts:
       contains:
         caches:
           description:
-            - Each cache by its path, with its entries. Moments are in UTC.
-            - C(free_bytes) is what is free on its volume, C(partials) are interrupted pulls,
-              C(allocated_bytes) is what an entry took on the disk when it was made.
+            - Each cache by its path, with its entries. Timestamps are in UTC.
+            - C(free_bytes) is what is free on its volume, C(partials) are what interrupted pulls have left, C(trash_bytes) is what was
+              removed and is not deleted yet.
+            - C(allocated_bytes) is what an entry took on the disk when it was made, blocks that it shares with virtual machines
+              included. C(exclusive_bytes) is what it shares with nothing now, so what its removal would free; V(null) where the
+              file system does not tell.
             - The C(state) of an address is how the server showed the version when it was last asked, C(active), C(tainted) or
               C(revoked).
-            - C(damaged) are digests of entries whose record is missing or no record. C(unreadable) are those of which nothing is
-              known, with the reason, such as a later version of the collection that has written them.
+            - C(damaged) are digests of entries whose record is missing or damaged. C(unreadable) are entries of which nothing is
+              known, with the reason, for example that a later version of the collection has written them.
           type: dict
           returned: success
           sample:
@@ -71,8 +74,11 @@ ansible_facts:
                 logical_bytes: 68719738880
                 stored_bytes: 9126805504
                 allocated_bytes: 22011707392
+                exclusive_bytes: 2147483648
                 partials: 0
                 partial_bytes: 0
+                trash_bytes: 0
+              partials: []
               damaged: []
               unreadable: {}
               entries:
@@ -88,6 +94,7 @@ ansible_facts:
                   logical_bytes: 68719738880
                   stored_bytes: 9126805504
                   allocated_bytes: 22011707392
+                  exclusive_bytes: 2147483648
                   first_used_at: '2026-11-23T17:04:12Z'
                   last_used_at: '2026-11-23T17:04:12Z'
                   use_count: 1
@@ -163,13 +170,13 @@ details:
 """
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, compose, options
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache as _cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import host_facts
 
 
 def main() -> None:
-    """Arguments, one call, result."""
+    """Run the module."""
     module = boundary.make_module(options.cache_spec())
-    boundary.run(module, lambda: _cache.gather(compose.host_context(module, "reading facts")))
+    boundary.run(module, lambda: host_facts.gather(compose.host_context(module, "reading facts")))
 
 
 if __name__ == "__main__":

@@ -13,16 +13,15 @@ version_added: 1.0.0
 author:
   - macfleet.parallels contributors (@macfleet)
 description:
-  - Makes sure that this host has an image in its cache, or a virtual machine made of it, or neither.
-  - Only what the host does not have in its cache yet is downloaded, and every chunk is checked before it is written. A pull that
-    was interrupted goes on where it was.
+  - Makes sure that this host has an image in its cache, or a virtual machine made of it, or that the virtual machine does not exist.
+  - Only what the host does not have in its cache yet is downloaded. Every downloaded chunk is checked before it is written. A pull
+    that was interrupted resumes.
   - Virtual machines are copy-on-write clones of the cached image where the file system has clones (APFS, XFS, Btrfs).
-  - Run it as the user who owns the virtual machines, since Parallels Desktop shows every user the own ones only.
+  - Run it as the user who owns the virtual machines, since Parallels Desktop shows each user only their own.
 extends_documentation_fragment:
   - macfleet.parallels._attributes
   - macfleet.parallels._attributes.action
   - macfleet.parallels._attributes.action_group
-  - macfleet.parallels._attributes.facts
   - macfleet.parallels._cache
   - macfleet.parallels._catalog
   - macfleet.parallels._catalog.handover
@@ -44,15 +43,17 @@ attributes:
 options:
   catalog_id:
     description:
-      - What the image is called in the catalog.
+      - What the image is called in the catalog. Upper case and special characters are normalised as the catalog does it, so
+        V(Runner X) means V(runner_x).
     type: str
     required: true
   version:
     description:
       - A version, a tag, or a range such as V(1.4.*) or V(>=1.4,<2).
       - The default is the tag V(latest).
-      - With O(state=absent), an exact version or a range; the default is all versions. A tag matches nothing then, as the server
-        alone knows what it names.
+      - Quote it. YAML reads V(1.10) without quotes as the number 1.1.
+      - With O(state=absent), an exact version or a range that the virtual machine was made of; the default is all versions. A tag
+        matches nothing then, as only the server knows what it names.
     type: str
   architecture:
     description:
@@ -72,13 +73,21 @@ options:
   state:
     description:
       - With V(cached), the image is in the cache.
-      - With V(present), a virtual machine O(name) made of the image exists. With V(started) it runs, too; the module does not wait
-        for its guest.
-      - With V(absent), neither the virtual machine O(name) nor cached versions of the image exist. If O(catalog_url) is known,
-        only versions that were pulled from there are meant. Content that other images have, too, stays in the cache for them.
+      - With V(present), a virtual machine O(name) made of the image exists, in whatever state. With V(started) it runs, too; the
+        module does not wait for its guest. With V(stopped) it exists and does not run; a running one is shut down politely.
+      - With V(absent), the virtual machine O(name) does not exist. Only a virtual machine that was made of O(catalog_id), and of
+        O(version) if that is given, is removed; any other one stays, with a warning. Cached images stay for the next virtual
+        machine, unless O(purge_cache=true).
     type: str
-    choices: [cached, present, started, absent]
+    choices: [cached, present, started, stopped, absent]
     default: present
+  purge_cache:
+    description:
+      - With O(state=absent), remove the cached versions of the image, too, and what interrupted pulls have left of them. If
+        O(catalog_url) is known, only versions that were pulled from there are meant. Content that other images have, too, stays
+        in the cache for them.
+    type: bool
+    default: false
   on_change:
     description:
       - What happens when the virtual machine exists and was made of another content than O(version) has now.
@@ -88,7 +97,7 @@ options:
     default: keep
   verify:
     description:
-      - Read everything that lies in the cache for this image again, and repair what is damaged.
+      - Read all that the cache holds of this image again, and repair what is damaged.
     type: bool
     default: false
 requirements:
@@ -102,7 +111,7 @@ EXAMPLES = r"""
 - name: A runner made of the newest 1.x image
   macfleet.parallels.catalog_pull:
     catalog_url: https://catalog.example.com
-    catalog_token: "{{ vault_catalog_token }}"
+    catalog_api_key: "{{ vault_catalog_api_key }}"
     catalog_id: macos-15-runner
     version: ">=1.4,<2"
     name: runner-01
@@ -120,11 +129,22 @@ EXAMPLES = r"""
   check_mode: true
   register: preview
 
-- name: Remove the runner and what is cached for it
+- name: Remove the runner; its image stays in the cache
   macfleet.parallels.catalog_pull:
     catalog_id: macos-15-runner
     name: runner-01
     state: absent
+
+- name: Remove another runner, and all that is cached of its image
+  macfleet.parallels.catalog_pull:
+    catalog_id: macos-14-runner
+    name: runner-02
+    state: absent
+    purge_cache: true
+
+- name: Have the facts of this host as they are now
+  ansible.builtin.set_fact:
+    parallels_catalog: "{{ preview.parallels_catalog }}"
 """
 
 RETURN = r"""
@@ -140,7 +160,7 @@ manifest:
     architecture: arm64
     digest: 9f2b...
 vm:
-  description: The virtual machine, empty if there is none.
+  description: The virtual machine O(name); empty if there is none, with O(state=cached), and in check mode if it would be made.
   returned: success
   type: dict
   contains:
@@ -174,16 +194,16 @@ vm:
       type: str
       returned: success
 update_available:
-  description: Whether the virtual machine was made of another content than the wanted version has now.
+  description: V(true) if the virtual machine was made of another content than the wanted version has now.
   returned: success
   type: bool
 manifest_state:
-  description: Whether the version may be pulled, V(active), V(tainted) or V(revoked).
+  description: V(active) if the version may be pulled, else V(tainted) or V(revoked).
   returned: success
   type: str
   sample: active
 actions:
-  description: What was done, or in check mode would be done, one sentence each.
+  description: What was done, or in check mode would be done, one sentence each. A failure tells what had been done before it.
   returned: success
   type: list
   elements: str
@@ -214,7 +234,7 @@ bytes:
       type: int
       returned: success
     reused:
-      description: Raw bytes that were on the host already, as clones or copies of other cached images.
+      description: Raw bytes that were on the host already, in other cached images or from an interrupted pull.
       type: int
       returned: success
     copied:
@@ -225,8 +245,14 @@ bytes:
       description: Bytes of zeros, which take no space.
       type: int
       returned: success
+freed_bytes:
+  description:
+    - With O(purge_cache=true), by how many bytes the free space has grown. Virtual machines that share blocks with an image keep
+      them. In check mode, what the file system says that no other file shares, or all where it does not tell.
+  returned: success
+  type: int
 resumed:
-  description: Whether an interrupted pull was gone on with.
+  description: V(true) if the pull used what an interrupted one had left, or what was sound in a damaged image.
   returned: success
   type: bool
 elapsed:
@@ -234,16 +260,12 @@ elapsed:
   returned: success
   type: float
   sample: 73.4
-ansible_facts:
-  description: The cache and the virtual machines of this host.
+parallels_catalog:
+  description:
+    - The cache and the virtual machines of this host. This is the complete document
+      RV(macfleet.parallels.catalog_cache_facts#module:ansible_facts.parallels_catalog).
   returned: success
   type: dict
-  contains:
-    parallels_catalog:
-      description: >-
-        The complete document, RV(macfleet.parallels.catalog_cache_facts#module:ansible_facts.parallels_catalog).
-      type: dict
-      returned: success
 error_code:
   description: A stable word for what went wrong, for example V(unknown_manifest) or V(disk_full).
   returned: failure
@@ -253,7 +275,7 @@ hint:
   description: What to do about it.
   returned: failure
   type: str
-  sample: Remove something, for example cached images by catalog_cache; nothing was changed on this host.
+  sample: Free some space on that volume, for example by removing cached images with catalog_cache, and run the task again.
 details:
   description: More about the failure.
   returned: failure
@@ -265,12 +287,13 @@ details:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, compose, handover, options
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull as _pull
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull, wanted
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 
 
 def pull_spec() -> options.Spec:
-    """The options of the module."""
+    """Return the options of the module."""
+    states = [wanted.CACHED, wanted.PRESENT, wanted.STARTED, wanted.STOPPED, wanted.ABSENT]
     return {
         **options.connection_spec(),
         **options.handover_spec(),
@@ -280,16 +303,17 @@ def pull_spec() -> options.Spec:
         "architecture": {"type": "str"},
         "name": {"type": "str"},
         "path": {"type": "path"},
-        "state": {"type": "str", "choices": ["cached", "present", "started", "absent"], "default": "present"},
+        "state": {"type": "str", "choices": states, "default": wanted.PRESENT},
+        "purge_cache": {"type": "bool", "default": False},
         "on_change": {"type": "str", "choices": ["keep"], "default": "keep"},
         "verify": {"type": "bool", "default": False},
     }
 
 
-def pull_request(params: _pull.Params) -> _pull.PullRequest:
-    """What the task asks for."""
-    given = handover.handover(params) if params["state"] != _pull.ABSENT else None
-    return _pull.PullRequest(
+def pull_request(params: options.Params) -> wanted.PullRequest:
+    """Return what the task asks for."""
+    given = handover.handover(params) if params["state"] != wanted.ABSENT else None
+    return wanted.PullRequest(
         state=params["state"],
         catalog_url=given.url if given else params["catalog_url"] or "",
         catalog_id=params["catalog_id"],
@@ -298,29 +322,24 @@ def pull_request(params: _pull.Params) -> _pull.PullRequest:
         name=params["name"] or params["catalog_id"],
         directory=params["path"],
         verify=params["verify"],
+        purge_cache=params["purge_cache"],
         manifests=given.manifests if given else (),
         blocked=given.blocked if given else None,
     )
 
 
-def _context(module: AnsibleModule) -> Context:
-    doing = f"a pull of {module.params['catalog_id']}"
-    # What is to be absent is found on the host alone.
-    make = compose.host_context if module.params["state"] == _pull.ABSENT else compose.transfer_context
-    return make(module, doing)
+def pull_context(module: AnsibleModule) -> Context:
+    """Return what the task works with. What is to be absent is found on the host alone."""
+    make = compose.host_context if module.params["state"] == wanted.ABSENT else compose.transfer_context
+    return make(module, f"a pull of {module.params['catalog_id']}")
 
 
 def main() -> None:
-    """Arguments, one call, result."""
+    """Run the module."""
     module = boundary.make_module(pull_spec())
     boundary.run(
         module,
-        lambda: _pull.run(
-            pull_request(module.params),
-            _context(module),
-            check_mode=module.check_mode,
-            may_defer=handover.may_defer(module.params),
-        ),
+        lambda: pull.run(pull_request(module.params), pull_context(module), check_mode=module.check_mode),
     )
 
 

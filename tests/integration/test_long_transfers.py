@@ -15,7 +15,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.tests.integration.gate import Gate
 from ansible_collections.macfleet.parallels.tests.integration.images import MIB, small_bundle, tree
 from ansible_collections.macfleet.parallels.tests.integration.stage import Mac, Results, Server, Stage, task

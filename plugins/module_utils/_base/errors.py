@@ -19,7 +19,7 @@ class CatalogError(Exception):
 
     ``message`` says what was attempted, on what, and why it failed; ``hint`` says what to
     do about it; ``details`` holds JSON-able facts for machines, never a secret. ``code`` is
-    the stable error word of the class.
+    the stable error word of the class. ``done`` tells, in one sentence each, what had been changed before the failure.
     """
 
     code: str = "internal_error"
@@ -31,6 +31,7 @@ class CatalogError(Exception):
         self.message = message
         self.hint = hint
         self.details: dict[str, t.Any] = dict(details or {})
+        self.done: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}" if self.hint else self.message

@@ -59,7 +59,15 @@ def _from_system(error: OSError) -> CatalogError:
 
 def failure(error: CatalogError) -> dict[str, t.Any]:
     """An error as the result of a module or action."""
-    return {"msg": str(error), "error_code": error.code, "hint": error.hint, "details": error.details}
+    result: dict[str, t.Any] = {
+        "msg": str(error),
+        "error_code": error.code,
+        "hint": error.hint,
+        "details": error.details,
+    }
+    if error.done:
+        result.update(changed=True, actions=list(error.done))
+    return result
 
 
 def require(library: str, found: bool, reason: str) -> None:

@@ -47,6 +47,8 @@ class Context:
 
     ``doing`` says in a few words what the task does, for whoever waits for its locks. ``parallels`` is None where
     Parallels Desktop is not installed, ``remote`` where the task works on the host alone. ``warn`` reaches the user.
+    ``before_long`` is called, any number of times, before something that takes long: the controller watches from then
+    on.
     """
 
     cache: CacheSettings
@@ -55,6 +57,7 @@ class Context:
     doing: str = "a task of macfleet.parallels"
     parallels: t.Optional[Prlctl] = None
     remote: t.Optional[Remote] = None
+    before_long: t.Callable[[], None] = lambda: None
 
     @property
     def prlctl(self) -> Prlctl:

@@ -2,8 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
+"""Pull: this host has an image in its cache, a virtual machine made of it, or neither. Plan, then apply.
 
-"""Pull: this host has an image in its cache, a virtual machine made of it, or neither. Plan, then apply."""
+A plan is cheap and made without a lock; it says which kind of work there is. The image is planned once: without a
+lock in check mode, under its lock in the real run. What is done is told by an ``Outcome``, never by the plan.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +17,37 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked, Missing
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache as _cache
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull_image as _pull_image
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cached, host_facts, room
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cached import Removed
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure, observe
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.ensure import ImagePlan
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import ImageKey
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.segmented import Fill
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import vms
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import cache as caches
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import (
-    clone,
-    config_pvs,
-    locks,
-    records,
-    requirements,
-    volumes,
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.vms import Found, ManagedVm
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull_result import Outcome, result_of
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.wanted import (
+    ABSENT,
+    CACHED,
+    STARTED,
+    STOPPED,
+    PullRequest,
+    address_of,
+    architecture,
+    choose,
+    meant,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, locks, requirements, volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import records
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CacheError,
-    DiskFull,
     PathTaken,
     RequirementsUnmet,
     VmNotFound,
@@ -41,236 +55,350 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipt, Receipts
 
-Params = t.Mapping[str, t.Any]
-CACHED = "cached"
-PRESENT = "present"
-STARTED = "started"
-ABSENT = "absent"
-
-# Below this many bytes to move a pull is done at once, without a background job and its polling.
+# Below this many bytes to move a pull is short: the controller need not watch it.
 SHORT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class PullRequest:
-    """What the task asks for, and what the controller found out.
+class CacheImage:
+    """The image is to be in the cache."""
 
-    ``manifests`` are what the version means, at most one for each architecture. ``blocked`` holds the error
-    of a version that must not be pulled for any of them.
-    """
-
-    state: str
-    catalog_url: str
-    catalog_id: str
-    version: t.Optional[str]
-    architecture: t.Optional[str]
-    name: str
-    directory: t.Optional[str]
-    verify: bool
-    manifests: tuple[Manifest, ...] = ()
-    blocked: t.Optional[Blocked] = None
+    manifest: Manifest
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a pull would do. ``image`` is None when the cache does not matter.
+class KeepVm:
+    """The virtual machine is there. ``power`` is the state that it has to be brought to, None if it may stay.
 
-    ``blocked`` says why a VM stays though its version must not be pulled any more; ``manifest`` is None then.
-    ``victims`` are the digests of entries that go, ``forgets`` of those that other images have a use for.
+    ``manifest`` is None where the version must not be pulled any more; ``blocked`` says so.
     """
 
-    request: PullRequest
-    cache: caches.Cache
-    manifest: t.Optional[Manifest]
+    vm: ManagedVm
+    machines: t.Sequence[VirtualMachine]
+    manifest: t.Optional[Manifest] = None
     blocked: t.Optional[Blocked] = None
-    image: t.Optional[_pull_image.ImagePlan] = None
-    found: t.Optional[vms.Found] = None
-    home: str = ""
-    creates: bool = False
-    starts: bool = False
-    removes_vm: bool = False
-    victims: tuple[str, ...] = ()
-    forgets: tuple[str, ...] = ()
-    machines: t.Optional[t.Sequence[VirtualMachine]] = None
-
-    @property
-    def changed(self) -> bool:
-        """Whether the host would be changed."""
-        image_changes = self.image is not None and self.image.changed
-        return image_changes or self.creates or self.starts or self.removes_vm or bool(self.victims or self.forgets)
-
-    @property
-    def update_available(self) -> bool:
-        """Whether the VM was made of another content than is wanted now."""
-        has_vm = self.found is not None and self.found.vm is not None
-        if not has_vm or self.manifest is None:
-            return False
-        return t.cast(vms.ManagedVm, t.cast(vms.Found, self.found).vm).receipt.digest != self.manifest.digest
+    power: t.Optional[str] = None
 
 
 @dataclass(frozen=True)
-class Applied:
-    """What a pull did beyond its plan: the VM, and all others, as they are now, and the counts of the transfer.
+class MakeVm:
+    """A virtual machine is to be made at ``home``, and started if ``starts``."""
 
-    ``machines`` is None where nobody asked: each call of prlctl takes its time.
-    """
+    manifest: Manifest
+    home: str
+    starts: bool
 
-    vm: t.Optional[vms.ManagedVm]
-    changed: bool
-    transfer: t.Optional[_pull_image.ImageOutcome] = None
-    machines: t.Optional[t.Sequence[VirtualMachine]] = None
+
+@dataclass(frozen=True)
+class RemoveVm:
+    """A virtual machine, and what interrupted tasks left of it, are to go; ``purges`` is what goes from the cache."""
+
+    found: t.Optional[Found]
+    purges: Removed
+
+
+Plan = t.Union[CacheImage, KeepVm, MakeVm, RemoveVm]
 
 
 def plan(request: PullRequest, context: Context) -> Plan:
-    """Find out what is there and what has to be done; changes nothing.
+    """Return what kind of work there is; changes nothing, holds no lock.
 
     :raises Blocked: the version must not be pulled, and there is no VM of it yet
-    :raises RequirementsUnmet: this host does not offer what the image needs
-    :raises DiskFull: there is not enough room
+    :raises RequirementsUnmet: this host has not the processor or the memory that the image needs
     :raises VmNameTaken: somebody else's VM has the name
     """
-    cache = caches.Cache.open(context.cache.path, create=False)
+    cache = cached.look_at_cache(context)
     if request.state == ABSENT:
         return _plan_absent(request, cache, context)
-    found = None
-    if request.state in (PRESENT, STARTED):
-        machines = context.prlctl.list_machines()
-        found = vms.Vms(context.prlctl, Receipts(cache.receipts_path)).look(request.name, machines)
-        if found.vm is not None:
-            try:
-                manifest = _choose(request)
-            except Blocked as error:
-                return Plan(request, cache, None, error, found=found, machines=machines)
-            starts = request.state == STARTED and not found.vm.runs
-            return Plan(request, cache, manifest, found=found, starts=starts, machines=machines)
-    manifest = _choose(request)
-    directory = _directory(request, context) if found is not None else cache.path
-    _check_requirements(request, manifest, directory)
-    home = vms.home_path(directory, request.name, manifest.type) if found is not None else ""
-    if found is not None:
-        _check_free(home, found)
-    image = _pull_image.plan_image(manifest, cache, context, must_verify=request.verify)
-    _check_room(home, image, cache)
-    if found is None:
-        return Plan(request, cache, manifest, image=image)
-    return Plan(
-        request,
-        cache,
-        manifest,
-        image=image,
-        found=found,
-        home=home,
-        creates=True,
-        starts=request.state == STARTED,
+    if request.state == CACHED:
+        return CacheImage(choose(request))
+    machines = context.prlctl.list_machines()
+    found = vms.Vms(context.prlctl, Receipts(cache.receipts_path)).look(request.name, machines)
+    if found.vm is not None:
+        power = _power(request, found.vm)
+        try:
+            manifest = choose(request)
+        except Blocked as error:
+            return KeepVm(found.vm, machines, blocked=error)
+        if power == STARTED:
+            _check_compute(request, manifest)
+        return KeepVm(found.vm, machines, manifest, power=power)
+    manifest = choose(request)
+    _check_compute(request, manifest)
+    home = vms.home_path(_directory(request, context), request.name, manifest.type)
+    if os.path.lexists(home) and not found.frees(home):
+        raise PathTaken(
+            f"Making the virtual machine failed: {home} exists and is not registered as ours.",
+            "Move it away, or choose another name or path.",
+        )
+    return MakeVm(manifest, home, request.state == STARTED)
+
+
+def predict(planned: Plan, request: PullRequest, context: Context) -> Outcome:
+    """Return the outcome of a plan that is not carried out.
+
+    :raises DiskFull: there is not enough room
+    """
+    if isinstance(planned, KeepVm):
+        return _kept(planned, planned.power)
+    if isinstance(planned, RemoveVm):
+        return _removed(planned, planned.found is not None and _is_there(planned.found), planned.purges)
+    cache = cached.look_at_cache(context)
+    home = planned.home if isinstance(planned, MakeVm) else ""
+    image = ensure.plan_image(planned.manifest, cache, context, verify=request.verify)
+    ensure.check_room(image, cache, _needs(image, home, request, planned.manifest, cache))
+    return Outcome(
+        planned.manifest,
+        image=ensure.predict(image),
+        cache_path=cache.path,
+        made=home,
+        power=STARTED if isinstance(planned, MakeVm) and planned.starts else None,
     )
 
 
-def apply(made: Plan, context: Context) -> Applied:
-    """Carry out a plan.
+def apply(planned: Plan, request: PullRequest, context: Context) -> Outcome:
+    """Carry out a plan; return what was done.
+
+    A failure carries what had been done by then as its ``outcome``.
 
     :raises CacheLocked: another process worked on the same image or VM for too long
     :raises VmNotFound: the VM that should be started is not there any more
     """
-    request = made.request
-    if request.state == ABSENT:
-        return _apply_absent(made, context)
-    if made.image is None and not made.starts:
-        return Applied(made.found.vm if made.found else None, changed=False, machines=made.machines)
-    cache = caches.Cache.open(context.cache.path, create=True)
-    transfer = None
-    if made.image is not None:
-        transfer = _pull_image.apply_image(
-            made.image,
-            cache,
-            context,
-            must_verify=request.verify,
-            address=_address(request, t.cast(Manifest, made.manifest)),
-        )
-    if made.found is None:
-        return Applied(None, t.cast(_pull_image.ImageOutcome, transfer).changed, transfer)
-    with _vm_lock(request, cache, context):
-        control = vms.Vms(context.prlctl, Receipts(cache.receipts_path))
-        machines = context.prlctl.list_machines()
-        found = control.look(request.name, machines)
-        changed = transfer is not None and transfer.changed
-        machine = found.vm
-        if machine is None and transfer is not None:
-            control.recover(found.interrupted)
-            machine = _create(made, transfer.entry, cache, control, context)
-            changed = True
-        if machine is None:
-            raise VmNotFound(
-                f"Starting the virtual machine {request.name} failed: it was there, and has been removed meanwhile.",
-                "Run the task again to make a new one.",
-            )
-        if request.state == STARTED and control.start(machine):
-            now = context.prlctl.find(machine.machine.uuid)
-            machine, changed = dataclasses.replace(machine, machine=now or machine.machine), True
-        return Applied(machine, changed, transfer, _with(machines, machine))
+    if isinstance(planned, KeepVm):
+        return _kept(planned, None) if planned.power is None else _apply_power(planned, request, context)
+    if isinstance(planned, RemoveVm):
+        return _apply_absent(planned, request, context)
+    return _apply_image(planned, request, context)
 
 
-def _with(machines: t.Sequence[VirtualMachine], vm: t.Optional[vms.ManagedVm]) -> t.Sequence[VirtualMachine]:
-    """All machines, one of them as it is now."""
-    if vm is None:
-        return machines
-    return (*(machine for machine in machines if machine.uuid != vm.machine.uuid), vm.machine)
-
-
-def run(request: PullRequest, context: Context, *, check_mode: bool, may_defer: bool) -> dict[str, t.Any]:
-    """The result of catalog_pull; with ``may_defer``, a long transfer is announced instead of carried out."""
+def run(request: PullRequest, context: Context, *, check_mode: bool) -> dict[str, t.Any]:
+    """Return the result of catalog_pull."""
     started = time.monotonic()
     try:
-        made = plan(request, context)
+        planned = plan(request, context)
     except Blocked:
         if not check_mode:
             _note_state(request, context)
         raise
-    _cache.check_facts(context)
-    if may_defer and not check_mode and not is_short(made):
-        return {"changed": False, "transfer_pending": True}
-    _warn_of_state(made, context)
-    if not check_mode and made.image is None:
-        _note_state(request, context)
-    applied = Applied(made.found.vm if made.found else None, made.changed) if check_mode else apply(made, context)
-    cache = made.cache if check_mode else caches.Cache.open(context.cache.path, create=False)
+    host_facts.check_publishable(context)
+    if isinstance(planned, KeepVm):
+        _warn_of_state(planned, request, context)
+        if not check_mode:
+            _note_state(request, context)
+    outcome = predict(planned, request, context) if check_mode else apply(planned, request, context)
+    cache = cached.look_at_cache(context)
     return {
-        **_described(made, applied),
+        **result_of(outcome, request),
         "elapsed": round(time.monotonic() - started, 3),
-        "ansible_facts": _cache.current_facts(cache, context, may_publish=not check_mode, machines=applied.machines),
+        "parallels_catalog": host_facts.current_document(
+            cache, context, may_publish=not check_mode, machines=outcome.machines
+        ),
     }
 
 
-def is_short(made: Plan) -> bool:
-    """Whether applying a plan takes no background job."""
-    if made.image is None:
-        return True
-    pack = made.image.pack
-    moved = pack.download_bytes + pack.copied_bytes if pack is not None else 0
-    return moved + _copied_bytes(made.home, made.image, made.cache) <= SHORT_BYTES
+# Images and virtual machines
 
 
-def _architecture(request: PullRequest) -> str:
-    return addresses.normalise_architecture(request.architecture or requirements.hardware_architecture())
-
-
-def _meant(request: PullRequest) -> t.Optional[Manifest]:
-    architecture = _architecture(request)
-    return next((manifest for manifest in request.manifests if manifest.architecture == architecture), None)
-
-
-def _choose(request: PullRequest) -> Manifest:
-    if request.blocked is not None:
-        raise request.blocked
-    manifest = _meant(request)
-    if manifest is not None:
-        addresses.check_pullable(manifest, request.catalog_id, request.version)
-        return manifest
-    raise Missing(
-        f"There is no {request.catalog_id} {request.version or addresses.LATEST} for {_architecture(request)}, or none "
-        "that you may see.",
-        hint="Look at catalog_manifest_info, and check catalog_id, version and architecture.",
-        code="unknown_manifest",
+def _apply_image(planned: t.Union[CacheImage, MakeVm], request: PullRequest, context: Context) -> Outcome:
+    manifest = planned.manifest
+    home = planned.home if isinstance(planned, MakeVm) else ""
+    cache = cached.open_cache(context)
+    key = ImageKey(address_of(request, manifest), manifest.digest)
+    _expect(manifest, home, cache, request, context)
+    held = ensure.held_image(
+        key,
+        manifest,
+        cache,
+        context,
+        verify=request.verify,
+        room_for=lambda image: _needs(image, home, request, manifest, cache),
     )
+    with held as (entry, image):
+        outcome = Outcome(manifest, image=image, cache_path=cache.path)
+        if isinstance(planned, MakeVm):
+            with _telling(lambda: outcome, request):
+                outcome = _make(planned, entry, outcome, request, cache, context)
+    cached.empty_trash(cache, context)
+    return outcome
+
+
+def _make(
+    planned: MakeVm, entry: CacheEntry, outcome: Outcome, request: PullRequest, cache: Cache, context: Context
+) -> Outcome:
+    """Make the VM unless another task was faster, and bring it to its state; the image is held."""
+    with _vm_lock(request, cache, context):
+        control = vms.Vms(context.prlctl, Receipts(cache.receipts_path))
+        machines = context.prlctl.list_machines()
+        found = control.look(request.name, machines)
+        vm = found.vm
+        if vm is None:
+            control.recover(found.interrupted)
+            vm = _created(planned, entry, cache, control, request, context)
+            outcome = dataclasses.replace(outcome, made=planned.home, vm=vm)
+        else:
+            outcome = dataclasses.replace(outcome, before=vm, vm=vm)
+        with _telling(lambda: outcome, request):
+            power = _power(request, vm)
+            if power is not None:
+                vm = _powered(vm, power, control, context)
+                outcome = dataclasses.replace(outcome, power=power, vm=vm)
+        return dataclasses.replace(outcome, machines=_with(machines, vm))
+
+
+def _apply_power(planned: KeepVm, request: PullRequest, context: Context) -> Outcome:
+    cache = cached.open_cache(context)
+    with _vm_lock(request, cache, context):
+        control = vms.Vms(context.prlctl, Receipts(cache.receipts_path))
+        machines = context.prlctl.list_machines()
+        vm = control.look(request.name, machines).vm
+        if vm is None:
+            raise VmNotFound(
+                f"Bringing the virtual machine {request.name} to the state {request.state} failed: it was there, and "
+                "has been removed meanwhile.",
+                "Run the task again to make a new one.",
+            )
+        power = _power(request, vm)
+        after = vm if power is None else _powered(vm, power, control, context)
+        outcome = _kept(dataclasses.replace(planned, vm=vm), power)
+        return dataclasses.replace(outcome, vm=after, machines=_with(machines, after))
+
+
+def _created(
+    planned: MakeVm, entry: CacheEntry, cache: Cache, control: vms.Vms, request: PullRequest, context: Context
+) -> ManagedVm:
+    manifest = planned.manifest
+    draft = Receipt(
+        vm_uuid="",
+        vm_name=request.name,
+        catalog_url=request.catalog_url,
+        catalog_id=manifest.catalog_id,
+        version=manifest.version,
+        architecture=manifest.architecture,
+        digest=manifest.digest,
+        created_at=utc_text(time.time()),
+        created_by=context.cache.owner,
+        home=planned.home,
+        cache_path=cache.path,
+    )
+    created = control.create(entry.bundle_path, draft)
+    if created.cloned.method == clone.COPY:
+        context.warn(
+            f"{planned.home} is a full copy of {created.cloned.bytes_copied} bytes, as its volume has no clones of "
+            f"files of {cache.path}. Keep both on one APFS volume to make virtual machines at once and without disk "
+            "space."
+        )
+    return created.vm
+
+
+def _power(request: PullRequest, vm: ManagedVm) -> t.Optional[str]:
+    """Return the state that a VM has to be brought to, None if it is in it."""
+    if request.state == STARTED and not vm.runs:
+        return STARTED
+    if request.state == STOPPED and not vm.is_stopped:
+        return STOPPED
+    return None
+
+
+def _powered(vm: ManagedVm, power: str, control: vms.Vms, context: Context) -> ManagedVm:
+    if power == STARTED:
+        control.start(vm)
+    else:
+        control.stop(vm)
+    now = context.prlctl.find(vm.machine.uuid)
+    return dataclasses.replace(vm, machine=now or vm.machine)
+
+
+def _kept(planned: KeepVm, power: t.Optional[str]) -> Outcome:
+    return Outcome(
+        planned.manifest,
+        planned.blocked,
+        before=planned.vm,
+        vm=planned.vm,
+        power=power,
+        machines=planned.machines,
+    )
+
+
+def _with(machines: t.Sequence[VirtualMachine], vm: ManagedVm) -> t.Sequence[VirtualMachine]:
+    """Return all machines, one of them as it is now."""
+    return (*(machine for machine in machines if machine.uuid != vm.machine.uuid), vm.machine)
+
+
+@contextlib.contextmanager
+def _telling(outcome: t.Callable[[], Outcome], request: PullRequest) -> t.Iterator[None]:
+    """Have a failure of the block tell what was done before it."""
+    try:
+        yield
+    except CatalogError as error:
+        if not error.done:
+            error.done = tuple(result_of(outcome(), request)["actions"]) if outcome().changed else ()
+        raise
+
+
+# Absence
+
+
+def _plan_absent(request: PullRequest, cache: Cache, context: Context) -> RemoveVm:
+    is_meant = cached.meaning(request.catalog_id, request.version, request.catalog_url, request.architecture)
+    found = None
+    if context.parallels is not None:
+        found = _meant_of(vms.Vms(context.prlctl, Receipts(cache.receipts_path)).look(request.name), is_meant, context)
+    purges = cached.plan_purge(cache, is_meant) if request.purge_cache else Removed()
+    return RemoveVm(found, purges)
+
+
+def _meant_of(found: Found, is_meant: cached.IsMeant, context: Context) -> Found:
+    """Return what was found as far as it was made of the image that is meant."""
+    vm = found.vm
+    if vm is not None and not is_meant(_address(vm.receipt)):
+        context.warn(
+            f"The virtual machine {vm.machine.name} stays: it was made of {vm.receipt.catalog_id} "
+            f"{vm.receipt.version}, which is not what this task removes."
+        )
+        vm = None
+    return dataclasses.replace(
+        found,
+        vm=vm,
+        interrupted=tuple(receipt for receipt in found.interrupted if is_meant(_address(receipt))),
+    )
+
+
+def _address(receipt: Receipt) -> records.CachedAddress:
+    return records.CachedAddress(receipt.catalog_url, receipt.catalog_id, receipt.version, receipt.architecture)
+
+
+def _is_there(found: Found) -> bool:
+    return found.vm is not None or bool(found.interrupted)
+
+
+def _apply_absent(planned: RemoveVm, request: PullRequest, context: Context) -> Outcome:
+    removes = planned.found is not None and _is_there(planned.found)
+    if not removes and not planned.purges:
+        return _removed(planned, False, Removed())
+    cache = cached.open_cache(context)
+    is_meant = cached.meaning(request.catalog_id, request.version, request.catalog_url, request.architecture)
+    if removes:
+        with _vm_lock(request, cache, context):
+            control = vms.Vms(context.prlctl, Receipts(cache.receipts_path))
+            found = _meant_of(control.look(request.name), is_meant, context)
+            removes = _is_there(found)
+            control.recover(found.interrupted)
+            if found.vm is not None:
+                control.remove(found.vm)
+    outcome = _removed(planned, removes, Removed())
+    if not planned.purges:
+        return outcome
+    with _telling(lambda: outcome, request):
+        purged = cached.purge(planned.purges, is_meant, cache, context)
+    return dataclasses.replace(outcome, purged=purged, cache_path=cache.path)
+
+
+def _removed(planned: RemoveVm, removes: bool, purged: Removed) -> Outcome:
+    before = planned.found.vm if planned.found is not None else None
+    return Outcome(before=before, removed_vm=removes, purged=purged)
+
+
+# What is asked of the host
 
 
 def _directory(request: PullRequest, context: Context) -> str:
@@ -278,55 +406,61 @@ def _directory(request: PullRequest, context: Context) -> str:
     return os.path.abspath(os.path.expanduser(directory))
 
 
-def _check_requirements(request: PullRequest, manifest: Manifest, directory: str) -> None:
-    resources = requirements.read_resources(directory)
-    sentences = requirements.unmet(manifest.minimum_requirements.to_json(), resources)
+def _check_compute(request: PullRequest, manifest: Manifest) -> None:
+    """Check processor and memory, for a VM that is going to be made or started."""
+    minimum = {**manifest.minimum_requirements.to_json(), "disk_mb": 0}
+    _check_requirements(request, manifest, requirements.unmet(minimum, requirements.read_resources("/")))
+
+
+def _check_requirements(request: PullRequest, manifest: Manifest, sentences: t.Sequence[str]) -> None:
     if sentences:
         raise RequirementsUnmet(
             f"{request.catalog_id} {manifest.version} cannot run on this host: {' '.join(sentences)}",
             hint="Choose another host, or lower minimum_requirements of the manifest.",
-            details={"unmet": sentences},
+            details={"unmet": list(sentences)},
         )
 
 
-def _check_free(home: str, found: vms.Found) -> None:
-    if os.path.lexists(home) and not found.frees(home):
-        raise PathTaken(
-            f"Making the virtual machine failed: {home} exists and is not registered as ours.",
-            "Move it away, or choose another name or path.",
-        )
+def _needs(
+    image: ImagePlan, home: str, request: PullRequest, manifest: Manifest, cache: Cache
+) -> t.Sequence[room.Need]:
+    """Return what is written besides the image, having checked the disk space that the image demands.
+
+    Space is demanded of what is going to be done only: what the image takes already counts as free.
+
+    :raises RequirementsUnmet: there is less
+    """
+    if not home and not isinstance(image, Fill):
+        return ()
+    directory = os.path.dirname(home) if home else cache.path
+    taken = 0 if isinstance(image, Fill) else image.entry.record.allocated_bytes
+    resources = requirements.read_resources(directory)
+    resources = dataclasses.replace(resources, disk_free_mb=resources.disk_free_mb + (taken >> 20))
+    minimum = {"disk_mb": manifest.minimum_requirements.disk_mb}
+    _check_requirements(request, manifest, requirements.unmet(minimum, resources))
+    if not home or volumes.can_clone(cache.path, directory):
+        return ()
+    size = image.unpacked_bytes if isinstance(image, Fill) else taken
+    return (room.Need(directory, size, f"copying {manifest.catalog_id} {manifest.version} to {home}"),)
 
 
-def _copied_bytes(home: str, image: _pull_image.ImagePlan, cache: caches.Cache) -> int:
-    """What a VM takes beside the cached image: nothing if it is a clone."""
-    if not home or volumes.can_clone(cache.path, os.path.dirname(home)):
-        return 0
-    return image.unpacked_bytes
+def _expect(manifest: Manifest, home: str, cache: Cache, request: PullRequest, context: Context) -> None:
+    """Announce a long transfer, as far as a quick look can tell."""
+    seen = observe.observe(cache, manifest.digest)
+    if seen.is_trusted and not request.verify and seen.entry is not None:
+        is_cloned = not home or volumes.can_clone(cache.path, os.path.dirname(home))
+        size = 0 if is_cloned else seen.entry.record.allocated_bytes
+    elif seen.entry is not None or seen.partial is not None:
+        size = manifest.logical_bytes
+    else:
+        size = manifest.stored_bytes or manifest.logical_bytes
+    if size > SHORT_BYTES:
+        context.before_long()
 
 
-def _check_room(home: str, image: _pull_image.ImagePlan, cache: caches.Cache) -> None:
-    copied = _copied_bytes(home, image, cache)
-    if not copied or volumes.share_volume(cache.path, os.path.dirname(home)):
-        _pull_image.check_room(image, cache, home, copied)
-        return
-    _pull_image.check_room(image, cache)
-    needed = copied + _pull_image.DISK_MARGIN_BYTES
-    free = volumes.free_bytes(os.path.dirname(home))
-    if free < needed:
-        raise DiskFull(
-            f"Making the virtual machine {home} needs {needed} bytes of disk space, as its volume has no clones of the "
-            f"cache's files, and {free} are free.",
-            hint="Choose a path on the volume of the cache, or make room; nothing was changed on this host.",
-            details={"needed_bytes": needed, "free_bytes": free},
-        )
-
-
-def _address(request: PullRequest, manifest: Manifest) -> records.CachedAddress:
-    return records.CachedAddress(request.catalog_url, manifest.catalog_id, manifest.version, manifest.architecture)
-
-
-def _vm_lock(request: PullRequest, cache: caches.Cache, context: Context) -> t.ContextManager[None]:
+def _vm_lock(request: PullRequest, cache: Cache, context: Context) -> t.ContextManager[None]:
     def waiting(present: str) -> None:
+        context.before_long()
         context.progress.start("wait", 0)
         context.warn(f"Waiting for the lock of the virtual machine {request.name}: it is held by {present}.")
 
@@ -339,84 +473,21 @@ def _vm_lock(request: PullRequest, cache: caches.Cache, context: Context) -> t.C
     )
 
 
-def _create(
-    made: Plan, entry: caches.CacheEntry, cache: caches.Cache, control: vms.Vms, context: Context
-) -> vms.ManagedVm:
-    request, manifest = made.request, t.cast(Manifest, made.manifest)
-    draft = Receipt(
-        vm_uuid="",
-        vm_name=request.name,
-        catalog_url=request.catalog_url,
-        catalog_id=manifest.catalog_id,
-        version=manifest.version,
-        architecture=manifest.architecture,
-        digest=manifest.digest,
-        created_at=utc_text(time.time()),
-        created_by=context.cache.owner,
-        home=made.home,
-        cache_path=cache.path,
-    )
-    timeout_seconds, alive = context.cache.lock_timeout_seconds, context.progress.alive
-    with cache.lock(entry.digest, context.doing, timeout_seconds, shared=True, alive=alive):
-        created = control.create(entry.bundle_path, draft)
-    if created.cloned.method == clone.COPY:
+# What the cache remembers of the version
+
+
+def _warn_of_state(planned: KeepVm, request: PullRequest, context: Context) -> None:
+    if planned.blocked is not None:
+        receipt = planned.vm.receipt
         context.warn(
-            f"{made.home} is a full copy of {created.cloned.bytes_copied} bytes, as its volume has no clones of files "
-            f"of {cache.path}. Keep both on one APFS volume to make virtual machines at once and without disk space."
-        )
-    return created.vm
-
-
-def _plan_absent(request: PullRequest, cache: caches.Cache, context: Context) -> Plan:
-    found = None
-    if context.parallels is not None:
-        found = vms.Vms(context.prlctl, Receipts(cache.receipts_path)).look(config_pvs.check_name(request.name))
-    is_meant = _meaning(request)
-    entries = [entry for entry in cache.entries() if any(map(is_meant, entry.record.addresses))]
-    is_only_ours = {entry.digest: all(map(is_meant, entry.record.addresses)) for entry in entries}
-    has_vm = found is not None and (found.vm is not None or bool(found.interrupted))
-    return Plan(
-        request,
-        cache,
-        None,
-        found=found,
-        removes_vm=has_vm,
-        victims=tuple(digest for digest, is_ours in is_only_ours.items() if is_ours),
-        forgets=tuple(digest for digest, is_ours in is_only_ours.items() if not is_ours),
-    )
-
-
-def _meaning(request: PullRequest) -> _cache.IsMeant:
-    return _cache.meaning(request.catalog_id, request.version, request.catalog_url, request.architecture)
-
-
-def _apply_absent(made: Plan, context: Context) -> Applied:
-    if not made.changed:
-        return Applied(None, changed=False)
-    cache = caches.Cache.open(context.cache.path, create=True)
-    if made.removes_vm:
-        with _vm_lock(made.request, cache, context):
-            control = vms.Vms(context.prlctl, Receipts(cache.receipts_path))
-            found = control.look(made.request.name)
-            control.recover(found.interrupted)
-            if found.vm is not None:
-                control.remove(found.vm)
-    _cache.forget((*made.victims, *made.forgets), _meaning(made.request), cache, context)
-    return Applied(None, changed=True)
-
-
-def _warn_of_state(made: Plan, context: Context) -> None:
-    if made.blocked is not None and made.found is not None and made.found.vm is not None:
-        receipt = made.found.vm.receipt
-        context.warn(
-            f"The virtual machine {made.request.name} stays as it is, made of {receipt.catalog_id} {receipt.version}. "
-            f"{made.blocked.message}"
+            f"The virtual machine {request.name} stays as it is, made of {receipt.catalog_id} {receipt.version}. "
+            f"{planned.blocked.message}"
         )
 
 
 def _note_state(request: PullRequest, context: Context) -> None:
-    """Have the cache remember as what the server shows the version now."""
-    manifest = _meant(request)
+    """Remember in the cache in which state the server shows the version now."""
+    manifest = meant(request)
     if manifest is not None:
         version: t.Optional[str] = manifest.version
         state = records.REVOKED if manifest.revoked else records.TAINTED if manifest.tainted else records.ACTIVE
@@ -425,92 +496,11 @@ def _note_state(request: PullRequest, context: Context) -> None:
         version, state = request.version, request.blocked.code
     else:
         return
-    cache = caches.Cache.open(context.cache.path, create=False)
-    is_meant = _cache.meaning(request.catalog_id, None, request.catalog_url, _architecture(request))
+    cache = cached.look_at_cache(context)
+    is_meant = cached.meaning(request.catalog_id, None, request.catalog_url, architecture(request))
     for entry in cache.entries():
         for address in entry.record.addresses:
             if address.version == version and address.state != state and is_meant(address):
                 # An entry that has gone meanwhile has no state.
                 with contextlib.suppress(CacheError):
                     cache.mark_manifest_state(entry.digest, dataclasses.replace(address, state=state))
-
-
-def _described(made: Plan, applied: Applied) -> dict[str, t.Any]:
-    pack = made.image.pack if made.image is not None else None
-    vm = applied.vm
-    manifest = made.manifest.to_json() if made.manifest is not None else {}
-    before, after = _diff(made)
-    # What was carried out may differ from the plan: another process may have been faster, or in the way.
-    moved = pack if applied.transfer is None else applied.transfer.pack
-    downloaded = moved.download_bytes if moved else 0
-    if applied.transfer is not None:
-        downloaded = applied.transfer.applied.downloaded_bytes
-    return {
-        "changed": applied.changed,
-        "manifest": manifest,
-        "vm": _vm_result(vm) if vm is not None else {},
-        "update_available": made.update_available,
-        "manifest_state": made.blocked.code if made.blocked is not None else records.ACTIVE,
-        "actions": _actions(made),
-        "chunks": {"downloaded": moved.download_chunks if moved else 0},
-        "bytes": {
-            "logical": made.manifest.logical_bytes if made.manifest is not None else 0,
-            "downloaded": downloaded,
-            "downloaded_raw": moved.download_raw_bytes if moved else 0,
-            "reused": moved.kept_bytes + moved.copied_bytes if moved else 0,
-            "copied": moved.copied_bytes if moved else 0,
-            "holes": moved.hole_bytes if moved else 0,
-        },
-        "resumed": made.image is not None and made.image.resumes,
-        "diff": {"before": before, "after": after},
-    }
-
-
-def _vm_result(vm: vms.ManagedVm) -> dict[str, t.Any]:
-    return {
-        "uuid": vm.machine.uuid,
-        "name": vm.machine.name,
-        "state": vm.machine.state,
-        "home": vm.machine.home or vm.receipt.home,
-        "version": vm.receipt.version,
-        "digest": vm.receipt.digest,
-    }
-
-
-def _actions(made: Plan) -> list[str]:
-    request, pack = made.request, made.image.pack if made.image is not None else None
-    sentences = []
-    if pack is not None:
-        sentences.append(
-            f"Download {pack.download_bytes} bytes of {request.catalog_id} "
-            f"{t.cast(Manifest, made.manifest).version} into {made.cache.path}."
-        )
-    if made.creates:
-        sentences.append(f"Make the virtual machine {request.name} in {made.home}.")
-    if made.starts:
-        sentences.append(f"Start the virtual machine {request.name}.")
-    if made.removes_vm:
-        sentences.append(f"Delete the virtual machine {request.name}.")
-    sentences.extend(f"Remove {digest} from {made.cache.path}." for digest in made.victims)
-    sentences.extend(
-        f"Forget that {digest} in {made.cache.path} is {request.catalog_id}; other images have the same content."
-        for digest in made.forgets
-    )
-    return sentences
-
-
-def _diff(made: Plan) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
-    before: dict[str, t.Any] = {}
-    after: dict[str, t.Any] = {}
-    if made.image is not None:
-        before["cached"] = made.image.entry is not None and not made.image.changed
-        after["cached"] = True
-    if made.victims or made.forgets:
-        before["cached"], after["cached"] = [*made.victims, *made.forgets], []
-    if made.found is not None:
-        vm = made.found.vm
-        before["vm"] = vm.machine.state if vm is not None else "absent"
-        running = made.starts or (vm is not None and vm.runs)
-        unchanged = before["vm"] if vm is not None else "stopped"
-        after["vm"] = "absent" if made.request.state == ABSENT else "running" if running else unchanged
-    return before, after

@@ -25,8 +25,11 @@ import stat
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import write_file_durably
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import locks
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry, PartialState
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.measure import exclusive_bytes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     FactsTooLarge,
     FactsUnsafe,
@@ -34,7 +37,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipt
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CacheRecord
 
 FILE_NAME = "facts.json"
 _LOCK_NAME = ".facts.lock"
@@ -56,7 +58,7 @@ class _Published:
 def cache_document(cache: Cache, owner: str, now: str) -> Document:
     """What is to be known of one cache."""
     survey = cache.survey()
-    entries = [_entry(entry.record) for entry in survey.entries]
+    entries = [_entry(entry) for entry in survey.entries]
     partials = cache.partials()
     return {
         "owner": owner,
@@ -67,9 +69,12 @@ def cache_document(cache: Cache, owner: str, now: str) -> Document:
             "logical_bytes": sum(entry["logical_bytes"] for entry in entries),
             "stored_bytes": sum(entry["stored_bytes"] for entry in entries),
             "allocated_bytes": sum(entry["allocated_bytes"] for entry in entries),
+            "exclusive_bytes": _sum_if_known(entry["exclusive_bytes"] for entry in entries),
             "partials": len(partials),
             "partial_bytes": sum(state.allocated_bytes for state in partials),
+            "trash_bytes": cache.trash_bytes(),
         },
+        "partials": [_partial(state) for state in partials],
         "damaged": list(survey.damaged),
         "unreadable": dict(survey.unreadable),
         "entries": entries,
@@ -190,7 +195,20 @@ def publish(
     return path
 
 
-def _entry(record: CacheRecord) -> Document:
+def _sum_if_known(sizes: t.Iterable[t.Optional[int]]) -> t.Optional[int]:
+    known = list(sizes)
+    return None if any(size is None for size in known) else sum(size or 0 for size in known)
+
+
+def _exclusive_bytes(entry: CacheEntry) -> t.Optional[int]:
+    # An entry may be removed meanwhile.
+    with contextlib.suppress(OSError):
+        return exclusive_bytes(entry.bundle_path)
+    return None
+
+
+def _entry(entry: CacheEntry) -> Document:
+    record = entry.record
     return {
         "digest": record.digest,
         "bundle_name": record.bundle_name,
@@ -199,10 +217,22 @@ def _entry(record: CacheRecord) -> Document:
         "logical_bytes": record.logical_bytes,
         "stored_bytes": record.stored_bytes,
         "allocated_bytes": record.allocated_bytes,
+        "exclusive_bytes": _exclusive_bytes(entry),
         "first_used_at": record.first_used_at,
         "last_used_at": record.last_used_at,
         "use_count": record.use_count,
         "verified_at": record.verified_at,
+    }
+
+
+def _partial(state: PartialState) -> Document:
+    origin = state.origin
+    return {
+        "digest": state.partial.digest,
+        "allocated_bytes": state.allocated_bytes,
+        "modified_at": utc_text(state.modified_at),
+        "started_at": None if origin is None else origin.started_at,
+        "address": None if origin is None else dataclasses.asdict(origin.address),
     }
 
 

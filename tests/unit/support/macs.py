@@ -14,9 +14,9 @@ import sys
 import typing as t
 
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CachedAddress, CacheRecord
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import CommandResult, Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipt
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CachedAddress, CacheRecord
 from ansible_collections.macfleet.parallels.tests.simulators.prlctl.control import Simulated, install
 
 DIGEST = "ab" * 32

@@ -14,13 +14,15 @@ from pathlib import Path
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull as _pull
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull_image as _pull_image
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull, wanted
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import CacheSettings, Context, Remote
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import ImageKey
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.segmented import Fill
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.transfers import SignedTransfers
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache, CacheEntry
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache, CacheEntry
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CachedAddress
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CachedAddress
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer, SignedUrl
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack import helpers
@@ -96,18 +98,28 @@ class Shelf:
             Remote(catalog, transfers),
         )
 
-    def plan(self, manifest: Manifest, *, must_verify: bool = False) -> _pull_image.ImagePlan:
+    def plan(self, manifest: Manifest, *, verify: bool = False) -> ensure.ImagePlan:
         """What a pull of an image would do."""
-        return _pull_image.plan_image(manifest, self.cache, self.context, must_verify=must_verify)
+        return ensure.plan_image(manifest, self.cache, self.context, verify=verify)
 
-    def apply(self, made: _pull_image.ImagePlan, *, must_verify: bool = False) -> _pull_image.ImageOutcome:
-        """Carry out a plan."""
-        address = CachedAddress(URL, made.manifest.catalog_id, made.manifest.version, made.manifest.architecture)
-        return _pull_image.apply_image(made, self.cache, self.context, must_verify=must_verify, address=address)
+    def fill(self, manifest: Manifest, *, verify: bool = False) -> Fill:
+        """What a pull of an image would do, if that is to fill the cache."""
+        plan = self.plan(manifest, verify=verify)
+        assert isinstance(plan, Fill)
+        return plan
 
-    def pull(self, manifest: Manifest, *, must_verify: bool = False) -> _pull_image.ImageOutcome:
+    def pull(self, manifest: Manifest, *, verify: bool = False) -> ensure.ImageOutcome:
         """Pull an image into the cache."""
-        return self.apply(self.plan(manifest, must_verify=must_verify), must_verify=must_verify)
+        with self.held(manifest, verify=verify) as (_entry, outcome):
+            return outcome
+
+    def held(
+        self, manifest: Manifest, *, verify: bool = False
+    ) -> t.ContextManager[tuple[CacheEntry, ensure.ImageOutcome]]:
+        """Have an image in the cache, and keep it there."""
+        address = CachedAddress(URL, manifest.catalog_id, manifest.version, manifest.architecture)
+        key = ImageKey(address, manifest.digest)
+        return ensure.held_image(key, manifest, self.cache, self.context, verify=verify)
 
     def entry(self, manifest: Manifest) -> CacheEntry:
         """What the cache holds of an image."""
@@ -115,10 +127,10 @@ class Shelf:
         assert found is not None
         return found
 
-    def request(self, *manifests: Manifest, **fields: t.Any) -> _pull.PullRequest:
+    def request(self, *manifests: Manifest, **fields: t.Any) -> wanted.PullRequest:
         """A task of catalog_pull."""
         values: dict[str, t.Any] = {
-            "state": _pull.CACHED,
+            "state": wanted.CACHED,
             "catalog_url": URL,
             "catalog_id": CATALOG_ID,
             "version": None,
@@ -129,8 +141,8 @@ class Shelf:
             "manifests": manifests,
             **fields,
         }
-        return _pull.PullRequest(**values)
+        return wanted.PullRequest(**values)
 
     def run(self, *manifests: Manifest, check_mode: bool = False, **fields: t.Any) -> dict[str, t.Any]:
         """The result of such a task."""
-        return _pull.run(self.request(*manifests, **fields), self.context, check_mode=check_mode, may_defer=False)
+        return pull.run(self.request(*manifests, **fields), self.context, check_mode=check_mode)

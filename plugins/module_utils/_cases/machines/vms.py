@@ -60,6 +60,10 @@ class ManagedVm:
     def runs(self) -> bool:
         return self.machine.state in _RUNNING
 
+    @property
+    def is_stopped(self) -> bool:
+        return self.machine.state == _STOPPED
+
 
 @dataclasses.dataclass(frozen=True)
 class Found:
@@ -154,6 +158,13 @@ class Vms:
             self._prlctl.resume(vm.machine.uuid)
         else:
             self._prlctl.start(vm.machine.uuid)
+        return True
+
+    def stop(self, vm: ManagedVm) -> bool:
+        """Shut a VM down unless it is stopped; return True if it had to be."""
+        if vm.is_stopped:
+            return False
+        self._prlctl.stop(vm.machine.uuid)
         return True
 
     def remove(self, vm: ManagedVm) -> None:

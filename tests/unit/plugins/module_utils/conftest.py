@@ -14,7 +14,7 @@ import subprocess
 import typing as t
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.tests.unit.support.macs import Mac
 
 _TOOLS = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))

@@ -12,7 +12,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.modules import catalog_cache
 from ansible_collections.macfleet.parallels.tests.unit.support.hosts import Host, Result
 from ansible_collections.macfleet.parallels.tests.unit.support.images import Image, change_disk, image_of, make_bundle
@@ -42,7 +43,7 @@ def check_then_run(host: Host, state: str, **options: t.Any) -> Result:
     """What is done, which is what check mode said before."""
     prediction = change(host, state, check_mode=True, **options)
     result = change(host, state, **options)
-    for name in ("changed", "removed", "entries", "freed_bytes", "diff"):
+    for name in ("changed", "removed", "repaired", "entries", "diff"):
         assert result[name] == prediction[name], name
     return result
 
@@ -52,7 +53,7 @@ def held(host: Host) -> set[str]:
 
 
 def record_of(result: Result, image: Image) -> dict[str, t.Any]:
-    (cache,) = result["ansible_facts"]["parallels_catalog"]["caches"].values()
+    (cache,) = result["parallels_catalog"]["caches"].values()
     (record,) = [entry for entry in cache["entries"] if entry["digest"] == image.digest]
     return dict(record)
 
@@ -64,29 +65,31 @@ def test_what_is_whole_is_kept_and_its_proof_remembered(host: Host, images: list
     assert all(record_of(result, image)["verified_at"] for image in images)
 
 
-def test_what_is_damaged_is_removed(host: Host, images: list[Image]) -> None:
+def test_what_is_damaged_is_not_used_any_more(host: Host, images: list[Image]) -> None:
     bad, good = images
     change_disk(host.cache / "bundles" / bad.digest / "bundle", 0, seed=9)
     result = check_then_run(host, "verified")
     assert (result["changed"], result["removed"]) == (True, [bad.digest])
-    assert result["freed_bytes"] > 0
     (damaged,) = [entry["damaged"] for entry in result["entries"] if entry["digest"] == bad.digest]
     assert [path.endswith(".hds") for path in damaged] == [True]
-    assert held(host) == {good.digest, LEFT_OVER}
+    # It is material for the next pull.
+    assert (host.cache / "partial" / bad.digest / "origin.json").exists()
+    assert not (host.cache / "bundles" / bad.digest).exists()
+    assert held(host) == {good.digest, bad.digest, LEFT_OVER}
     assert not change(host, "verified")["changed"]
 
 
 @pytest.mark.parametrize("name", ["listing", "record.json"])
-def test_an_entry_that_nobody_can_read_is_removed(host: Host, images: list[Image], name: str) -> None:
+def test_an_entry_that_nobody_can_read_is_taken_out(host: Host, images: list[Image], name: str) -> None:
     (host.cache / "bundles" / images[0].digest / name).write_bytes(b"?")
     assert check_then_run(host, "verified")["removed"] == [images[0].digest]
-    assert images[0].digest not in held(host)
+    assert not (host.cache / "bundles" / images[0].digest).exists()
 
 
 @pytest.mark.parametrize(
     ("options", "stays"),
     [
-        ({}, set()),
+        ({"all": True}, set()),
         ({"catalog_id": "MacOS-15"}, {LEFT_OVER}),
         ({"catalog_id": "macos-15", "version": "<1.5"}, {"1.5", LEFT_OVER}),
         ({"catalog_id": "macos-15", "version": "1.5"}, {"1.4", LEFT_OVER}),
@@ -94,7 +97,7 @@ def test_an_entry_that_nobody_can_read_is_removed(host: Host, images: list[Image
     ],
 )
 def test_the_chosen_entries_are_removed(
-    host: Host, images: list[Image], options: dict[str, str], stays: set[str]
+    host: Host, images: list[Image], options: dict[str, t.Any], stays: set[str]
 ) -> None:
     result = check_then_run(host, "absent", **options)
     assert result["changed"]
@@ -114,7 +117,7 @@ def test_what_was_not_chosen_is_not_touched(
 
 
 def test_a_cache_that_is_not_there_is_empty(host: Host) -> None:
-    assert not check_then_run(host, "absent")["changed"]
+    assert not check_then_run(host, "absent", all=True)["changed"]
     assert not host.cache.exists()
 
 
@@ -126,7 +129,7 @@ def test_what_is_left_is_published(host: Host, images: list[Image]) -> None:
 
 
 def test_an_entry_in_use_is_not_removed(host: Host, images: list[Image]) -> None:
-    with Cache.open(str(host.cache), create=False).lock(images[0].digest, "making a clone", 0.0, shared=True):
+    with Cache.open(str(host.cache), create=False).lock(images[0].digest, locking.USE, "making a clone", 0.0):
         result = change(host, "absent", digest=images[0].digest, lock_timeout=0)
     assert_failed(result, "cache_locked", "making a clone")
     assert images[0].digest in held(host)
@@ -134,7 +137,13 @@ def test_an_entry_in_use_is_not_removed(host: Host, images: list[Image]) -> None
 
 def test_a_cache_that_others_can_write_to_is_refused(host: Host, images: list[Image]) -> None:
     host.cache.chmod(0o777)
-    assert_failed(change(host, "absent"), "cache_unsafe", "let other users write")
+    assert_failed(change(host, "absent", all=True), "cache_unsafe", "let other users write")
+    assert len(held(host)) == 3
+
+
+def test_nothing_is_removed_by_leaving_something_out(host: Host, images: list[Image]) -> None:
+    for options in ({}, {"all": True, "digest": LEFT_OVER}):
+        assert_failed(change(host, "absent", **options), "invalid_option", "all=true")
     assert len(held(host)) == 3
 
 

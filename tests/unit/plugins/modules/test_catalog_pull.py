@@ -11,15 +11,14 @@ import hashlib
 import json
 import os
 import time
-import types
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull as _pull
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull_image as _pull_image
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import room
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import locks, volumes
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.tests.unit.support import storage
 from ansible_collections.macfleet.parallels.tests.unit.support.hosts import (
     NEXT_GRANT,
@@ -40,8 +39,8 @@ from ansible_collections.macfleet.parallels.tests.unit.support.images import (
 from ansible_collections.macfleet.parallels.tests.unit.support.modules import assert_failed
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import ANY, refusal
 
-# What a prediction cannot tell: the moment, the VM that does not exist yet, and what it costs to make it.
-NOT_PREDICTED = ("ansible_facts", "elapsed", "vm", "warnings")
+# What a prediction cannot tell: the time, the VM that does not exist yet, and what it costs to make it.
+NOT_PREDICTED = ("parallels_catalog", "elapsed", "vm", "warnings", "freed_bytes")
 
 
 @pytest.fixture(name="bundle")
@@ -124,7 +123,7 @@ def test_an_image_is_downloaded_as_check_mode_said(host: Host, image: Image, bun
     assert result["bytes"]["logical"] == image.manifest["logical_bytes"]
     assert result["bytes"]["holes"] >= CHUNK
     assert result["diff"] == {"before": {"cached": False}, "after": {"cached": True}}
-    (entry,) = result["ansible_facts"]["parallels_catalog"]["caches"][str(host.cache)]["entries"]
+    (entry,) = result["parallels_catalog"]["caches"][str(host.cache)]["entries"]
     assert (entry["digest"], entry["use_count"]) == (image.digest, 1)
 
 
@@ -168,7 +167,7 @@ def test_verify_finds_nothing_to_do(host: Host, image: Image) -> None:
     fill(host, image)
     result = host.pull(image, verify=True)
     assert not result["changed"]
-    (entry,) = result["ansible_facts"]["parallels_catalog"]["caches"][str(host.cache)]["entries"]
+    (entry,) = result["parallels_catalog"]["caches"][str(host.cache)]["entries"]
     assert entry["verified_at"]
 
 
@@ -224,7 +223,7 @@ def test_flipped_bytes_are_refused_and_the_next_pull_goes_on(host: Host, image: 
 def test_an_index_of_another_content_is_refused(host: Host, image: Image, newer: Image) -> None:
     host.catalog.expect_bytes(f"manifests/{image.id}/listing", newer.index.listing_file)
     assert_failed(host.pull(image), "invalid_index", f"{newer.digest} instead of {image.digest}")
-    assert not host.cache.exists()
+    assert_nothing_published(host)
 
 
 def test_an_index_that_was_changed_on_its_way_is_refused(host: Host, image: Image) -> None:
@@ -232,7 +231,7 @@ def test_an_index_that_was_changed_on_its_way_is_refused(host: Host, image: Imag
     digest = hashlib.sha256(listing).hexdigest()
     host.catalog.expect_bytes(f"manifests/{image.id}/listing", listing[:-1] + b"?", digest)
     assert_failed(host.pull(image), "bad_reply", "not those that their digest announces")
-    assert not host.cache.exists()
+    assert_nothing_published(host)
 
 
 @pytest.mark.parametrize(("word", "status"), [("tainted", 409), ("grant_revoked", 401), ("unknown_manifest", 404)])
@@ -247,20 +246,20 @@ def test_a_refusal_of_the_server_is_one_failure(host: Host, image: Image, word: 
 
 
 def leave_free(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(os, "statvfs", lambda path: types.SimpleNamespace(f_bavail=count, f_frsize=1))
+    monkeypatch.setattr(volumes, "free_bytes", lambda path: count)
 
 
 @pytest.mark.parametrize("check_mode", [True, False])
 def test_too_little_room_is_told_before_anything_is_written(
     host: Host, image: Image, monkeypatch: pytest.MonkeyPatch, check_mode: bool
 ) -> None:
-    needed = image.manifest["data_bytes"] + _pull_image.DISK_MARGIN_BYTES
+    needed = image.manifest["data_bytes"] + room.MARGIN_BYTES
     leave_free(monkeypatch, needed - 1)
     host.expect_index(image)
     result = host.pull(image, check_mode=check_mode)
-    assert_failed(result, "disk_full", "nothing was changed")
+    assert_failed(result, "disk_full", "bytes of disk space")
     assert result["details"] == {"needed_bytes": needed, "free_bytes": needed - 1}
-    assert not host.cache.exists()
+    assert_nothing_published(host)
     leave_free(monkeypatch, needed)
     host.expect_pull(image)
     assert host.pull(image)["changed"]
@@ -269,7 +268,7 @@ def test_too_little_room_is_told_before_anything_is_written(
 def test_room_for_image_and_vm_is_counted_together(mac: Host, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     size = image.manifest["data_bytes"]
     for free, code in ((2 * size - 1, "disk_full"), (2 * size, None)):
-        leave_free(monkeypatch, free + _pull_image.DISK_MARGIN_BYTES)
+        leave_free(monkeypatch, free + room.MARGIN_BYTES)
         mac.expect_index(image)
         result = mac.pull(image, check_mode=True, state="present")
         assert result.get("error_code") == (None if volumes.has_clones(str(mac.disk)) else code)
@@ -290,13 +289,34 @@ def test_a_disk_that_gets_full_meanwhile(
     assert tree(cached(host, image)) == tree(bundle)
 
 
-@pytest.mark.parametrize("what", ["cpu", "memory_mb", "disk_mb"])
-def test_unmet_requirements_are_told_before_anything_is_asked(host: Host, bundle: Path, what: str) -> None:
+@pytest.mark.parametrize("what", ["cpu", "memory_mb"])
+def test_a_host_that_cannot_run_the_image_is_told_before_anything_is_asked(mac: Host, bundle: Path, what: str) -> None:
     image = image_of(bundle, minimum_requirements={what: 1 << 40})
-    result = host.pull(image)
+    result = mac.pull(image, state="present")
     assert_failed(result, "requirements_unmet", f"The image needs {1 << 40} ")
     assert len(result["details"]["unmet"]) == 1
-    assert not host.cache.exists()
+    assert not mac.cache.exists()
+    # It may lie in the cache, though.
+    fill(mac, image)
+
+
+def test_disk_space_is_demanded_of_what_is_going_to_be_done(
+    mac: Host, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = image_of(bundle, minimum_requirements={"disk_mb": 1000})
+    leave_free(monkeypatch, 999 << 20)
+    for check_mode in (True, False):
+        mac.expect_index(image)
+        assert_failed(mac.pull(image, check_mode=check_mode), "requirements_unmet", "The image needs 1000 MiB of free")
+        assert_nothing_published(mac)
+    leave_free(monkeypatch, 1000 << 20)
+    make_vm(mac, image)
+    leave_free(monkeypatch, 500 << 20)
+    # What is there needs no room.
+    for state in ("cached", "present", "started"):
+        for check_mode in (True, False):
+            assert "failed" not in mac.pull(image, name="runner", state=state, check_mode=check_mode)
+    assert_failed(mac.pull(image, name="another", state="present"), "requirements_unmet", "The image needs 1000 MiB")
 
 
 def test_an_image_for_other_hardware_only(host: Host, image: Image) -> None:
@@ -309,9 +329,8 @@ def test_without_its_action_plugin(host: Host, given: t.Any) -> None:
 
 
 def test_another_task_that_works_on_the_same_image_is_named(host: Host, image: Image) -> None:
-    host.expect_index(image)
     cache = Cache.open(str(host.cache), create=True)
-    with cache.lock(image.digest, "a pull by somebody else", 0.0):
+    with cache.lock(image.digest, locking.FILL, "a pull by somebody else", 0.0):
         result = host.pull(image, lock_timeout=0)
     assert_failed(result, "cache_locked", "a pull by somebody else")
     assert "Waiting for the lock of macos-15 1.4" in result["warnings"][0]
@@ -319,23 +338,6 @@ def test_another_task_that_works_on_the_same_image_is_named(host: Host, image: I
 
 
 # Long transfers
-
-
-def test_a_long_transfer_is_only_announced(host: Host, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    host.expect_index(image)
-    count = host.pull(image, check_mode=True, handover=handover([image], phase="auto"))["bytes"]["downloaded"]
-    monkeypatch.setattr(_pull, "SHORT_BYTES", count - 1)
-    host.expect_index(image)
-    result = host.pull(image, handover=handover([image], phase="auto"))
-    assert result == {"changed": False, "transfer_pending": True}
-    assert not host.cache.exists()
-    fill(host, image, handover=handover([image], phase="run"))
-
-
-def test_a_short_transfer_is_done_at_once(host: Host, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    host.expect_index(image)
-    monkeypatch.setattr(_pull, "SHORT_BYTES", host.pull(image, check_mode=True)["bytes"]["downloaded"])
-    fill(host, image, handover=handover([image], phase="auto"))
 
 
 def test_whoever_watches_sees_the_progress(host: Host, image: Image, tmp_path: Path) -> None:
@@ -368,8 +370,10 @@ def test_whoever_watches_can_end_the_waiting_for_a_lock(
     cancel_when("wait", progress, monkeypatch)
     fill(mac, image)
     cache = Cache.open(str(mac.cache), create=True)
-    locked = cache.lock_path(image.digest) if what == "the image" else cache.vm_lock_path("runner")
-    with locks.hold(locked, "somebody else", 0.0):
+    lock = cache.lock(image.digest, locking.FILL, "somebody else", 0.0)
+    if what != "the image":
+        lock = locks.hold(cache.vm_lock_path("runner"), "somebody else", 0.0)
+    with lock:
         given = handover([image], progress_path=str(progress))
         result = mac.pull(image, name="runner", state="present", lock_timeout=600, handover=given)
     assert_failed(result, "cancelled", "cancelled by the controller")
@@ -392,7 +396,7 @@ def test_a_vm_is_made_as_check_mode_said(mac: Host, image: Image, state: str, be
     assert (result["vm"]["name"], result["vm"]["state"], result["vm"]["home"]) == ("runner", becomes, str(home))
     assert (result["vm"]["version"], result["vm"]["digest"]) == ("1.4", image.digest)
     assert result["diff"]["after"] == {"cached": True, "vm": becomes}
-    (vm,) = result["ansible_facts"]["parallels_catalog"]["vms"]
+    (vm,) = result["parallels_catalog"]["vms"]
     assert (vm["uuid"], vm["state"]) == (result["vm"]["uuid"], becomes)
     asked = mac.asked_of_parallels()
     again = mac.pull(image, name="runner", state=state)
@@ -487,27 +491,69 @@ def test_a_version_may_be_blocked_for_this_hardware_alone(mac: Host, bundle: Pat
 # Absent
 
 
-def test_absent_removes_vm_and_image_as_check_mode_said(mac: Host, image: Image) -> None:
+@pytest.mark.parametrize("purge_cache", [True, False])
+def test_absent_removes_the_vm_as_check_mode_said(mac: Host, image: Image, purge_cache: bool) -> None:
     make_vm(mac, image, state="started")
-    gone = {"state": "absent", "name": "runner", "handover": None}
+    gone = {"state": "absent", "name": "runner", "handover": None, "purge_cache": purge_cache}
     prediction = mac.pull(check_mode=True, **gone)
     assert mac.machines() == {"runner.pvm": "running"}
     result = mac.pull(**gone)
     assert predicted(result) == predicted(prediction)
     assert (result["changed"], result["manifest"], result["vm"]) == (True, {}, {})
-    assert result["diff"]["after"] == {"cached": [], "vm": "absent"}
-    assert_nothing_published(mac)
-    assert not list(mac.cache.glob("receipts/*"))
+    assert result["diff"]["after"] == ({"cached": [], "vm": "absent"} if purge_cache else {"vm": "absent"})
+    assert (list(mac.vms.iterdir()), mac.machines(), list(mac.cache.glob("receipts/*"))) == ([], {}, [])
+    assert [path.name for path in mac.cache.glob("bundles/*")] == ([] if purge_cache else [image.digest])
     assert not mac.pull(**gone)["changed"]
+
+
+@pytest.mark.parametrize("fields", [{"catalog_id": "other"}, {"version": ">=2"}, {"catalog_url": "https://other"}])
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_absent_leaves_a_vm_of_another_image_alone(
+    mac: Host, image: Image, fields: dict[str, str], check_mode: bool
+) -> None:
+    make_vm(mac, image)
+    options = {"state": "absent", "name": "runner", "handover": None, "purge_cache": True, **fields}
+    result = mac.pull(check_mode=check_mode, **options)
+    assert (result["changed"], result["actions"]) == (False, [])
+    (warning,) = result["warnings"]
+    assert "The virtual machine runner stays: it was made of macos-15 1.4" in warning
+    assert mac.machines() == {"runner.pvm": "stopped"}
+
+
+def test_a_vm_is_stopped_as_check_mode_said(mac: Host, image: Image) -> None:
+    make_vm(mac, image, state="started")
+    prediction = mac.pull(image, check_mode=True, name="runner", state="stopped")
+    assert mac.machines() == {"runner.pvm": "running"}
+    result = mac.pull(image, name="runner", state="stopped")
+    assert predicted(result) == predicted(prediction)
+    assert (result["changed"], result["vm"]["state"]) == (True, "stopped")
+    assert result["actions"] == ["Stop the virtual machine runner."]
+    assert mac.machines() == {"runner.pvm": "stopped"}
+    assert not mac.pull(image, name="runner", state="stopped")["changed"]
+
+
+def test_a_stopped_vm_that_is_not_there_is_made(mac: Host, image: Image) -> None:
+    result = check_then_run(mac, image, name="runner", state="stopped")
+    assert (result["changed"], mac.machines()) == (True, {"runner.pvm": "stopped"})
+
+
+def test_a_failure_tells_what_had_been_done(mac: Host, image: Image) -> None:
+    mac.simulated.fail({"verb": "start", "returncode": 255, "stderr": "Failed to start the VM: no.\n"})
+    mac.expect_pull(image)
+    result = mac.pull(image, name="runner", state="started")
+    assert_failed(result, "prlctl_failed", "Failed to start the VM")
+    assert result["changed"]
+    assert [sentence.split()[0] for sentence in result["actions"]] == ["Download", "Make"]
+    assert mac.machines() == {"runner.pvm": "stopped"}
 
 
 def test_absent_takes_the_named_versions_only(host: Host, image: Image, newer: Image) -> None:
     fill(host, image)
     host.expect_pull(newer)
     host.pull(newer)
-    assert host.pull(state="absent", handover=None, version="<1.5")["changed"]
+    assert host.pull(state="absent", handover=None, version="<1.5", purge_cache=True)["changed"]
     assert [path.name for path in host.cache.glob("bundles/*")] == [newer.digest]
-    assert not host.pull(state="absent", handover=None, catalog_id="other")["changed"]
+    assert not host.pull(state="absent", handover=None, catalog_id="other", purge_cache=True)["changed"]
 
 
 def test_absent_leaves_vms_of_others_alone(mac: Host, tmp_path: Path) -> None:

@@ -12,15 +12,19 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache as _cache
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache import CacheRequest, NothingChosen
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache import change as change_cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cached import meaning
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, facts
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CachedAddress
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, FactsTooLarge
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import CachedAddress
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
     IMAGE,
@@ -53,8 +57,8 @@ def change(
     check_mode: bool = False,
 ) -> dict[str, t.Any]:
     """The result of catalog_cache."""
-    request = _cache.CacheRequest(state, digest, catalog_id, None)
-    return _cache.change(request, shelf.context, check_mode=check_mode)
+    request = CacheRequest(state, digest, catalog_id, None, everything=not (digest or catalog_id) and state == "absent")
+    return change_cache(request, shelf.context, check_mode=check_mode)
 
 
 def damage(shelf: Shelf, manifest: Manifest) -> Path:
@@ -65,17 +69,76 @@ def damage(shelf: Shelf, manifest: Manifest) -> Path:
     return path
 
 
-def test_what_is_damaged_is_removed(shelf: Shelf, manifest: Manifest) -> None:
+def test_what_is_damaged_is_not_used_any_more_and_what_is_sound_of_it_is_reused(
+    shelf: Shelf, manifest: Manifest
+) -> None:
     damage(shelf, manifest)
-    allocated = shelf.entry(manifest).record.allocated_bytes
     predicted = change(shelf, "verified", check_mode=True)
     result = change(shelf, "verified")
     for found in (predicted, result):
         assert found["changed"]
         assert found["removed"] == [manifest.digest]
-        assert found["freed_bytes"] == allocated
         assert found["entries"][0]["damaged"] == [IMAGE]
+    (warning,) = shelf.warnings
+    assert "The cached image macos-15 1.4 is damaged" in warning
     assert not change(shelf, "verified")["changed"]
+    outcome = shelf.pull(manifest)
+    assert outcome.fill is not None and outcome.fill.resumes
+    assert outcome.fill.pack.download_raw_bytes == CHUNK
+
+
+@pytest.mark.parametrize("name", ["stray", ".DS_Store"])
+def test_what_does_not_belong_to_the_image_is_no_reason_to_remove_it(
+    shelf: Shelf, manifest: Manifest, name: str
+) -> None:
+    stray = Path(shelf.entry(manifest).bundle_path) / name
+    stray.touch()
+    is_finders = name.startswith(".")
+    for check_mode in (True, False):
+        result = change(shelf, "verified", check_mode=check_mode)
+        assert result["removed"] == []
+        assert result["repaired"] == ([] if is_finders else [manifest.digest])
+        assert result["changed"] is not is_finders
+    assert stray.exists() is is_finders
+    assert not change(shelf, "verified")["changed"]
+    assert not shelf.pull(manifest).changed
+
+
+def test_nothing_is_removed_by_leaving_something_out(shelf: Shelf, manifest: Manifest) -> None:
+    for fields in ({}, {"digest": manifest.digest, "everything": True}):
+        with pytest.raises(NothingChosen, match="all=true"):
+            change_cache(CacheRequest("absent", **fields), shelf.context, check_mode=False)
+    assert shelf.entry(manifest)
+    assert change(shelf, "absent")["removed"] == [manifest.digest]
+
+
+def test_what_an_interrupted_pull_left_goes_by_the_name_of_its_image(shelf: Shelf, manifest: Manifest) -> None:
+    newer = shelf.push(make_bundle(shelf.directory / "B" / "Runner.pvm", {IMAGE: noise(7, 400 * CHUNK)}), "1.5")
+    shelf.storage.fail_at = 2
+    with pytest.raises(CacheError, match="the cable was pulled"):
+        shelf.pull(newer)
+    assert change(shelf, "absent", catalog_id="other")["removed"] == []
+    for check_mode in (True, False):
+        result = change(shelf, "absent", catalog_id="macos-15", check_mode=check_mode)
+        assert result["removed"] == [manifest.digest, newer.digest]
+    assert shelf.cache.partials() == []
+
+
+def test_freed_bytes_are_those_by_which_free_space_has_grown(
+    reflink_volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(reflink_volume / "freed")
+    manifest = shelf.push(make_bundle(shelf.directory / "A.pvm", {IMAGE: noise(1, 160 * CHUNK)}), "1.0")
+    shelf.pull(manifest)
+    entry = shelf.entry(manifest)
+    clone.clone_tree(entry.bundle_path, str(reflink_volume / "freed/vm.pvm"))
+    # A virtual machine keeps all blocks of the image.
+    assert change(shelf, "absent")["freed_bytes"] < entry.record.allocated_bytes // 10
+    shelf.pull(manifest)
+    shutil.rmtree(reflink_volume / "freed/vm.pvm")
+    os.sync()
+    freed = change(shelf, "absent")["freed_bytes"]
+    assert 0.8 * entry.record.allocated_bytes < freed < 1.3 * entry.record.allocated_bytes
 
 
 def interfere(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, act: t.Callable[[], t.Any]) -> None:
@@ -155,12 +218,12 @@ def test_facts_that_are_too_large_are_a_warning(
     def refuse(*_arguments: t.Any) -> t.NoReturn:
         raise FactsTooLarge("Publishing failed: too much.", "Remove something.")
 
-    monkeypatch.setattr(_cache.facts, "publish", refuse)
+    monkeypatch.setattr(facts, "publish", refuse)
     result = change(shelf, "verified")
     assert shelf.warnings == [
         "The published facts of this host stay as they were. Publishing failed: too much. Remove something."
     ]
-    assert list(result["ansible_facts"]["parallels_catalog"]["caches"]) == [shelf.cache.path]
+    assert list(result["parallels_catalog"]["caches"]) == [shelf.cache.path]
 
 
 @pytest.mark.parametrize(
@@ -181,9 +244,9 @@ def test_facts_that_are_too_large_are_a_warning(
 )
 def test_the_meaning_of_an_address(options: dict[str, t.Any], is_meant: bool) -> None:
     wanted = {"catalog_id": "macos-15", "version": None, **options}
-    assert _cache.meaning(**wanted)(ADDRESS) is is_meant
+    assert meaning(**wanted)(ADDRESS) is is_meant
 
 
 def test_addresses_of_a_server_that_have_a_password_are_the_same() -> None:
     known = dataclasses.replace(ADDRESS, catalog_url="https://u:p@catalog.example.com/")
-    assert _cache.meaning("macos-15", None, "https://u:p@catalog.example.com/")(known)
+    assert meaning("macos-15", None, "https://u:p@catalog.example.com/")(known)

@@ -6,19 +6,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
+import collections
 import os
+import re
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull_image as _pull_image
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure, observe, seeds, segmented
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import CacheEntry
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, CacheLocked
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import codecs, index, plan
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import codecs, index
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsupportedCodec
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
@@ -54,16 +55,100 @@ def pulled_whole(shelf: Shelf, manifest: Manifest) -> bool:
 # Repair
 
 
-@pytest.mark.parametrize("must_verify", [True, False])
-def test_a_stray_file_is_removed_and_the_image_stays_in_the_cache(shelf: Shelf, must_verify: bool) -> None:
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_stray_file_is_removed_and_the_image_stays_in_the_cache(shelf: Shelf, verify: bool) -> None:
     manifest = push(shelf, "1.0", 1, 2)
     shelf.pull(manifest)
-    (Path(shelf.entry(manifest).bundle_path) / "stray").write_bytes(b"of somebody")
-    assert shelf.plan(manifest, must_verify=must_verify).changed
-    outcome = shelf.pull(manifest, must_verify=must_verify)
-    assert (outcome.changed, outcome.applied.downloaded_bytes) == (True, 0)
+    (Path(shelf.entry(manifest).bundle_path) / "stray").write_bytes(b"of nobody")
+    assert isinstance(shelf.plan(manifest, verify=verify), ensure.Mend)
+    shelf.storage.fetched.clear()
+    outcome = shelf.pull(manifest, verify=verify)
+    assert (outcome.changed, outcome.fill, shelf.storage.fetched) == (True, None, [])
     assert pulled_whole(shelf, manifest)
-    assert not shelf.pull(manifest, must_verify=must_verify).changed
+    assert not shelf.pull(manifest, verify=verify).changed
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_files_of_finder_are_nobodys_business(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, verify: bool) -> None:
+    manifest = push(shelf, "1.0", 1, 2)
+    shelf.pull(manifest)
+    bundle = Path(shelf.entry(manifest).bundle_path)
+    for name in (".DS_Store", "harddisk.hdd/.DS_Store", "._config.pvs"):
+        (bundle / name).write_bytes(b"of Finder")
+    if not verify:
+        monkeypatch.setattr(observe, "hash_place", forbidden)
+    assert isinstance(shelf.plan(manifest, verify=verify), ensure.Use)
+    assert not shelf.pull(manifest, verify=verify).changed
+    assert (bundle / ".DS_Store").exists()
+
+
+def forbidden(*_arguments: t.Any, **_options: t.Any) -> t.NoReturn:
+    raise AssertionError("this is not to be called")
+
+
+def test_links_and_directories_are_put_back_without_reading_a_file(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_bundle(shelf.directory / "1.0" / "Runner.pvm", {IMAGE: content(1, 2)})
+    (root / "Snapshots").mkdir()
+    (root / "current").symlink_to("config.pvs")
+    manifest = shelf.push(root, "1.0")
+    shelf.pull(manifest)
+    bundle = Path(shelf.entry(manifest).bundle_path)
+    (bundle / "Snapshots").rmdir()
+    (bundle / "current").unlink()
+    (bundle / "current").symlink_to(IMAGE)
+    monkeypatch.setattr(
+        observe.verify, "hash_files", lambda root, entries, *_a, **_o: {} if not entries else forbidden()
+    )
+    assert shelf.pull(manifest).changed
+    monkeypatch.undo()
+    assert pulled_whole(shelf, manifest)
+    assert not shelf.pull(manifest).changed
+
+
+def test_only_what_may_have_changed_is_read_again(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = push(shelf, "1.0", 1, 2)
+    shelf.pull(manifest)
+    (Path(shelf.entry(manifest).bundle_path) / "config.pvs").chmod(0o400)
+    read: list[str] = []
+    real = observe.verify.hash_files
+
+    def watched(root: str, entries: t.Sequence[index.Entry], *arguments: t.Any, **options: t.Any) -> t.Any:
+        read.extend(entry.path for entry in entries if entry.kind == index.FILE)
+        return real(root, entries, *arguments, **options)
+
+    monkeypatch.setattr(observe.verify, "hash_files", watched)
+    assert not shelf.pull(manifest).changed
+    assert set(read) == {"config.pvs"}
+    read.clear()
+    assert not shelf.pull(manifest).changed
+    assert read == []
+
+
+def test_what_verification_has_hashed_is_not_hashed_again_by_the_repair(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = push(shelf, "1.0", 1, 2)
+    shelf.pull(manifest)
+    path = Path(shelf.entry(manifest).bundle_path) / IMAGE
+    path.chmod(0o644)
+    with path.open("r+b") as stream:
+        stream.write(b"damaged")
+    read: list[str] = []
+    real = observe.verify.hash_files
+
+    def watched(root: str, entries: t.Sequence[index.Entry], *arguments: t.Any, **options: t.Any) -> t.Any:
+        read.extend(entry.path for entry in entries if entry.kind == index.FILE)
+        return real(root, entries, *arguments, **options)
+
+    monkeypatch.setattr(observe.verify, "hash_files", watched)
+    outcome = shelf.pull(manifest, verify=True)
+    assert outcome.changed and outcome.fill is not None
+    assert outcome.fill.pack.download_raw_bytes == CHUNK
+    assert pulled_whole(shelf, manifest)
+    # Once to know, and once to prove what was written.
+    assert set(collections.Counter(read).values()) == {2}
 
 
 def test_what_cannot_be_read_is_one_clear_error(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +160,7 @@ def test_what_cannot_be_read_is_one_clear_error(shelf: Shelf, monkeypatch: pytes
 
     monkeypatch.setattr(os, "preadv", fail)
     with pytest.raises(CacheError, match=r"Reading .*bundle failed: Cannot allocate memory"):
-        shelf.plan(manifest, must_verify=True)
+        shelf.plan(manifest, verify=True)
 
 
 # Codecs
@@ -88,7 +173,7 @@ def test_chunks_that_nobody_here_can_decode_are_refused_before_the_download(
     shelf.pull(manifest)
     newer = push(shelf, "1.1", 1, 3)
     zstd = bytes([index.CODEC_ZSTD]) * len(shelf.indexes[newer.id].locator.codecs)
-    real = _pull_image._fetch_index
+    real = segmented.fetch_index
 
     def fetch(wanted: Manifest, catalog: t.Any) -> index.Index:
         found = real(wanted, catalog)
@@ -98,7 +183,7 @@ def test_chunks_that_nobody_here_can_decode_are_refused_before_the_download(
         )
         return index.Index(found.listing, changed, found.listing_file, found.locator_file)
 
-    monkeypatch.setattr(_pull_image, "_fetch_index", fetch)
+    monkeypatch.setattr(segmented, "fetch_index", fetch)
     monkeypatch.setattr(codecs, "decodable", lambda: frozenset({index.CODEC_RAW, index.CODEC_DEFLATE}))
     shelf.storage.fetched.clear()
     with pytest.raises(UnsupportedCodec, match=r"macos-15 1\.1 .* zstd.*zstandard") as caught:
@@ -107,15 +192,17 @@ def test_chunks_that_nobody_here_can_decode_are_refused_before_the_download(
     assert shelf.storage.fetched == []
     # What is on the host already needs no codec.
     same = push(shelf, "1.2", 2, 1)
-    assert shelf.plan(same).pack is not None
+    assert shelf.fill(same).pack.download_chunks == 0
     monkeypatch.setattr(codecs, "decodable", lambda: frozenset(codecs.CODEC_NAMES))
-    assert shelf.plan(newer).pack is not None
+    assert shelf.fill(newer).pack.download_chunks > 0
 
 
 # Seeds
 
 
-def test_the_best_few_seeds_are_taken_and_those_that_give_nothing_are_left_alone(shelf: Shelf) -> None:
+def test_the_best_few_seeds_are_taken_and_no_other_listing_is_read(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = range(100, 120)
     shares = {"1.0": 3, "1.1": 9, "1.2": 1, "1.3": 12, "1.4": 5, "1.5": 0}
     made = {}
@@ -123,37 +210,20 @@ def test_the_best_few_seeds_are_taken_and_those_that_give_nothing_are_left_alone
         own = range(1000 * (number + 1), 1000 * (number + 1) + len(wanted) - share)
         made[version] = push(shelf, version, *wanted[:share], *own)
         shelf.pull(made[version])
-    found = _pull_image._seeds(shelf.cache, shelf.indexes[made["1.3"].id].listing, {made["1.3"].digest})
-    assert len(found) == _pull_image._MOST_SEEDS
     newest = push(shelf, "2.0", *wanted)
-    found = _pull_image._seeds(shelf.cache, shelf.indexes[newest.id].listing, {newest.digest})
-    assert list(found) == [made[version].digest for version in ("1.3", "1.1", "1.4")]
-    made_plan = shelf.plan(newest)
-    # All that the others have, the best one has, too.
-    assert made_plan.seeds == (made["1.3"].digest,)
-    assert made_plan.pack is not None
-    assert made_plan.pack.download_raw_bytes == (len(wanted) - 12) * CHUNK
-    with shelf.cache.lock(made["1.1"].digest, "somebody", 0.0):
-        shelf.apply(made_plan)
+    read: list[str] = []
+    real = seeds.read_listing
+
+    def watched(entry: CacheEntry) -> t.Optional[index.Listing]:
+        read.append(entry.digest)
+        return real(entry)
+
+    monkeypatch.setattr(seeds, "read_listing", watched)
+    found = seeds.find_seeds(shelf.cache, shelf.indexes[newest.id].listing)
+    assert list(found) == read == [made[version].digest for version in ("1.3", "1.1", "1.4")]
+    assert shelf.fill(newest).pack.download_raw_bytes == (len(wanted) - 12) * CHUNK
+    shelf.pull(newest)
     assert pulled_whole(shelf, newest)
-
-
-def test_listings_are_read_one_at_a_time(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(8):
-        shelf.pull(push(shelf, f"1.{number}", 1, 10 + number))
-    newest = push(shelf, "2.0", 1, 2)
-    alive: list[int] = []
-    real = _pull_image._seed
-
-    def watched(entry: CacheEntry, listing: index.Listing) -> t.Optional[plan.Seed]:
-        gc.collect()
-        alive.append(sum(isinstance(thing, plan.Seed) for thing in gc.get_objects()))
-        return real(entry, listing)
-
-    monkeypatch.setattr(_pull_image, "_seed", watched)
-    shelf.plan(newest)
-    assert len(alive) == 8
-    assert max(alive) == _pull_image._MOST_SEEDS
 
 
 def test_a_seed_that_cannot_be_read_is_none(shelf: Shelf) -> None:
@@ -162,43 +232,71 @@ def test_a_seed_that_cannot_be_read_is_none(shelf: Shelf) -> None:
     Path(shelf.entry(older).listing_path).unlink()
     os.mkdir(shelf.entry(older).listing_path)
     newer = push(shelf, "1.1", 1, 3)
-    assert shelf.plan(newer).seeds == ()
+    assert shelf.fill(newer).pack.sources == frozenset()
     shelf.pull(newer)
     assert pulled_whole(shelf, newer)
 
 
-@pytest.mark.parametrize("why", ["removed", "being repaired"])
-def test_seeds_that_are_lost_after_the_plan_are_done_without(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, why: str
-) -> None:
+def test_a_seed_that_is_removed_meanwhile_is_done_without(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = push(shelf, "1.0", 1, 2, 3, 4), push(shelf, "1.1", 1, 2, 3, 5)
     for manifest in (first, second):
         shelf.pull(manifest)
     newer = push(shelf, "2.0", 1, 2, 3, 6)
-    first_plan = shelf.plan(newer)
-    assert len(first_plan.seeds) == 1
-    real = _pull_image.plan_image
+    real = shelf.cache.lock
 
-    def lose(digest: str) -> None:
-        if why == "removed":
+    def lock(digest: str, operation: str, *arguments: t.Any, **options: t.Any) -> t.Any:
+        if operation == locking.READ:
             shelf.cache.remove(digest)
-        else:
-            held.enter_context(shelf.cache.lock(digest, "a repair", 0.0))
+        return real(digest, operation, *arguments, **options)
 
-    def plan_again(*arguments: t.Any, **options: t.Any) -> _pull_image.ImagePlan:
-        # The second one goes while the plan without the first one is made.
-        made = real(*arguments, **options)
-        if len(options["without"]) == 1:
-            lose(made.seeds[0])
-        return made
-
-    monkeypatch.setattr(_pull_image, "plan_image", plan_again)
-    with contextlib.ExitStack() as held:
-        lose(first_plan.seeds[0])
-        outcome = shelf.apply(first_plan)
-    assert outcome.pack is not None
-    assert outcome.pack.sources == frozenset()
+    monkeypatch.setattr(shelf.cache, "lock", lock)
+    outcome = shelf.pull(newer)
+    assert outcome.fill is not None
+    assert outcome.fill.pack.sources == frozenset()
     assert pulled_whole(shelf, newer)
+
+
+def test_a_seed_that_somebody_changes_is_waited_for_and_then_a_warning(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seeds, "SEED_WAIT_SECONDS", 0.05)
+    older, newer = push(shelf, "1.0", 1, 2, 3, 4), push(shelf, "2.0", 1, 2, 3, 6)
+    shelf.pull(older)
+    with shelf.cache.lock(older.digest, locking.FILL, "a repair", 0.0):
+        outcome = shelf.pull(newer)
+    assert outcome.fill is not None
+    assert outcome.fill.pack.sources == frozenset()
+    (warning,) = shelf.warnings
+    assert "macos-15 1.0 cannot be reused" in warning and "held by a repair" in warning
+    assert re.search(r"up to \d+ bytes more are downloaded", warning)
+
+
+def test_a_seed_is_not_lost_to_somebody_who_only_counts_a_use(shelf: Shelf) -> None:
+    older, newer = push(shelf, "1.0", 1, 2, 3, 4), push(shelf, "2.0", 1, 2, 3, 6)
+    shelf.pull(older)
+    with shelf.held(older):
+        outcome = shelf.pull(newer)
+    assert outcome.fill is not None
+    assert outcome.fill.pack.sources != frozenset()
+    assert shelf.warnings == []
+
+
+def test_a_cached_image_is_used_while_a_newer_one_is_downloaded_from_it(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newer = push(shelf, "1.0", 1, 2), push(shelf, "1.1", 1, 3)
+    shelf.pull(older)
+    real = shelf.storage.fetch
+    used: list[bool] = []
+
+    def fetch(*arguments: t.Any) -> bytes:
+        used.append(shelf.pull(older).changed)
+        return real(*arguments)
+
+    monkeypatch.setattr(shelf.storage, "fetch", fetch)
+    shelf.pull(newer)
+    assert used and not any(used)
+    assert shelf.entry(older).record.use_count > 1
 
 
 def test_a_seed_that_is_held_cannot_be_removed(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +307,7 @@ def test_a_seed_that_is_held_cannot_be_removed(shelf: Shelf, monkeypatch: pytest
     refused: list[str] = []
 
     def fetch(*arguments: t.Any) -> bytes:
-        with pytest.raises(CacheLocked) as caught, shelf.cache.lock(older.digest, "somebody", 0.0):
+        with pytest.raises(CacheLocked) as caught, shelf.cache.lock(older.digest, locking.REMOVE, "somebody", 0.0):
             pass
         refused.append(caught.value.message)
         return real(*arguments)
@@ -217,11 +315,11 @@ def test_a_seed_that_is_held_cannot_be_removed(shelf: Shelf, monkeypatch: pytest
     monkeypatch.setattr(shelf.storage, "fetch", fetch)
     shelf.pull(newer)
     assert refused
-    with shelf.cache.lock(older.digest, "somebody", 0.0):
+    with shelf.cache.lock(older.digest, locking.REMOVE, "somebody", 0.0):
         pass
 
 
-def test_a_partial_bundle_is_gone_on_with(shelf: Shelf) -> None:
+def test_an_interrupted_pull_resumes(shelf: Shelf) -> None:
     manifest = push(shelf, "1.0", *range(300))
     shelf.storage.fail_at = 2
     with pytest.raises(CacheError, match="the cable was pulled"):
@@ -229,5 +327,5 @@ def test_a_partial_bundle_is_gone_on_with(shelf: Shelf) -> None:
     shelf.storage.fail_at = None
     write_file(Path(shelf.cache.partial(manifest.digest).bundle_path) / "stray/file", b"x")
     outcome = shelf.pull(manifest)
-    assert outcome.pack is not None and outcome.pack.kept_bytes > 0
+    assert outcome.fill is not None and outcome.fill.resumes and outcome.fill.pack.kept_bytes > 0
     assert pulled_whole(shelf, manifest)

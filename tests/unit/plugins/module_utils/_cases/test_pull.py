@@ -14,8 +14,13 @@ from pathlib import Path
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull as _pull
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull_image as _pull_image
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull, room
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.wanted import (
+    ABSENT,
+    CACHED,
+    PRESENT,
+    STARTED,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import DiskFull, VmNotFound
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
@@ -27,7 +32,7 @@ from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pac
 from ansible_collections.macfleet.parallels.tests.unit.support.macs import Mac
 from ansible_collections.macfleet.parallels.tests.unit.support.shelf import CATALOG_ID, URL, Shelf
 
-MARGIN = _pull_image.DISK_MARGIN_BYTES
+MARGIN = room.MARGIN_BYTES
 DISK = noise(1, 2 * CHUNK) + bytes(3 * CHUNK) + noise(1, CHUNK) + noise(2, 100)
 
 
@@ -44,7 +49,9 @@ def manifest_fixture(shelf: Shelf) -> Manifest:
 
 
 def holdings(shelf: Shelf) -> list[str]:
-    return sorted(str(path) for path in shelf.directory.rglob("*") if "home" not in path.parts)
+    """All that lies on the disk but what prlctl remembers, and the locks and rooms of an empty cache."""
+    passed_over = {"home", "locks", "trash", "partial", "bundles", "receipts"}
+    return sorted(str(path) for path in shelf.directory.rglob("*") if passed_over.isdisjoint(path.parts))
 
 
 # Room
@@ -63,7 +70,8 @@ class Disks:
         monkeypatch.setattr(volumes, "free_bytes", self._free_bytes)
 
     def _free_bytes(self, path: str) -> int:
-        return self.free[os.path.relpath(path, self._shelf.directory).split(os.sep, maxsplit=1)[0]]
+        place = os.path.relpath(path, self._shelf.directory).split(os.sep, maxsplit=1)[0]
+        return self.free.get("cache" if self.is_one else place, 1 << 40)
 
 
 @pytest.fixture(name="disks")
@@ -73,11 +81,10 @@ def disks_fixture(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> Disks:
 
 def sizes(shelf: Shelf, manifest: Manifest) -> tuple[int, int]:
     """What a download writes, and what a copy takes: chunks that appear twice count twice."""
-    made = shelf.plan(manifest)
-    assert made.pack is not None
+    fill = shelf.fill(manifest)
     others = manifest.logical_bytes - len(DISK)
-    assert made.unpacked_bytes == made.pack.write_bytes == 3 * CHUNK + 100 + others
-    return made.pack.disk_bytes, made.unpacked_bytes
+    assert fill.unpacked_bytes == fill.pack.write_bytes == 3 * CHUNK + 100 + others
+    return fill.pack.disk_bytes, fill.unpacked_bytes
 
 
 def assert_needs(shelf: Shelf, manifest: Manifest, place: str, disks: Disks, needed: int) -> str:
@@ -86,10 +93,10 @@ def assert_needs(shelf: Shelf, manifest: Manifest, place: str, disks: Disks, nee
     disks.free[place] = needed - 1
     for check_mode in (True, False):
         with pytest.raises(DiskFull) as caught:
-            shelf.run(manifest, state=_pull.PRESENT, check_mode=check_mode)
+            shelf.run(manifest, state=PRESENT, check_mode=check_mode)
         assert caught.value.details == {"needed_bytes": needed, "free_bytes": needed - 1}
     disks.free[place] = needed
-    assert shelf.run(manifest, state=_pull.PRESENT, check_mode=True)["changed"]
+    assert shelf.run(manifest, state=PRESENT, check_mode=True)["changed"]
     assert holdings(shelf) == before
     return caught.value.message
 
@@ -139,9 +146,11 @@ def test_a_long_copy_is_done_in_the_background(
 ) -> None:
     shelf.run(manifest)
     disks.has_clones, disks.is_one = has_clones, is_one
-    monkeypatch.setattr(_pull, "SHORT_BYTES", shelf.entry(manifest).record.allocated_bytes - 1)
-    made = _pull.plan(shelf.request(manifest, state=_pull.PRESENT), shelf.context)
-    assert _pull.is_short(made) is is_short
+    monkeypatch.setattr(pull, "SHORT_BYTES", shelf.entry(manifest).record.allocated_bytes - 1)
+    announced: list[bool] = []
+    context = dataclasses.replace(shelf.context, before_long=lambda: announced.append(True))
+    pull.run(shelf.request(manifest, state=PRESENT), context, check_mode=False)
+    assert bool(announced) is not is_short
 
 
 # States of a version
@@ -149,13 +158,13 @@ def test_a_long_copy_is_done_in_the_background(
 
 def states(shelf: Shelf, manifest: Manifest) -> dict[str, str]:
     """What the facts say of the versions of an entry."""
-    document = shelf.run(manifest, state=_pull.CACHED, check_mode=True)["ansible_facts"]["parallels_catalog"]
+    document = shelf.run(manifest, state=CACHED, check_mode=True)["parallels_catalog"]
     (entry,) = document["caches"][shelf.cache.path]["entries"]
     return {address["version"]: address["state"] for address in entry["addresses"]}
 
 
 @pytest.mark.parametrize("word", ["tainted", "revoked"])
-@pytest.mark.parametrize("state", [_pull.CACHED, _pull.PRESENT, _pull.STARTED])
+@pytest.mark.parametrize("state", [CACHED, PRESENT, STARTED])
 def test_the_cache_remembers_that_a_version_was_blocked(
     shelf: Shelf, manifest: Manifest, word: str, state: str
 ) -> None:
@@ -174,15 +183,15 @@ def test_the_cache_remembers_that_a_version_was_blocked(
 
 
 def test_the_cache_remembers_it_while_its_vm_stays(shelf: Shelf, manifest: Manifest) -> None:
-    assert shelf.run(manifest, state=_pull.PRESENT)["changed"]
+    assert shelf.run(manifest, state=PRESENT)["changed"]
     for manifests, fields, state in (
         ((), {"version": "1.0", "blocked": Blocked("It is revoked.", code="revoked")}, "revoked"),
         ((dataclasses.replace(manifest, tainted=True),), {}, "tainted"),
         ((manifest,), {}, "active"),
     ):
-        result = shelf.run(*manifests, state=_pull.PRESENT, **fields)
+        result = shelf.run(*manifests, state=PRESENT, **fields)
         assert not result["changed"]
-        (entry,) = result["ansible_facts"]["parallels_catalog"]["caches"][shelf.cache.path]["entries"]
+        (entry,) = result["parallels_catalog"]["caches"][shelf.cache.path]["entries"]
         assert [address["state"] for address in entry["addresses"]] == [state]
 
 
@@ -213,20 +222,21 @@ def test_the_receipt_names_the_owner_whatever_the_environment_says(
     shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOGNAME", "somebody")
-    result = shelf.run(manifest, state=_pull.PRESENT)
-    (vm,) = result["ansible_facts"]["parallels_catalog"]["vms"]
+    result = shelf.run(manifest, state=PRESENT)
+    (vm,) = result["parallels_catalog"]["vms"]
     assert vm["receipt"]["created_by"] == "build"
 
 
 def test_a_vm_that_vanished_is_not_reported_as_started(
     shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf.run(manifest, state=_pull.PRESENT)
-    made = _pull.plan(shelf.request(manifest, state=_pull.STARTED), shelf.context)
-    assert made.starts
-    shelf.run(state=_pull.ABSENT)
-    with pytest.raises(VmNotFound, match="Starting the virtual machine Runner failed"):
-        _pull.apply(made, shelf.context)
+    shelf.run(manifest, state=PRESENT)
+    request = shelf.request(manifest, state=STARTED)
+    planned = pull.plan(request, shelf.context)
+    assert isinstance(planned, pull.KeepVm) and planned.power == STARTED
+    shelf.run(state=ABSENT)
+    with pytest.raises(VmNotFound, match="Bringing the virtual machine Runner to the state started failed"):
+        pull.apply(planned, request, shelf.context)
 
 
 # Absence
@@ -250,7 +260,7 @@ def pull_as(shelf: Shelf, manifest: Manifest, catalog_url: str = URL, **fields: 
 
 def absent(shelf: Shelf, **fields: t.Any) -> dict[str, t.Any]:
     """Remove, in check mode, for real and again; the middle result."""
-    wanted = {"state": _pull.ABSENT, "architecture": None, "catalog_url": "", **fields}
+    wanted = {"state": ABSENT, "architecture": None, "catalog_url": "", "purge_cache": True, **fields}
     before = versions(shelf)
     predicted = shelf.run(check_mode=True, **wanted)
     assert versions(shelf) == before
@@ -267,10 +277,10 @@ def test_an_entry_that_another_image_wants_stays(shelf: Shelf, manifest: Manifes
     result = absent(shelf)
     assert result["changed"]
     assert result["actions"] == [
-        f"Forget that {manifest.digest} in {shelf.cache.path} is {CATALOG_ID}; other images have the same content."
+        f"Forget that {manifest.digest} in the cache is {CATALOG_ID}; other images have the same content."
     ]
     assert versions(shelf) == [(URL, "other", "1.0", "arm64")]
-    assert absent(shelf, catalog_id="other")["actions"] == [f"Remove {manifest.digest} from {shelf.cache.path}."]
+    assert absent(shelf, catalog_id="other")["actions"] == [f"Remove {manifest.digest} from the cache."]
     assert shelf.cache.entries() == []
 
 
@@ -309,9 +319,9 @@ def test_an_entry_that_is_wanted_meanwhile_stays(
     shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf.run(manifest)
-    request = shelf.request(state=_pull.ABSENT)
-    made = _pull.plan(request, shelf.context)
-    assert made.victims == (manifest.digest,)
+    request = shelf.request(state=ABSENT, purge_cache=True)
+    planned = pull.plan(request, shelf.context)
+    assert isinstance(planned, pull.RemoveVm) and planned.purges.removed == (manifest.digest,)
     pull_as(shelf, manifest, catalog_id="other")
-    _pull.apply(made, shelf.context)
+    pull.apply(planned, request, shelf.context)
     assert versions(shelf) == [(URL, "other", "1.0", "arm64")]

@@ -6,20 +6,31 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import pathlib
+import shutil
+import subprocess
 import typing as t
 
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import Stamp
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache, Survey, stamps, trusted
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache, difference
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import Survey
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import (
+    CachedAddress,
+    Origin,
+    decode_record,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.stamps import TreeStamps, read_stamps
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CacheError,
     CacheLocked,
     DiskFull,
     UnknownRecord,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.records import Stamp, decode_record
 from ansible_collections.macfleet.parallels.tests.unit.support.macs import ADDRESS, DIGEST, contents, fill, make_record
 
 OTHER = "cd" * 32
@@ -37,7 +48,8 @@ def publish(cache: Cache, digest: str = DIGEST, **changes: t.Any) -> pathlib.Pat
 def test_opening_without_creating_makes_nothing(tmp_path: pathlib.Path) -> None:
     cache = Cache.open(str(tmp_path / "a/b/cache"), create=False)
     assert not cache.exists
-    assert cache.entries() == cache.partials() == cache.damaged() == []
+    assert cache.entries() == cache.partials() == []
+    assert cache.survey() == Survey((), (), {})
     assert cache.find(DIGEST) is None
     assert cache.find_partial(DIGEST) is None
     assert list(tmp_path.iterdir()) == []
@@ -59,8 +71,8 @@ def test_published_entry_is_found_read_only_and_trusted(cache: Cache) -> None:
     entry = cache.find(DIGEST)
     assert entry is not None
     assert [found.digest for found in cache.entries()] == [DIGEST]
-    assert set(entry.record.files) == {"config.pvs", "disk.hdd/disk.hds", "empty", "script"}
-    assert trusted(entry) == set(entry.record.files)
+    assert set(entry.record.stamps.files) == {"config.pvs", "disk.hdd/disk.hds", "empty", "script"}
+    assert not difference(entry)
     assert entry.record.allocated_bytes < 1 << 20
     modes = {name: (path / "bundle" / name).stat().st_mode & 0o777 for name in ("config.pvs", "script", "disk.hdd")}
     assert modes == {"config.pvs": 0o444, "script": 0o555, "disk.hdd": 0o755}
@@ -86,7 +98,7 @@ def test_file_that_was_touched_is_not_trusted(cache: Cache, change: str) -> None
         path.unlink()
     entry = cache.find(DIGEST)
     assert entry is not None
-    assert trusted(entry) == {"disk.hdd/disk.hds", "empty", "script"}
+    assert difference(entry).changed == {"config.pvs"}
 
 
 def test_entry_stays_trusted_when_vms_are_cloned_from_it(reflink_volume: pathlib.Path) -> None:
@@ -96,7 +108,7 @@ def test_entry_stays_trusted_when_vms_are_cloned_from_it(reflink_volume: pathlib
     assert entry is not None
     result = clone.clone_tree(entry.bundle_path, str(reflink_volume / "trusted.pvm"))
     assert result.method == clone.REFLINK
-    assert trusted(entry) == set(entry.record.files)
+    assert not difference(entry)
 
 
 def test_verification_stamps_what_was_hashed(cache: Cache) -> None:
@@ -104,11 +116,11 @@ def test_verification_stamps_what_was_hashed(cache: Cache) -> None:
     path.chmod(0o400)
     entry = cache.find(DIGEST)
     assert entry is not None
-    seen = stamps(entry)
+    seen = read_stamps(entry.bundle_path)
     (path.parent / "script").chmod(0o500)  # somebody interferes while the hashing goes on
     verified = cache.set_verified(DIGEST, LATER, seen)
     assert verified.record.verified_at == LATER
-    assert trusted(verified) == {"config.pvs", "disk.hdd/disk.hds", "empty"}
+    assert difference(verified).changed == {"script"}
     assert cache.find(DIGEST) == verified
 
 
@@ -161,23 +173,27 @@ def test_partials_are_listed_with_size_and_age(cache: Cache) -> None:
     states = cache.partials()
     assert [(state.partial.digest, state.modified_at) for state in states] == [(OTHER, 1000), (DIGEST, 1001)]
     assert states[0].allocated_bytes >= 65536
-    cache.discard_partial(OTHER)
+    cache.remove(OTHER)
     assert [state.partial.digest for state in cache.partials()] == [DIGEST]
 
 
 def test_removed_entry_is_gone_with_its_bytes(cache: Cache) -> None:
     publish(cache)
-    cache.remove(DIGEST)
-    cache.remove(DIGEST)
+    assert cache.remove(DIGEST)
+    assert not cache.remove(DIGEST)
     assert cache.entries() == []
+    assert cache.trash_bytes() > 0
+    assert cache.empty_trash() == []
+    assert cache.trash_bytes() == 0
     assert os.listdir(os.path.join(cache.path, "trash")) == []
 
 
-def test_trash_of_an_interrupted_removal_goes_with_the_next(cache: Cache) -> None:
+def test_trash_of_an_interrupted_removal_is_counted_and_emptied(cache: Cache) -> None:
     path = publish(cache)
     path.rename(pathlib.Path(cache.path, "trash/left-over"))
     assert cache.entries() == []
-    cache.remove(OTHER)
+    assert cache.trash_bytes() > 0
+    cache.empty_trash()
     assert os.listdir(os.path.join(cache.path, "trash")) == []
 
 
@@ -194,14 +210,14 @@ def test_entry_without_a_readable_record_is_material_for_the_next_pull(cache: Ca
         (path / "record.json").write_bytes(record)
     assert cache.find(DIGEST) is None
     assert cache.entries() == []
-    assert cache.damaged() == [DIGEST]
+    assert cache.survey().damaged == (DIGEST,)
     found = cache.find_partial(DIGEST)
     assert found is not None
     assert found.path == str(path)
     partial = cache.partial(DIGEST)
     assert contents(pathlib.Path(partial.bundle_path)) == before
     cache.publish(DIGEST, make_record())
-    assert cache.damaged() == []
+    assert cache.survey().damaged == ()
     assert cache.find(DIGEST) is not None
 
 
@@ -210,7 +226,8 @@ def unreadable(cache: Cache) -> str:
     for call in (cache.find, cache.find_partial, cache.partial):
         with pytest.raises(CacheError) as caught:
             call(DIGEST)
-    assert cache.entries() == cache.damaged() == []
+    assert cache.entries() == []
+    assert cache.survey().damaged == ()
     assert cache.survey().unreadable == {DIGEST: str(caught.value)}
     return str(caught.value)
 
@@ -256,7 +273,7 @@ def test_record_of_another_entry_does_not_count(cache: Cache) -> None:
     path = publish(cache)
     path.rename(path.parent / OTHER)
     assert cache.find(OTHER) is None
-    assert cache.damaged() == [OTHER]
+    assert cache.survey().damaged == (OTHER,)
 
 
 def test_demoted_entry_can_be_repaired_and_published_again(cache: Cache) -> None:
@@ -265,14 +282,15 @@ def test_demoted_entry_can_be_repaired_and_published_again(cache: Cache) -> None
     assert cache.find(DIGEST) is None
     pathlib.Path(partial.bundle_path, "config.pvs").write_text("<Repaired/>")
     entry = cache.publish(DIGEST, make_record())
-    assert trusted(entry) == set(entry.record.files)
+    assert not difference(entry)
 
 
 def test_publishing_replaces_a_damaged_entry(cache: Cache) -> None:
     (publish(cache) / "record.json").unlink()
     os.makedirs(os.path.join(cache.path, "partial", DIGEST, "bundle"))
     entry = cache.publish(DIGEST, make_record())
-    assert entry.record.files == {}
+    assert entry.record.stamps == TreeStamps()
+    cache.empty_trash()
     assert os.listdir(os.path.join(cache.path, "trash")) == []
 
 
@@ -289,7 +307,13 @@ def test_publishing_without_a_partial_is_one_clear_error(cache: Cache) -> None:
 
 @pytest.mark.parametrize("digest", ["", "..", "AB" * 32, "ab" * 31, DIGEST + "\n", f"../{DIGEST}"])
 def test_what_is_no_digest_names_no_directory(cache: Cache, digest: str) -> None:
-    for call in (cache.partial, cache.remove, cache.find, cache.lock_path, cache.discard_partial, cache.demote):
+    for call in (
+        cache.partial,
+        cache.remove,
+        cache.find,
+        cache.demote,
+        lambda digest: cache.lock(digest, locking.USE, "one", 0),
+    ):
         with pytest.raises(CacheError, match="is not a digest"):
             call(digest)
 
@@ -299,15 +323,25 @@ def test_strange_names_among_the_entries_are_passed_over(cache: Cache) -> None:
     (bundles / ".DS_Store").touch()
     (bundles / OTHER).symlink_to(cache.path)
     assert cache.entries() == []
-    assert cache.damaged() == []
+    assert cache.survey().damaged == ()
 
 
-def test_lock_of_an_entry_excludes_others(cache: Cache) -> None:
-    with cache.lock(DIGEST, "one", 0):
-        with pytest.raises(CacheLocked, match="held by one"), cache.lock(DIGEST, "another", 0):
+@pytest.mark.parametrize("first", sorted(locking.LOCK_MODES))
+@pytest.mark.parametrize("second", sorted(locking.LOCK_MODES))
+def test_operations_on_one_entry_exclude_one_another_as_the_table_says(cache: Cache, first: str, second: str) -> None:
+    with cache.lock(DIGEST, first, "one", 0):
+        with cache.lock(OTHER, second, "another", 0):
             pass
-        with cache.lock(OTHER, "another", 0):
+        if locking.may_overlap(first, second):
+            with cache.lock(DIGEST, second, "another", 0):
+                return
+        with pytest.raises(CacheLocked, match="held by one"), cache.lock(DIGEST, second, "another", 0):
             pass
+
+
+def test_only_what_changes_files_is_exclusive() -> None:
+    exclusive = {operation for operation, mode in locking.LOCK_MODES.items() if mode == locking.EXCLUSIVE}
+    assert exclusive == {locking.FILL, locking.TIDY, locking.REMOVE}
 
 
 def test_vm_names_have_locks_of_their_own(cache: Cache) -> None:
@@ -329,5 +363,95 @@ def test_full_disk_is_said_so(small_volume: pathlib.Path) -> None:
 
 
 def test_record_survives_its_json() -> None:
-    record = make_record(verified_at=LATER, use_count=3, allocated_bytes=5, files={"a/b": Stamp(1, 2, 3, 4)})
+    stamps = TreeStamps({"a/b": Stamp(1, 2, 3, 4)}, {"link": "a"}, frozenset({"a"}))
+    record = make_record(verified_at=LATER, use_count=3, allocated_bytes=5, stamps=stamps, sketch="AAAA")
     assert decode_record(record.encode()) == record
+
+
+def test_record_keeps_what_a_later_version_added(cache: Cache) -> None:
+    path = publish(cache) / "record.json"
+    later = {**json.loads(path.read_bytes()), "pins": ["night"], "parent": {"digest": OTHER}}
+    path.write_text(json.dumps(later))
+    cache.touch(DIGEST, LATER)
+    now = json.loads(path.read_bytes())
+    assert {name: now[name] for name in ("pins", "parent")} == {"pins": ["night"], "parent": {"digest": OTHER}}
+    assert now["use_count"] == 1
+
+
+def test_record_without_what_was_added_later_is_read(cache: Cache) -> None:
+    path = publish(cache) / "record.json"
+    kept = ("format", "digest", "bundle_name", "type", "addresses", "logical_bytes", "stored_bytes")
+    record = json.loads(path.read_bytes())
+    path.write_text(json.dumps({name: record[name] for name in (*kept, "first_used_at", "last_used_at")}))
+    entry = cache.find(DIGEST)
+    assert entry is not None
+    # Nothing was stamped, so nothing is trusted.
+    assert difference(entry).strays
+
+
+@pytest.mark.parametrize("change", ["link", "directory", "missing link", "link in place of a directory"])
+def test_links_and_directories_that_changed_are_noticed(cache: Cache, change: str) -> None:
+    partial = cache.partial(DIGEST)
+    bundle = pathlib.Path(partial.bundle_path)
+    fill(bundle)
+    (bundle / "Snapshots").mkdir()
+    (bundle / "current").symlink_to("config.pvs")
+    entry = cache.publish(DIGEST, make_record())
+    bundle = pathlib.Path(entry.bundle_path)
+    assert not difference(entry)
+    changed = "Snapshots" if "directory" in change else "current"
+    if changed == "current":
+        (bundle / "current").unlink()
+    else:
+        (bundle / "Snapshots").rmdir()
+    if change == "link":
+        (bundle / "current").symlink_to("script")
+    elif change == "link in place of a directory":
+        (bundle / "Snapshots").symlink_to("/")
+    assert difference(entry).changed == {changed}
+
+
+def test_what_was_added_is_a_stray_once_and_files_of_finder_are_none(cache: Cache) -> None:
+    path = publish(cache) / "bundle"
+    (path / "added/below").mkdir(parents=True)
+    (path / "added/below/file").touch()
+    (path / ".DS_Store").touch()
+    (path / "disk.hdd/._x").touch()
+    entry = cache.find(DIGEST)
+    assert entry is not None
+    assert difference(entry).changed == frozenset()
+    assert difference(entry).strays == ("added",)
+
+
+def test_a_partial_image_knows_whose_it_is(cache: Cache) -> None:
+    origin = Origin(ADDRESS, LATER)
+    cache.partial(DIGEST, origin)
+    # Whoever resumes it does not change where it came from.
+    cache.partial(DIGEST, Origin(CachedAddress("https://x", "other", "1", "arm64"), LATER))
+    assert [state.origin for state in cache.partials()] == [origin]
+    fill(pathlib.Path(cache.partial(DIGEST).bundle_path))
+    entry = cache.publish(DIGEST, make_record())
+    assert not os.path.exists(entry.origin_path)
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"format": 9}'])
+def test_a_partial_image_whose_origin_cannot_be_read_is_nobodys(cache: Cache, data: bytes) -> None:
+    pathlib.Path(cache.partial(DIGEST).origin_path).write_bytes(data)
+    assert [state.origin for state in cache.partials()] == [None]
+
+
+def test_what_cannot_be_deleted_is_told_and_stays_counted(cache: Cache) -> None:
+    if os.geteuid() != 0 or shutil.which("chattr") is None:
+        pytest.skip("needs root and chattr, to make a file that cannot be removed")
+    path = publish(cache) / "bundle/config.pvs"
+    subprocess.run(["chattr", "+i", path], check=True)
+    cache.remove(DIGEST)
+    try:
+        (sentence,) = cache.empty_trash()
+        assert "config.pvs was removed from the cache, but cannot be deleted: Operation not permitted" in sentence
+        assert cache.trash_bytes() > 0
+    finally:
+        (left,) = pathlib.Path(cache.path, "trash").rglob("config.pvs")
+        subprocess.run(["chattr", "-i", left], check=True)
+    assert cache.empty_trash() == []
+    assert cache.trash_bytes() == 0

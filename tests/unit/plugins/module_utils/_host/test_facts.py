@@ -13,7 +13,7 @@ import typing as t
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import facts
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import FactsTooLarge, FactsUnsafe
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
 from ansible_collections.macfleet.parallels.tests.unit.support.hostile_facts import HOSTILE

@@ -9,7 +9,7 @@ import pathlib
 import tempfile
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheUnsafe
 from ansible_collections.macfleet.parallels.tests.unit.support.macs import needs_root
 

@@ -13,7 +13,7 @@ import typing as t
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, sharing, volumes
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheUnsafe, VolumeUnsuitable
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.volumes import Volume
 

@@ -13,7 +13,7 @@ import typing as t
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import Cache, trusted
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache, difference
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipts
 from ansible_collections.macfleet.parallels.tests.unit.support.macs import (
     DIGEST,
@@ -84,7 +84,8 @@ def test_publishing(tmp_path: pathlib.Path) -> None:
         entry = cache.find(DIGEST)
         if entry is not None:
             assert contents(pathlib.Path(entry.bundle_path)) == expected
-            assert trusted(entry) == set(entry.record.files) != set()
+            assert not difference(entry)
+            assert entry.record.stamps.files
             assert cache.find_partial(DIGEST) is None
             cache.demote(DIGEST)
         partial = cache.partial(DIGEST)
@@ -95,8 +96,8 @@ def test_publishing(tmp_path: pathlib.Path) -> None:
 
 def test_removing(tmp_path: pathlib.Path) -> None:
     cache, bundle = _cache(tmp_path)
-    expected = contents(bundle)
-    for done in steps(lambda: cache.remove(DIGEST)):
+    expected = contents(pathlib.Path(cache.publish(DIGEST, make_record()).bundle_path))
+    for done in steps(lambda: [cache.remove(DIGEST), cache.empty_trash()]):
         entry = cache.find(DIGEST)
         assert entry is None or not done
         if entry is not None:
@@ -107,6 +108,7 @@ def test_removing(tmp_path: pathlib.Path) -> None:
             cache.publish(DIGEST, make_record())
             expected = contents(pathlib.Path(cache.path, "bundles", DIGEST, "bundle"))
     cache.remove(DIGEST)
+    cache.empty_trash()
     assert os.listdir(os.path.join(cache.path, "trash")) == []
 
 

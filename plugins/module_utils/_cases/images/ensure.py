@@ -1,0 +1,318 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+"""The content of a manifest is in the cache of this host: lock, observe, plan, apply, publish."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import room
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import observe, segmented
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import (
+    Damaged,
+    Hashed,
+    ImageKey,
+    Seen,
+    Sound,
+    Untidy,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.seeds import (
+    Seeds,
+    find_seeds,
+    hold_seeds,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.segmented import Fill
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import trees, volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CacheRecord, Origin
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.stamps import stamps_of
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, translated
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import sketch
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsupportedFormat
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import DIRECTORY, LINK
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reader import Applied
+
+# How often an image may vanish between being pulled and being used before that is an error.
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Use:
+    """The image is in the cache, and its content is right; ``proved`` if it was read to know that."""
+
+    entry: CacheEntry
+    proved: t.Optional[Sound] = None
+
+
+@dataclass(frozen=True)
+class Mend:
+    """The image is in the cache but for things that need no download."""
+
+    entry: CacheEntry
+    untidy: Untidy
+    everything: bool
+
+
+ImagePlan = t.Union[Use, Mend, Fill]
+
+
+@dataclass(frozen=True)
+class ImageOutcome:
+    """What was done, or in check mode would be: the entry, if there is one, what was filled, and the counts of that."""
+
+    changed: bool
+    entry: t.Optional[CacheEntry] = None
+    fill: t.Optional[Fill] = None
+    applied: t.Optional[Applied] = None
+    was_cached: bool = False
+
+
+def plan_image(manifest: Manifest, cache: Cache, context: Context, *, verify: bool) -> ImagePlan:
+    """Return what a pull would do, holding no lock: for check mode."""
+    return _plan(manifest, cache, context, None, verify, find_seeds)
+
+
+def predict(plan: ImagePlan) -> ImageOutcome:
+    """Return the outcome of a plan that is not carried out."""
+    if isinstance(plan, Use):
+        return ImageOutcome(False, plan.entry, was_cached=True)
+    if isinstance(plan, Mend):
+        return ImageOutcome(True, plan.entry, was_cached=True)
+    return ImageOutcome(True, None, plan)
+
+
+@contextlib.contextmanager
+def held_image(
+    key: ImageKey,
+    manifest: Manifest,
+    cache: Cache,
+    context: Context,
+    *,
+    verify: bool,
+    room_for: t.Callable[[ImagePlan], t.Sequence[room.Need]] = lambda plan: (),
+) -> t.Iterator[t.Tuple[CacheEntry, ImageOutcome]]:
+    """Have an image in the cache, and keep it there for the block: at least its shared lock is held.
+
+    ``room_for`` tells what else will be written once the image is there.
+
+    :raises CacheLocked: another process held a lock for too long
+    :raises DiskFull: there is not enough room
+    :raises DamagedChunk: what was downloaded is not what it should be
+    """
+    done: t.Optional[ImageOutcome] = None
+    known: t.Optional[Hashed] = None
+    for _attempt in range(_ATTEMPTS):
+        with _lock(key, manifest, locking.USE, cache, context):
+            seen = observe.observe(cache, manifest.digest)
+            if done is not None and seen.entry is not None and seen.is_trusted:
+                yield seen.entry, done
+                return
+            if done is None and seen.entry is not None and (verify or seen.is_trusted):
+                condition = _condition(seen, seen.entry, context, None, verify)
+                if isinstance(condition, Sound):
+                    room.check(room_for(Use(seen.entry)))
+                    entry = _used(seen.entry, condition, key, cache)
+                    yield entry, ImageOutcome(False, entry, was_cached=True)
+                    return
+                known = condition.hashed if isinstance(condition, Damaged) else None
+        with _lock(key, manifest, locking.FILL, cache, context):
+            outcome = _settle(key, manifest, cache, context, known, verify, room_for)
+            done = _joined(done, outcome)
+    raise CacheError(
+        f"Pulling {key.name} failed: it was removed from {cache.path} {_ATTEMPTS} times before it could be used.",
+        "Find out which task removes it, then run this one again.",
+    )
+
+
+def _joined(before: t.Optional[ImageOutcome], now: ImageOutcome) -> ImageOutcome:
+    """Return what two passes did together: the later one tells, but a change stays one."""
+    if before is None:
+        return now
+    return dataclasses.replace(now if now.fill is not None else before, changed=before.changed or now.changed)
+
+
+def _settle(
+    key: ImageKey,
+    manifest: Manifest,
+    cache: Cache,
+    context: Context,
+    known: t.Optional[Hashed],
+    verify: bool,
+    room_for: t.Callable[[ImagePlan], t.Sequence[room.Need]],
+) -> ImageOutcome:
+    """Plan and carry out what is needed, under the exclusive lock."""
+    with contextlib.ExitStack() as stack:
+        plan = _plan(
+            manifest,
+            cache,
+            context,
+            known,
+            verify,
+            lambda held_cache, listing: hold_seeds(stack, held_cache, listing, context),
+        )
+        check_room(plan, cache, room_for(plan))
+        if isinstance(plan, Use):
+            return ImageOutcome(False, _used(plan.entry, plan.proved or Sound(), key, cache), was_cached=True)
+        if isinstance(plan, Mend):
+            entry = _mended(plan, cache)
+            return ImageOutcome(True, cache.touch(entry.digest, _now(), key.address), was_cached=True)
+        return _filled(plan, key, cache, context, verify)
+
+
+def _plan(
+    manifest: Manifest,
+    cache: Cache,
+    context: Context,
+    known: t.Optional[Hashed],
+    verify: bool,
+    seeds: t.Callable[[Cache, t.Any], Seeds],
+) -> ImagePlan:
+    """Return what has to be done; changes nothing. What it rests on stays so only while the lock is held."""
+    if manifest.format != "segmented":
+        raise UnsupportedFormat(
+            f"Pulling {manifest.catalog_id} {manifest.version} failed: its pack has the format {manifest.format}, "
+            "which this version of the collection cannot read.",
+            hint="Update the collection on the controller.",
+        )
+    seen = observe.observe(cache, manifest.digest)
+    hashed = None
+    if seen.entry is not None:
+        condition = _condition(seen, seen.entry, context, known, verify)
+        if isinstance(condition, Sound):
+            return Use(seen.entry, condition)
+        if isinstance(condition, Untidy):
+            return Mend(seen.entry, condition, verify)
+        hashed = condition.hashed
+    index = segmented.fetch_index(manifest, context.catalog)
+    place = seen.entry or seen.partial
+    return segmented.plan_fill(
+        manifest, index, place, hashed, seeds(cache, index.listing), volumes.has_clones(cache.path), context
+    )
+
+
+def _condition(
+    seen: Seen, entry: CacheEntry, context: Context, known: t.Optional[Hashed], verify: bool
+) -> observe.Condition:
+    if seen.is_trusted and not verify:
+        return Sound()
+    try:
+        return observe.examine(entry, context, everything=verify, known=known)
+    except UnsupportedFormat:
+        return Damaged(("listing",))
+
+
+def check_room(plan: ImagePlan, cache: Cache, others: t.Sequence[room.Need]) -> None:
+    """Check that there is room for an image, and for what else will be written.
+
+    :raises DiskFull: there is not
+    """
+    needs = list(others)
+    if isinstance(plan, Fill):
+        name = f"{plan.manifest.catalog_id} {plan.manifest.version}"
+        needs.insert(0, room.Need(cache.path, plan.pack.disk_bytes, f"pulling {name} into {cache.path}"))
+    room.check(needs)
+
+
+def _used(entry: CacheEntry, condition: Sound, key: ImageKey, cache: Cache) -> CacheEntry:
+    if condition.stamps is not None:
+        cache.set_verified(entry.digest, _now(), condition.stamps)
+    return cache.touch(entry.digest, _now(), key.address)
+
+
+def mend(entry: CacheEntry, untidy: Untidy, cache: Cache, *, verified: bool) -> CacheEntry:
+    """Put an entry right without a download, under its exclusive lock; its files have been proved.
+
+    :raises CacheError: something cannot be removed or made
+    """
+    listed = {item.path: item for item in untidy.listing.entries}
+    with translated(CacheError, f"Repairing {entry.bundle_path}"):
+        for path in untidy.strays:
+            _clear(os.path.join(entry.bundle_path, path))
+        for path in untidy.mends:
+            item, target = listed[path], os.path.join(entry.bundle_path, path)
+            if item.kind == DIRECTORY:
+                _clear(target)
+                os.makedirs(target, 0o755)
+            elif item.kind == LINK:
+                _clear(target)
+                os.symlink(item.target, target)
+            else:
+                os.chmod(target, 0o755 if item.executable else 0o644)
+        stamps = stamps_of(entry.bundle_path, trees.seal(entry.bundle_path)).only(listed)
+    return cache.set_verified(entry.digest, _now() if verified else entry.record.verified_at, stamps)
+
+
+def _clear(path: str) -> None:
+    """Remove what lies in the way, whatever it is.
+
+    :raises CacheError: it cannot be removed
+    """
+    for left in trees.remove(path):
+        raise CacheError(f"Removing {left.path} failed: {left.reason}.")
+
+
+def _mended(plan: Mend, cache: Cache) -> CacheEntry:
+    return mend(plan.entry, plan.untidy, cache, verified=plan.everything)
+
+
+def _filled(fill: Fill, key: ImageKey, cache: Cache, context: Context, verify: bool) -> ImageOutcome:
+    digest, now = fill.manifest.digest, _now()
+    before = cache.find(digest)
+    origin = Origin(key.address, now)
+    partial = cache.demote(digest, origin) if before is not None else cache.partial(digest, origin)
+    applied = segmented.download(fill, partial, context)
+    if verify:
+        segmented.prove(fill, partial, context)
+    record = _record(fill, before, now, now if verify else None).with_address(key.address)
+    return ImageOutcome(True, cache.publish(digest, record), fill, applied)
+
+
+def _record(fill: Fill, before: t.Optional[CacheEntry], now: str, verified_at: t.Optional[str]) -> CacheRecord:
+    manifest = fill.manifest
+    fresh = CacheRecord(
+        digest=manifest.digest,
+        bundle_name=manifest.name,
+        type=manifest.type,
+        addresses=(),
+        logical_bytes=manifest.logical_bytes,
+        stored_bytes=manifest.stored_bytes,
+        first_used_at=now,
+        last_used_at=now,
+        sketch=sketch.encode(sketch.of(fill.index.listing)),
+    )
+    record = before.record if before is not None else fresh
+    return dataclasses.replace(
+        record, last_used_at=now, use_count=record.use_count + 1, verified_at=verified_at, sketch=fresh.sketch
+    )
+
+
+def _lock(key: ImageKey, manifest: Manifest, operation: str, cache: Cache, context: Context) -> t.ContextManager[None]:
+    def waiting(present: str) -> None:
+        context.before_long()
+        context.progress.start("wait", 0)
+        context.warn(f"Waiting for the lock of {key.name}: it is held by {present}.")
+
+    return cache.lock(
+        manifest.digest,
+        operation,
+        context.doing,
+        context.cache.lock_timeout_seconds,
+        waiting,
+        alive=context.progress.alive,
+    )
+
+
+def _now() -> str:
+    return utc_text(time.time())

@@ -1,0 +1,43 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+"""How each operation on an entry holds its lock.
+
+Exclusive locks are for changing files. Counting a use, marking a state and reading need a shared one, so a cached
+image can be used while a newer version is downloaded from it. Records are changed under a lock of their own.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+SHARED = "shared"
+EXCLUSIVE = "exclusive"
+
+USE = "use"
+READ = "read"
+MARK = "mark"
+FILL = "fill"
+TIDY = "tidy"
+REMOVE = "remove"
+
+LOCK_MODES: t.Mapping[str, str] = {
+    # Count a use, and make virtual machines of it.
+    USE: SHARED,
+    # Hash it, or take chunks from it as a seed.
+    READ: SHARED,
+    # Change its record alone: verified, tainted, an address less.
+    MARK: SHARED,
+    # Download it, repair it, publish it.
+    FILL: EXCLUSIVE,
+    # Remove what does not belong to it, put links and directories back.
+    TIDY: EXCLUSIVE,
+    # Take it, or its partial image, out of the cache.
+    REMOVE: EXCLUSIVE,
+}
+
+
+def may_overlap(one: str, other: str) -> bool:
+    """Return True if two operations may work on one entry at the same time."""
+    return LOCK_MODES[one] == LOCK_MODES[other] == SHARED
