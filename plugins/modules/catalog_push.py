@@ -129,7 +129,8 @@ options:
   chunk_size:
     description:
       - Bytes of a chunk, a power of two from 65536 to 4194304.
-      - The default is that of the version that exists already, or of the base, or else 262144.
+      - The default is that of the version that exists already, or of the base, as long as the bundle fits; or else 262144 up to
+        512 GiB, 1048576 up to 2 TiB, and 4194304 for larger bundles.
       - Chunks are reused between versions of the same chunk size only.
     type: int
   force:
@@ -267,7 +268,8 @@ details:
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MinimumRequirements
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, compose, handover, options
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import push as _push
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push import run as _push
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.metadata import PushRequest
 
 
 def push_spec() -> options.Spec:
@@ -297,10 +299,10 @@ def push_spec() -> options.Spec:
     }
 
 
-def push_request(params: _push.Params) -> _push.PushRequest:
+def push_request(params: options.Params) -> PushRequest:
     """What the task asks for."""
     given = handover.handover(params)
-    return _push.PushRequest(
+    return PushRequest(
         path=params["path"],
         catalog_id=params["catalog_id"],
         version=params["version"],

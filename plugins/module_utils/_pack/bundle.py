@@ -104,6 +104,30 @@ def inspect(root: str, chunk_size: int, *, allow_suspended: bool = False) -> Sna
     )
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How much a bundle holds."""
+
+    files: int
+    logical_bytes: int
+
+    def most_chunks(self, chunk_size: int) -> int:
+        """Returns the most chunks that it can have: two of each file may be short, that of its header and its last."""
+        return self.logical_bytes // chunk_size + 2 * self.files
+
+
+def measure(root: str) -> Extent:
+    """Returns the extent of the bundle at ``root``, without a look into its files.
+
+    :raises InvalidBundle: it is not a bundle
+    :raises BundleChanged, UnreadableBundle: see ``reading``
+    """
+    root = root.rstrip("/")
+    _bundle_type(root)
+    sizes = [item.status.st_size for item in walk.walk(root).found if item.is_file]
+    return Extent(len(sizes), sum(sizes))
+
+
 def bytes_to_read(root: str) -> int:
     """Returns about how many bytes a push has to get from the disk or from iCloud: a quick look, with no check.
 

@@ -22,6 +22,10 @@ MIN_CHUNK_SIZE = 64 * 1024
 MAX_CHUNK_SIZE = 4 * 1024 * 1024
 # Measured: docs/chunk-size.md.
 DEFAULT_CHUNK_SIZE = 256 * 1024
+# Larger sizes for larger bundles, few of them: each step ends the sharing of chunks with the versions before it.
+_DEFAULT_CHUNK_SIZES = (DEFAULT_CHUNK_SIZE, 1024 * 1024, MAX_CHUNK_SIZE)
+# Half of what a pack may have (index.MAX_CHUNKS), so that a disk can grow to twice its size in one lineage.
+_COMFORTABLE_CHUNKS = 1 << 21
 
 _ZEROS = bytearray(MAX_CHUNK_SIZE)
 
@@ -29,6 +33,12 @@ _ZEROS = bytearray(MAX_CHUNK_SIZE)
 def is_chunk_size(value: int) -> bool:
     """Whether ``value`` bytes is a chunk size of the format: a power of two, 64 KiB to 4 MiB."""
     return MIN_CHUNK_SIZE <= value <= MAX_CHUNK_SIZE and value & (value - 1) == 0
+
+
+def chunk_size_for(logical_bytes: int) -> int:
+    """Returns the default chunk size in bytes of a bundle: 256 KiB up to 512 GiB, 1 MiB up to 2 TiB, else 4 MiB."""
+    fitting = (size for size in _DEFAULT_CHUNK_SIZES if logical_bytes <= size * _COMFORTABLE_CHUNKS)
+    return next(fitting, MAX_CHUNK_SIZE)
 
 
 def chunk_count(size: int, data_start: int, chunk_size: int) -> int:

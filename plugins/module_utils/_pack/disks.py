@@ -12,7 +12,7 @@ import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.trees import Found
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import hds, reading, references
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import InvalidBundle
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import InvalidBundle, PackError
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.paths import folded
 
 MAX_DESCRIPTOR_BYTES = 1 << 20
@@ -22,6 +22,8 @@ _TABLE_BYTES = 1 << 20
 # Names of the files of a macOS VM that Parallels Desktop 17 and 18 made (prl_macvm_create).
 _OLD_MACVM = frozenset({"disk0.img", "aux.bin"})
 _OLD_SETTINGS = "config.ini"
+
+_KIND_HINT = "Name the directory of one virtual machine, Name.pvm or Name.macvm."
 
 _Parsed = t.TypeVar("_Parsed")
 
@@ -61,7 +63,13 @@ def check(root: str, bundle_type: str, found: t.Sequence[Found]) -> tuple[str, .
     return tuple(_warning(root, problem) for problem in problems)
 
 
-_KIND_HINT = "Name the directory of one virtual machine, Name.pvm or Name.macvm."
+def vm_uuid(root: str) -> str:
+    """Returns the UUID in ``config.pvs`` as it is written there, or "" if it cannot be told: a look without checks."""
+    try:
+        data = reading.read_range(root, references.CONFIGURATION, 0, MAX_CONFIGURATION_BYTES)
+        return references.parse_uuid(data)
+    except (PackError, references.MalformedDescription):
+        return ""
 
 
 def _no_configuration(root: str, bundle_type: str, files: t.Mapping[str, Found]) -> InvalidBundle:

@@ -122,6 +122,14 @@ def parse_images(data: bytes) -> tuple[Image, ...]:
     return tuple(found)
 
 
+def parse_uuid(data: bytes) -> str:
+    """Returns the UUID of the virtual machine as a ``config.pvs`` writes it, or "" if it has none.
+
+    :raises MalformedDescription: it is not valid
+    """
+    return (_document(data).findtext("Identification/VmUuid") or "").strip()
+
+
 def check_devices(devices: t.Iterable[Device], contents: Contents) -> t.Iterator[Problem]:
     """Tell what the devices of ``config.pvs`` name and the bundle does not hold."""
     for device in devices:

@@ -6,17 +6,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import time
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import NotConnected, Request
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import push as _push
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push import run as _push
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, volumes
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, index
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index
 from ansible_collections.macfleet.parallels.plugins.modules import catalog_push
 from ansible_collections.macfleet.parallels.tests.unit.support import storage
@@ -218,6 +220,19 @@ def test_the_chunk_size_is_that_of_the_base(pusher: Pusher, tmp_path: Path) -> N
     assert result["manifest"]["chunk_size"] == 2 * CHUNK
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_bundle_that_outgrew_its_chunks_is_pushed_in_larger_ones(
+    pusher: Pusher, there: Image, base: Image, exists: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As many chunks as a pack may have: those of the version before are too small then.
+    monkeypatch.setattr(index, "MAX_CHUNKS", 12)
+    given = handover([there] if exists else [], bases=[] if exists else [base])
+    result = pusher.push(check_mode=True, handover=given, chunk_size=None, force=True)
+    assert result["manifest"]["chunk_size"] == chunks.DEFAULT_CHUNK_SIZE
+    assert result["changed"]
+    assert ["has grown too large" in warning for warning in result["warnings"]] == [True]
+
+
 def test_everything_that_is_said_about_a_version_is_sent(pusher: Pusher) -> None:
     said = {
         "description": "With Xcode",
@@ -256,6 +271,9 @@ def test_a_prediction_is_written_as_the_server_writes_it(pusher: Pusher) -> None
 def test_pushing_the_same_again_changes_nothing(pusher: Pusher, there: Image, check_mode: bool, force: bool) -> None:
     result = pusher.push(check_mode=check_mode, handover=handover([there]), force=force)
     assert (result["changed"], result["manifest"]) == (False, there.manifest)
+    # Nothing was uploaded, whatever the bases have.
+    assert result["chunks"] == {"new": 0, "reused": 3 + OTHER_CHUNKS}
+    assert (result["bytes"]["new"], result["bytes"]["encoded"], result["encoded_is_estimate"]) == (0, 0, False)
     assert result["diff"]["before"] == result["diff"]["after"]
     assert not pusher.host.storage.seen
 
@@ -490,6 +508,83 @@ def test_the_bundle_of_a_suspended_vm_takes_an_option(pusher: Pusher) -> None:
     assert_failed(pusher.push(), "bundle_in_use", "is suspended")
     pusher.expect_push()
     assert pusher.push(allow_suspended=True)["changed"]
+
+
+def test_parallels_is_asked_once_for_the_plan_and_once_for_the_push(pusher: Pusher) -> None:
+    host = pusher.host
+    host.install_parallels()
+    host.prlctl("register", str(pusher.bundle))
+    before = len(host.simulated.calls())
+    assert pusher.push(check_mode=True)["changed"]
+    assert len(host.simulated.calls()) - before == 1
+    pusher.expect_push()
+    assert pusher.push()["changed"]
+    assert len(host.simulated.calls()) - before == 3
+
+
+def test_a_lock_file_that_a_run_left_behind_is_not_in_the_way(pusher: Pusher) -> None:
+    host = pusher.host
+    host.install_parallels()
+    for words in (["register", str(pusher.bundle)], ["start", "sample"], ["stop", "sample", "--kill"]):
+        host.prlctl(*words)
+    assert (pusher.bundle / "vm.lock").exists()
+    pusher.expect_push()
+    assert pusher.push()["changed"]
+    assert "vm.lock" not in {entry.path for entry in pusher.last_index().listing.entries}
+
+
+def test_what_the_bundle_refers_to_elsewhere_is_warned_of_once(pusher: Pusher) -> None:
+    text = (pusher.bundle / "config.pvs").read_text("utf-8")
+    device = "<CdRom><SystemName>/Users/build/win.iso</SystemName></CdRom></Hardware>"
+    (pusher.bundle / "config.pvs").write_text(text.replace("</Hardware>", device), "utf-8")
+    pusher.expect_push()
+    assert ["win.iso" in warning for warning in pusher.push()["warnings"]] == [True]
+
+
+def test_a_volume_that_has_no_room_for_the_clone(pusher: Pusher, clones: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: t.Any, **_options: t.Any) -> t.Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(clone, "_clone_file", full)
+    pusher.expect_begin()
+    result = pusher.push()
+    assert result["failed"]
+    assert result["error_code"] not in ("system_failure", "internal_error")
+    assert "No space left on device" in result["msg"]
+    assert os.listdir(pusher.bundle.parent) == ["sample.pvm"]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EDEADLK])
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_file_that_cannot_be_read_is_one_clear_failure(
+    pusher: Pusher, number: int, check_mode: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.preadv
+
+    def preadv(descriptor: int, buffers: t.Any, offset: int) -> int:
+        if sum(len(buffer) for buffer in buffers) >= 4 * CHUNK:
+            raise OSError(number, os.strerror(number))
+        return real(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    if not check_mode:
+        pusher.expect_begin()
+    result = pusher.push(check_mode=check_mode)
+    assert_failed(result, "unreadable_bundle", ".hds")
+    assert result["details"]["errno"] == errno.errorcode[number]
+    assert not pusher.stored()
+
+
+def test_a_bundle_of_many_files_is_pushed_with_256_descriptors(pusher: Pusher) -> None:
+    for number in range(600):
+        (pusher.bundle / f"file {number}").write_bytes(b"%d" % number)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        pusher.expect_push()
+        assert pusher.push()["changed"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize("check_mode", [True, False])

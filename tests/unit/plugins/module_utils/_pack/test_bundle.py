@@ -149,6 +149,15 @@ def test_what_has_to_be_read_is_what_the_disk_holds_and_a_little_for_holes(root:
     assert bundle.bytes_to_read(str(root / "missing")) == 0
 
 
+def test_the_extent_is_that_of_what_is_packed(root: Path) -> None:
+    write_file(root / IMAGE, hds_head(1024) + noise(1, 2 * CHUNK + 1))
+    write_file(root / "statistic.log", b"left out")
+    snapshot = inspect(root)
+    extent = bundle.measure(f"{root}/")
+    assert (extent.files, extent.logical_bytes) == (4, snapshot.logical_bytes)
+    assert sum(entry.chunk_count for entry in snapshot.entries) <= extent.most_chunks(CHUNK)
+
+
 def test_a_file_that_was_evicted_has_to_be_fetched(root: Path) -> None:
     # What is in iCloud alone has its size, and no blocks.
     before = bundle.bytes_to_read(str(root))

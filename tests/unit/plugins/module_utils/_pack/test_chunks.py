@@ -99,3 +99,20 @@ def test_the_zero_test_looks_at_its_view_alone() -> None:
 def test_a_chunk_is_named_by_its_sha256() -> None:
     assert chunks.chunk_id(memoryview(b"abc")) == hashlib.sha256(b"abc").digest()
     assert len(chunks.ZERO_CHUNK_ID) == chunks.CHUNK_ID_BYTES
+
+
+@pytest.mark.parametrize(
+    ("logical_bytes", "chunk_size"),
+    [
+        (0, 256 << 10),
+        (512 << 30, 256 << 10),
+        ((512 << 30) + 1, 1 << 20),
+        (1 << 40, 1 << 20),
+        (2 << 40, 1 << 20),
+        ((2 << 40) + 1, 4 << 20),
+        (1 << 50, 4 << 20),
+    ],
+)
+def test_large_bundles_have_larger_chunks(logical_bytes: int, chunk_size: int) -> None:
+    assert chunks.chunk_size_for(logical_bytes) == chunk_size
+    assert chunks.is_chunk_size(chunk_size)

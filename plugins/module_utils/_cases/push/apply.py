@@ -1,0 +1,221 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""Carries out the plan of a push: uploads what is new, then commits."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import (
+    Manifest,
+    UploadedSegment,
+    UploadRequest,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import (
+    Upload as OpenUpload,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import pipeline
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.plan import (
+    Change,
+    Nothing,
+    Subject,
+    Upload,
+    add_bases,
+    encoder,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.readable import readable
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.stopped import check_untouched
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, index, segments, writer
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import PackError
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index, encode_index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import encode_listing
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import encode_locator
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reuse import KnownChunks
+
+# Requests at once for the trailers of an upload that is resumed.
+_TRAILERS = 4
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Distinct chunks that are not holes, and bytes; ``encoded_bytes`` are those of the new chunks."""
+
+    logical_bytes: int
+    new_chunks: int = 0
+    new_bytes: int = 0
+    reused_chunks: int = 0
+    reused_bytes: int = 0
+    encoded_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a push did, or in check mode would do; ``encoded_is_estimate`` marks the latter."""
+
+    changed: bool
+    manifest: t.Mapping[str, t.Any]
+    before: t.Mapping[str, t.Any]
+    sizes: Sizes
+    encoded_is_estimate: bool = False
+    cloned: bool = False
+    resumed_bytes: int = 0
+    bases: tuple[str, ...] = ()
+
+
+def unchanged(made: Nothing) -> Outcome:
+    """Returns the outcome of a push that has nothing to do: the catalog has every chunk."""
+    scan, manifest = made.scan, made.existing.to_json()
+    sizes = Sizes(
+        made.subject.snapshot.logical_bytes,
+        reused_chunks=scan.new_chunks + scan.reused_chunks,
+        reused_bytes=scan.new_bytes + scan.reused_bytes,
+    )
+    return Outcome(False, manifest, manifest, sizes, bases=_versions(made.subject.bases))
+
+
+def predict(made: Change) -> Outcome:
+    """Returns the outcome that a plan would have, without carrying it out."""
+    scan = made.scan
+    sizes = Sizes(
+        made.subject.snapshot.logical_bytes,
+        scan.new_chunks,
+        scan.new_bytes,
+        scan.reused_chunks,
+        scan.reused_bytes,
+        scan.estimated_encoded_bytes,
+    )
+    return Outcome(
+        True,
+        _predicted_manifest(made),
+        made.replaced.to_json() if made.replaced else {},
+        sizes,
+        encoded_is_estimate=True,
+        bases=_versions(made.subject.bases),
+    )
+
+
+def apply(made: t.Union[Upload, Change], context: Context) -> Outcome:
+    """Upload what is new, then commit. The next push of the same version resumes an upload that is interrupted.
+
+    :raises BundleChanged, BundleInUse: somebody wrote to the bundle, or started its VM, while it was read
+    """
+    subject = made.subject
+    upload = context.catalog.begin_upload(_upload_request(made))
+    bases = tuple(base for base in upload.bases if base.chunk_size == subject.snapshot.chunk_size)
+    with readable(subject, upload.id, context) as (snapshot, cloned):
+        known = KnownChunks()
+        resumed_bytes = _add_resumed(known, upload, context)
+        add_bases(known, bases, context.catalog)
+        written = _write(snapshot, known, upload, subject, context)
+        body = encode_index(encode_listing(written.listing), encode_locator(written.locator))
+        _check_own_index(body, written)
+        if not cloned:
+            check_untouched(subject.request, subject.snapshot, context.parallels)
+    manifest = context.catalog.commit_upload(upload.id, upload.revision, body)
+    sizes = Sizes(
+        snapshot.logical_bytes,
+        written.new_chunks,
+        written.new_bytes,
+        written.reused_chunks,
+        written.reused_bytes,
+        written.new_encoded_bytes,
+    )
+    replaced = made.replaced if isinstance(made, Change) else None
+    return Outcome(
+        True,
+        manifest.to_json(),
+        replaced.to_json() if replaced else {},
+        sizes,
+        cloned=cloned,
+        resumed_bytes=resumed_bytes,
+        bases=_versions(bases),
+    )
+
+
+def _write(
+    snapshot: bundle.Snapshot, known: KnownChunks, upload: OpenUpload, subject: Subject, context: Context
+) -> writer.WrittenPack:
+    context.progress.start("push", snapshot.logical_bytes)
+    sink = context.transfers.upload_sink(upload)
+    return writer.write_pack(snapshot, known, encoder(subject.request), sink.put, advance=context.progress.advance)
+
+
+def _add_resumed(known: KnownChunks, upload: OpenUpload, context: Context) -> int:
+    """Make known what an interrupted push has uploaded already; returns its bytes."""
+    source = context.transfers.upload_source(upload)
+
+    def rows_of(stored: UploadedSegment) -> tuple[index.SegmentRef, list[segments.TrailerRow]]:
+        segment = index.SegmentRef(upload.id, stored.sha256, stored.size)
+
+        def fetch(offset: int, length: int) -> bytes:
+            return bytes(source.fetch(segment, offset, length))
+
+        return segment, segments.fetch_trailer(fetch, stored.size)
+
+    total = 0
+    stage = pipeline.ordered_map(rows_of, upload.segments, workers=_TRAILERS, window=2 * _TRAILERS)
+    with contextlib.closing(stage) as trailers:
+        for segment, rows in trailers:
+            known.add_trailer(segment, rows)
+            total += segment.size
+    return total
+
+
+def _upload_request(made: t.Union[Upload, Change]) -> UploadRequest:
+    subject = made.subject
+    request, snapshot = subject.request, subject.snapshot
+    return UploadRequest(
+        catalog_id=request.catalog_id,
+        version=request.version,
+        architecture=subject.architecture,
+        type=snapshot.type,
+        name=snapshot.name,
+        chunk_size=snapshot.chunk_size,
+        description=request.description,
+        tags=_tuple(request.tags),
+        required_roles=_tuple(request.required_roles),
+        required_claims=_tuple(request.required_claims),
+        minimum_requirements=request.minimum_requirements,
+        bases=tuple(base.id for base in subject.bases),
+        force=request.force,
+        expected_digest=made.scan.listing.digest if isinstance(made, Change) else None,
+    )
+
+
+def _predicted_manifest(made: Change) -> dict[str, t.Any]:
+    subject = made.subject
+    return {
+        "catalog_id": addresses.normalise_catalog_id(subject.request.catalog_id),
+        "version": addresses.normalise_version(subject.request.version),
+        "architecture": subject.architecture,
+        "type": subject.snapshot.type,
+        "name": subject.snapshot.name,
+        **subject.metadata.to_json(),
+        "digest": made.scan.listing.digest,
+        "chunk_size": subject.snapshot.chunk_size,
+        "logical_bytes": subject.snapshot.logical_bytes,
+    }
+
+
+def _check_own_index(body: bytes, written: writer.WrittenPack) -> None:
+    """Read back what is about to be committed: a fault of memory must not become a manifest."""
+    again = decode_index(body)
+    if again.listing != written.listing or again.locator != written.locator:
+        raise PackError(
+            "The index that was made does not read back as itself, so memory or processor of this host are at fault."
+        )
+
+
+def _versions(bases: t.Iterable[Manifest]) -> tuple[str, ...]:
+    return tuple(base.version for base in bases)
+
+
+def _tuple(names: t.Optional[t.Sequence[str]]) -> t.Optional[tuple[str, ...]]:
+    return None if names is None else tuple(names)
