@@ -22,6 +22,10 @@ description:
     M(macfleet.parallels.catalog_manifest) changes it.
   - Where the file system has clones (APFS, XFS, Btrfs) a clone of the bundle is read, so its virtual machine may be started as
     soon as the transfer runs. Elsewhere the bundle must be left alone until the task ends.
+  - What belongs to this Mac is left out, for example logs, lock files, backups of settings, the links of C(Windows Disks), and
+    what Finder writes.
+  - A bundle whose disks are missing, cut short, physical (Boot Camp), or outside of it is refused, since a copy of it would not
+    start. A CD or floppy image outside of it is warned of.
 extends_documentation_fragment:
   - macfleet.parallels._attributes
   - macfleet.parallels._attributes.action
@@ -47,12 +51,14 @@ options:
   path:
     description:
       - The bundle, a directory named C(Name.pvm) or C(Name.macvm).
-      - Its virtual machine must be stopped.
+      - Its virtual machine must be stopped. C(prlctl) is asked whether it is. Where it is not installed, a disk image that is
+        marked as in use and a lock that a process holds tell that the virtual machine runs; a plain disk has no such mark.
+      - A macOS virtual machine of Parallels Desktop 17, which has no C(config.pvs), must be opened once in a newer one.
     type: path
     required: true
   catalog_id:
     description:
-      - What the image is called in the catalog.
+      - The name of the image in the catalog.
     type: str
     required: true
   version:
@@ -72,7 +78,8 @@ options:
     type: str
   tags:
     description:
-      - Names that shall point to this version; they are taken from other versions of the same catalog ID and architecture.
+      - Names that point to this version from now on. They are taken from other versions of the same catalog ID and
+        architecture.
       - A version that is replaced keeps the tags that it has.
       - V(latest) follows the newest push by itself.
     type: list
@@ -80,50 +87,51 @@ options:
   required_roles:
     description:
       - Only users with one of these roles see the version. An empty list means everyone.
-      - The default is those of the version that is replaced, if there is one, or else everyone.
+      - The default is the roles of the version that is replaced, if there is one, or else everyone.
       - Chunks are reused from versions with the same required roles and claims only.
     type: list
     elements: str
   required_claims:
     description:
       - Only users with one of these claims see the version. An empty list means everyone.
-      - The default is those of the version that is replaced, if there is one, or else everyone.
+      - The default is the claims of the version that is replaced, if there is one, or else everyone.
     type: list
     elements: str
   minimum_requirements:
     description:
-      - What a Mac must offer to run the virtual machine. M(macfleet.parallels.catalog_pull) refuses one that does not.
-      - The default is what the version that is replaced demands, if there is one, or else nothing.
+      - What a Mac must offer to run the virtual machine. M(macfleet.parallels.catalog_pull) refuses a Mac that does not.
+      - Without this option the version keeps what it demands if it is replaced, and a new version demands nothing.
+      - With it, a suboption that is left out is 0, which demands nothing. It does not keep what the version demanded before.
     type: dict
     suboptions:
       cpu:
-        description: Number of processor cores.
+        description: Number of processor cores. V(0) demands none.
         type: int
         default: 0
       memory_mb:
-        description: Memory in MiB.
+        description: Memory in MiB. V(0) demands none.
         type: int
         default: 0
       disk_mb:
-        description: Free disk space in MiB.
+        description: Free disk space in MiB. V(0) demands none.
         type: int
         default: 0
   bases:
     description:
-      - Versions of the same catalog ID whose chunks may be reused.
-      - The default is the newest one that may be pulled, with the same required roles and claims.
+      - Versions of the same catalog ID whose chunks may be reused. An empty list means none.
+      - The default is the newest version that may be pulled and has the same required roles and claims.
     type: list
     elements: str
   codec:
     description:
-      - How chunks are encoded. Every Mac can read V(deflate); V(zstd) needs the Python package C(zstandard) on whoever pushes or
-        pulls.
+      - How chunks are encoded. Every Mac can read V(deflate). V(zstd) needs the Python package C(zstandard) on each host that
+        pushes or pulls.
     type: str
     choices: [deflate, zstd, raw]
     default: deflate
   compression_level:
     description:
-      - The effort of the codec, brought into the range that its implementation has.
+      - The effort of the codec. A value outside of the range of its implementation is taken as the nearest one inside.
     type: int
     default: 1
   chunk_size:
@@ -140,7 +148,7 @@ options:
     default: false
   allow_suspended:
     description:
-      - Push the bundle of a suspended virtual machine, too.
+      - Push the bundle of a suspended virtual machine, too, with its memory.
     type: bool
     default: false
   prlctl_path:
@@ -156,7 +164,7 @@ EXAMPLES = r"""
 - name: Publish the image that the build has made
   macfleet.parallels.catalog_push:
     catalog_url: https://catalog.example.com
-    catalog_token: "{{ vault_catalog_token }}"
+    catalog_api_key: "{{ vault_catalog_api_key }}"
     path: /Users/build/Parallels/macOS 15 runner.macvm
     catalog_id: macos-15-runner
     version: 1.4.0
@@ -165,6 +173,28 @@ EXAMPLES = r"""
     minimum_requirements:
       cpu: 4
       memory_mb: 8192
+
+- name: Publish an image for the users of one role only
+  macfleet.parallels.catalog_push:
+    path: /Users/build/Parallels/Windows 11.pvm
+    catalog_id: windows-11-finance
+    version: 2026.11.1
+    required_roles: [FINANCE]
+
+- name: Replace a version, and upload all of it instead of reusing chunks of other versions
+  macfleet.parallels.catalog_push:
+    path: /Users/build/Parallels/macOS 15 runner.macvm
+    catalog_id: macos-15-runner
+    version: 1.4.0
+    force: true
+    bases: []
+
+- name: Publish a variant that shares most of its content with version 1.4.0
+  macfleet.parallels.catalog_push:
+    path: /Users/build/Parallels/macOS 15 runner beta.macvm
+    catalog_id: macos-15-runner
+    version: 1.5.0-beta1
+    bases: [1.4.0]
 
 - name: Tell how much would be uploaded
   macfleet.parallels.catalog_push:
@@ -199,11 +229,11 @@ chunks:
   type: dict
   contains:
     new:
-      description: Chunks that were uploaded.
+      description: Chunks that were uploaded. V(0) if nothing changed.
       type: int
       returned: success
     reused:
-      description: Chunks that the catalog had already.
+      description: Chunks that the catalog had already. All of them if nothing changed.
       type: int
       returned: success
 bytes:
@@ -228,11 +258,11 @@ bytes:
       type: int
       returned: success
 encoded_is_estimate:
-  description: Whether RV(bytes.encoded) is an estimate.
+  description: True if RV(bytes.encoded) is an estimate.
   returned: success
   type: bool
 cloned:
-  description: Whether a clone of the bundle was read, so that its virtual machine could be started meanwhile.
+  description: True if a clone of the bundle was read, so that its virtual machine could be started meanwhile.
   returned: success
   type: bool
 resumed_bytes:
@@ -250,7 +280,7 @@ elapsed:
   type: float
   sample: 73.4
 error_code:
-  description: A stable word for what went wrong, for example V(version_exists) or V(bundle_in_use).
+  description: A stable word for what went wrong, for example V(version_exists), V(bundle_in_use) or V(unreadable_bundle).
   returned: failure
   type: str
   sample: version_exists
