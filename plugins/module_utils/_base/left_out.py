@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import re
 
-# Finder and file systems without extended attributes write these into any directory.
-ANYWHERE = frozenset({".DS_Store", ".localized", "Icon\r"})
+# Finder, and macOS on volumes of others, write these into any directory.
+ANYWHERE = frozenset({".DS_Store", ".localized", "Icon\r", ".fseventsd", ".Spotlight-V100", ".Trashes"})
 APPLE_DOUBLE_PREFIX = "._"
 # Parallels Desktop leaves the lock files of a run behind ("vm.lock" above all).
 LOCK_SUFFIXES = (".lock", ".lck")

@@ -264,5 +264,5 @@ def _check_not_in_use(root: str, walked: walk.Walked, allow_suspended: bool) -> 
         if not allow_suspended:
             raise BundleInUse(
                 f"The bundle {root} holds the memory of a suspended virtual machine ({path}).",
-                hint="Resume and shut it down, or set allow_suspended to true.",
+                hint="Resume it (start it, if it is stopped) and shut it down, or set allow_suspended to true.",
             )

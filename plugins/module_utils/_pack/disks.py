@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import typing as t
+from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.trees import Found
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import hds, reading, references
@@ -35,25 +36,20 @@ def check(root: str, bundle_type: str, found: t.Sequence[Found]) -> tuple[str, .
     """
     files = {item.path: item for item in found if item.is_file}
     directories = [item.path for item in found if item.is_directory]
-    sizes = {path: item.status.st_size for path, item in files.items()}
-    contents = references.Contents.of((os.path.abspath(root), os.path.realpath(root)), sizes, directories)
     configuration = files.get(references.CONFIGURATION)
     if configuration is None:
         raise _no_configuration(root, bundle_type, files)
     devices = _parsed(root, configuration, MAX_CONFIGURATION_BYTES, references.parse_devices)
     if not any(path.lower().endswith(".hdd") for path in (*directories, *files)) and not _has_image(devices, files):
         raise InvalidBundle(f"The directory {root} has no disk (*.hdd), so it is not a bundle.", hint=_KIND_HINT)
+    sizes = {path: item.status.st_size for path, item in files.items()}
+    contents = references.Contents.of((os.path.abspath(root), os.path.realpath(root)), sizes, directories)
     problems = list(references.check_devices(devices, contents))
-    used = references.used_disks(devices)
     images: set[str] = set()
-    for path, item in files.items():
-        directory, _slash, name = path.rpartition("/")
-        if name == references.DESCRIPTOR:
-            named = _parsed(root, item, MAX_DESCRIPTOR_BYTES, references.parse_images)
-            is_used = folded(directory) in used or not used
-            problems += references.check_images(named, path, contents, is_used=is_used)
-            if is_used:
-                images |= references.places(named, path)
+    for disk in _disks(root, devices, files):
+        problems += references.check_images(disk.images, disk.descriptor, contents, is_used=disk.is_used)
+        if disk.is_used:
+            images |= references.places(disk.images, disk.descriptor)
     for problem in problems:
         if problem.is_fatal:
             raise _refusal(root, problem)
@@ -61,6 +57,23 @@ def check(root: str, bundle_type: str, found: t.Sequence[Found]) -> tuple[str, .
         if folded(path) in images:
             _check_table(root, item)
     return tuple(_warning(root, problem) for problem in problems)
+
+
+@dataclass(frozen=True)
+class _Disk:
+    descriptor: str
+    images: tuple[references.Image, ...]
+    is_used: bool
+
+
+def _disks(root: str, devices: t.Iterable[references.Device], files: t.Mapping[str, Found]) -> t.Iterator[_Disk]:
+    used = references.used_disks(devices)
+    for path, item in files.items():
+        directory, _slash, name = path.rpartition("/")
+        if name == references.DESCRIPTOR:
+            images = _parsed(root, item, MAX_DESCRIPTOR_BYTES, references.parse_images)
+            # A configuration that names no disk at all is one of a kind that is not known.
+            yield _Disk(path, images, folded(directory) in used or not used)
 
 
 def vm_uuid(root: str) -> str:
