@@ -93,9 +93,8 @@ def story(stage: Stage) -> Story:
     }
     started, filled, preview, absent = examples["catalog_pull"].values()
     owners = {f"owner: {owner}": f"owner: {stage.user}" for owner in ("build", "qa")}
-    role = documents.play(
-        HOST_README, {"hosts: macs": "hosts: mac01", **owners, "/Volumes/Images/qa-cache": f'"{PLACE}/qa-cache"'}
-    )
+    volume = {"/Volumes/Images/qa-cache": f'"{PLACE}/qa-cache"', "volume: /Volumes/Images": f'volume: "{PLACE}"'}
+    role = documents.play(HOST_README, {"hosts: macs": "hosts: mac01", **owners, **volume})
     readme = documents.play("README.md", url)
     (defaults,) = readme["module_defaults"].values()
     (runner,) = readme["tasks"]
