@@ -115,16 +115,9 @@ options:
       ca_certificates:
         description: The certificates (PEM) that O(ca_path) holds.
         type: str
-      phase:
-        description:
-          - With V(auto) the module says that a transfer is pending instead of moving many bytes.
-          - With V(run) it moves them.
-        type: str
-        choices:
-          - auto
-          - run
-        default: run
       progress_path:
-        description: Where the module writes how far it has come.
+        description:
+          - Where the module writes how far it has come when it goes to the background.
+          - Without it, it stays in the foreground.
         type: path
 """

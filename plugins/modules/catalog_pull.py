@@ -285,6 +285,8 @@ details:
     needed_bytes: 41943040000
 """
 
+import typing as t
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, compose, handover, options
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull, wanted
@@ -328,18 +330,22 @@ def pull_request(params: options.Params) -> wanted.PullRequest:
     )
 
 
-def pull_context(module: AnsibleModule) -> Context:
+def pull_context(module: AnsibleModule, before_long: t.Callable[[], None]) -> Context:
     """Return what the task works with. What is to be absent is found on the host alone."""
-    make = compose.host_context if module.params["state"] == wanted.ABSENT else compose.transfer_context
-    return make(module, f"a pull of {module.params['catalog_id']}")
+    doing = f"a pull of {module.params['catalog_id']}"
+    if module.params["state"] == wanted.ABSENT:
+        return compose.host_context(module, doing)
+    return compose.transfer_context(module, doing, before_long)
 
 
 def main() -> None:
     """Run the module."""
     module = boundary.make_module(pull_spec())
-    boundary.run(
+    boundary.run_transfer(
         module,
-        lambda: pull.run(pull_request(module.params), pull_context(module), check_mode=module.check_mode),
+        lambda before_long: pull.run(
+            pull_request(module.params), pull_context(module, before_long), check_mode=module.check_mode
+        ),
     )
 
 

@@ -354,15 +354,14 @@ def push_request(params: options.Params) -> PushRequest:
 
 
 def main() -> None:
-    """Arguments, one call, result."""
+    """Run the module."""
     module = boundary.make_module(push_spec())
-    boundary.run(
+    boundary.run_transfer(
         module,
-        lambda: _push.run(
+        lambda before_long: _push.run(
             push_request(module.params),
-            compose.transfer_context(module, f"a push of {module.params['catalog_id']}"),
+            compose.transfer_context(module, f"a push of {module.params['catalog_id']}", before_long),
             check_mode=module.check_mode,
-            may_defer=handover.may_defer(module.params),
         ),
     )
 

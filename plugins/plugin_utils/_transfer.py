@@ -7,12 +7,13 @@
 
 from __future__ import annotations
 
-import time
+import secrets
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MintedGrant
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.background import NAME_PREFIX
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.boundary import register_secret
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import (
     CREDENTIALS,
@@ -24,15 +25,12 @@ from ansible_collections.macfleet.parallels.plugins.plugin_utils._action import 
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._background import BackgroundJob
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._connection import Connection, given
 
-# What a job may take until it has renewed its grant for the first time.
-START_SECONDS = 60.0
-
 
 class TransferAction(CatalogAction):
     """Mints the grant, hands it over, and watches the transfer.
 
-    The module first runs as usual. It plans, and does what is short; if many bytes must move it only says so, and is
-    run again in the background.
+    The module runs once. It plans, and does what is short; if many bytes must move it goes to the background, and says
+    where it can be watched.
     """
 
     _supports_async = True
@@ -42,7 +40,7 @@ class TransferAction(CatalogAction):
     spec: t.ClassVar[Spec] = {}
 
     def needs_server(self, options: t.Mapping[str, t.Any]) -> bool:
-        """Whether the module will ask the server anything."""
+        """Return True if the module will ask the server anything."""
         return True
 
     def mint(self, client: CatalogClient, options: t.Mapping[str, t.Any]) -> MintedGrant:
@@ -62,23 +60,34 @@ class TransferAction(CatalogAction):
         connection = self.connection(options)
         # Its certificates are handed over; the file is on the controller.
         args.pop("ca_path", None)
-        args["handover"] = self._handover(connection, options)
+        handover = self._handover(connection, options)
         if self._task.async_val:
-            return self._plainly(args, task_vars)
-        result = self._plainly({**args, "handover": {**args["handover"], "phase": "auto"}}, task_vars)
-        if not result.pop("transfer_pending", False):
+            return self._plainly({**args, "handover": handover}, task_vars)
+        result = self._plainly({**args, "handover": {**handover, "progress_path": self._progress_path()}}, task_vars)
+        place = result.pop("transfer", None)
+        if not isinstance(place, dict):
             return result
-        if args["handover"]["expires_at"] < time.time() + START_SECONDS:
-            # It took that long to find out what there is to do.
-            args["handover"] = self._handover(connection, options)
-        return BackgroundJob(self, args, task_vars, time.monotonic, time.sleep).run()
+        return BackgroundJob(self, place, self._line_name(options, task_vars)).run()
+
+    def _progress_path(self) -> str:
+        """Return a new name. Only the host knows where its user's home is, so a path that begins there stays so."""
+        directory = str(self.get_shell_option("async_dir", default="~/.ansible_async"))
+        return str(self._connection._shell.join_path(directory, NAME_PREFIX + secrets.token_hex(8)))
+
+    def _line_name(self, options: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> str:
+        """Return what stands before each line of progress."""
+        host = str(task_vars.get("inventory_hostname"))
+        if self._task.delegate_to:
+            host += f" -> {self._task.delegate_to}"
+        words = (self._task.action.rpartition(".")[2], options["catalog_id"], options["version"])
+        return f"[{host}] " + " ".join(str(word) for word in words if word)
 
     def _plainly(self, args: dict[str, t.Any], task_vars: dict[str, t.Any]) -> Result:
         wrap_async = bool(self._task.async_val)
         return dict(self._execute_module(module_args=args, task_vars=task_vars, wrap_async=wrap_async))
 
     def _handover(self, connection: Connection, options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-        common = {"url": connection.url, "ca_certificates": connection.ca_certificates, "phase": "run"}
+        common = {"url": connection.url, "ca_certificates": connection.ca_certificates}
         try:
             grant = self.mint(connection.client(), options)
         except Blocked as error:

@@ -7,11 +7,14 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.common.parameters import remove_values
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import background, handover
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import Spec
 
 try:
@@ -32,9 +35,22 @@ def register_secret(value: str) -> None:
         _secrets.register_secret(value)
 
 
-def make_module(spec: Spec, **rules: t.Any) -> AnsibleModule:
+class CatalogModule(AnsibleModule):
+    """An AnsibleModule that knows what it has warned of."""
+
+    def __init__(self, **arguments: t.Any) -> None:
+        self.told: list[str] = []
+        super().__init__(**arguments)
+
+    def warn(self, warning: str, **more: t.Any) -> None:
+        """Tell the user something that is no failure."""
+        self.told.append(warning)
+        super().warn(warning, **more)
+
+
+def make_module(spec: Spec, **rules: t.Any) -> CatalogModule:
     """An AnsibleModule with check mode; ``rules`` are ``required_if`` and the like."""
-    return AnsibleModule(argument_spec=spec, supports_check_mode=True, **rules)
+    return CatalogModule(argument_spec=spec, supports_check_mode=True, **rules)
 
 
 def run(module: AnsibleModule, function: t.Callable[[], t.Mapping[str, t.Any]]) -> t.NoReturn:
@@ -47,6 +63,46 @@ def run(module: AnsibleModule, function: t.Callable[[], t.Mapping[str, t.Any]]) 
         # The rooms say what they tried on what; this is for what none of them thought of.
         module.fail_json(exception=traceback.format_exc(), **failure(_from_system(error)))
     module.exit_json(**result)
+
+
+def run_transfer(
+    module: CatalogModule, function: t.Callable[[t.Callable[[], None]], t.Mapping[str, t.Any]]
+) -> t.NoReturn:
+    """Like ``run``, for a module that may have many bytes to move.
+
+    ``function`` is given what it has to call before it moves them: from then on the module works in the background, if
+    the action plugin is prepared for it.
+    """
+    path = handover.progress_path(module.params)
+    if module.check_mode or path is None:
+        run(module, lambda: function(_stay))
+    job = background.begin(path)
+    try:
+        result = dict(function(job.detach))
+    except Exception as error:
+        result = _failed(error)
+    if not job.detached:
+        if result.get("failed"):
+            module.fail_json(**result)
+        module.exit_json(**result)
+    if module.told:
+        result["warnings"] = module.told
+    job.publish(remove_values(result, module.no_log_values))
+    sys.exit(0)
+
+
+def _stay() -> None:
+    """The task waits for the end of the module."""
+
+
+def _failed(error: Exception) -> dict[str, t.Any]:
+    if isinstance(error, OSError):
+        told: CatalogError = _from_system(error)
+    elif isinstance(error, CatalogError):
+        told = error
+    else:
+        told = CatalogError(f"The module has a bug: {error!r}.", "Report it, with the traceback (-vvv).")
+    return {"failed": True, "exception": traceback.format_exc(), **failure(told)}
 
 
 def _from_system(error: OSError) -> CatalogError:

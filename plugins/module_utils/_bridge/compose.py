@@ -31,16 +31,22 @@ _TRANSFER_ATTEMPTS = 7
 
 def host_context(module: AnsibleModule, doing: str) -> Context:
     """Return the context of a task that needs nothing but this host."""
-    return _context(module, doing, None)
+    return _context(module, doing, None, _stay)
 
 
-def transfer_context(module: AnsibleModule, doing: str) -> Context:
+def _stay() -> None:
+    """The task waits for the end of the module, however long it takes."""
+
+
+def transfer_context(module: AnsibleModule, doing: str, before_long: t.Callable[[], None]) -> Context:
     """Return the context of a task that asks the metadata server with the grant that was handed over."""
     grant = connections.host_grant(module.params, connections.host_transport(module.params))
-    return _context(module, doing, grant)
+    return _context(module, doing, grant, before_long)
 
 
-def _context(module: AnsibleModule, doing: str, grant: t.Optional[GrantHolder]) -> Context:
+def _context(
+    module: AnsibleModule, doing: str, grant: t.Optional[GrantHolder], before_long: t.Callable[[], None]
+) -> Context:
     progress = progress_file.progress(module, grant)
     remote = None
     if grant is not None:
@@ -48,7 +54,7 @@ def _context(module: AnsibleModule, doing: str, grant: t.Optional[GrantHolder]) 
         catalog = connections.host_catalog(module.params, transport, grant)
         transfer = SignedTransfer(transport.connect, progress.alive)
         remote = Remote(catalog, SignedTransfers(catalog, transfer, _transfer_delays, time.sleep))
-    return Context(_cache_settings(module.params), progress, module.warn, doing, _prlctl(module), remote)
+    return Context(_cache_settings(module.params), progress, module.warn, doing, _prlctl(module), remote, before_long)
 
 
 def _cache_settings(params: options.Params) -> CacheSettings:

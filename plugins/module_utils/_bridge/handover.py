@@ -63,6 +63,7 @@ def _blocked(given: t.Mapping[str, t.Any]) -> t.Optional[Blocked]:
     return Blocked(given.get("blocked_message") or f"The version is {word}.", HINTS[word], code=word)
 
 
-def may_defer(params: Params) -> bool:
-    """Whether a long transfer is to be announced, for the action plugin to start it in the background."""
-    return bool((params.get("handover") or {}).get("phase") == "auto")
+def progress_path(params: Params) -> t.Optional[str]:
+    """Return where a module that goes to the background writes how far it has come; None if it may not go there."""
+    path = (params.get("handover") or {}).get("progress_path")
+    return str(path) if path else None

@@ -44,7 +44,6 @@ def handover_spec() -> Spec:
         "blocked": {"type": "str", "choices": ["tainted", "revoked"]},
         "blocked_message": {"type": "str"},
         "ca_certificates": {"type": "str"},
-        "phase": {"type": "str", "choices": ["auto", "run"], "default": "run"},
         "progress_path": {"type": "path"},
     }
     return {"handover": {"type": "dict", "options": options}}

@@ -16,9 +16,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import GrantHolder
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress, Snapshot
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.background import CANCEL_SUFFIX
 
-# Whoever watches a transfer writes this file beside the progress to end it.
-CANCEL_SUFFIX = ".cancel"
 _PROGRESS_BYTES = 512
 
 
@@ -35,10 +34,7 @@ def progress(module: AnsibleModule, grant: t.Optional[GrantHolder] = None) -> Pr
     if path:
         for name in (path, path + CANCEL_SUFFIX):
             module.add_cleanup_file(name)
-        told = ProgressFile(path)
-        # Before anything that takes its time: the controller looks for this process, and gives up what was never there.
-        told({})
-        watchers.append(told)
+        watchers.append(ProgressFile(path))
     if grant is not None:
         watchers.append(lambda snapshot: grant.keep())
 
@@ -52,8 +48,9 @@ def progress(module: AnsibleModule, grant: t.Optional[GrantHolder] = None) -> Pr
 class ProgressFile:
     """The latest snapshot of a transfer in a small file, for whoever polls.
 
-    It is written in place, padded to one length, in one call: short enough for a reader to see the old one or the
-    new one, and no harm is done if it sees neither.
+    As long as the file is not there, nobody polls, and nothing is written. It is written in place, padded to one
+    length, in one call: short enough for a reader to see the old one or the new one, and no harm is done if it sees
+    neither.
     """
 
     def __init__(self, path: str) -> None:
@@ -70,7 +67,10 @@ class ProgressFile:
                 "The transfer was cancelled by the controller.", "Run the task again; it goes on from there."
             )
         if self._descriptor is None:
-            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                return
         told = {**snapshot, "pid": os.getpid()}
         data = json.dumps(told).encode("ascii").ljust(_PROGRESS_BYTES)[:_PROGRESS_BYTES]
         # A full disk ends the transfer where it is written to. This may be called from inside of a request, which would

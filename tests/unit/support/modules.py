@@ -12,6 +12,19 @@ import typing as t
 
 import pytest
 from ansible.module_utils import basic
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import background
+
+
+class StayingJob(background.Job):
+    """A job that does not leave its process, and makes no more than the progress file."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, -1)
+        self.path = path
+
+    def detach(self) -> None:
+        """Have the progress written."""
+        open(self.path, "ab").close()
 
 
 class Ended(Exception):
@@ -60,6 +73,7 @@ def outcome() -> t.Iterator[dict[str, t.Any]]:
         raise Ended({"failed": True, "msg": msg, **values})
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(background, "begin", StayingJob)
         patch.setattr(basic.AnsibleModule, "exit_json", end)
         patch.setattr(basic.AnsibleModule, "fail_json", fail)
         patch.setattr(basic.AnsibleModule, "warn", lambda module, warning: warnings.append(warning))

@@ -25,15 +25,15 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.met
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.plan import Nothing, plan, plan_exactly
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle
 
-# Below this much to read a push is done at once, without a background job and its polling.
+# Below this many bytes to read, a push is short: the task waits for it.
 SHORT_BYTES = 64 << 20
 
 
-def run(request: PushRequest, context: Context, *, check_mode: bool, may_defer: bool) -> dict[str, t.Any]:
-    """Returns the result of catalog_push; with ``may_defer``, a long push is announced instead of carried out."""
+def run(request: PushRequest, context: Context, *, check_mode: bool) -> dict[str, t.Any]:
+    """Return the result of catalog_push."""
     started = time.monotonic()
-    if may_defer and not check_mode and bundle.bytes_to_read(request.path) > SHORT_BYTES:
-        return {"changed": False, "transfer_pending": True}
+    if not check_mode and bundle.bytes_to_read(request.path) > SHORT_BYTES:
+        context.before_long()
     outcome = _preview(request, context) if check_mode else _push(request, context)
     sizes = outcome.sizes
     return {

@@ -13,13 +13,11 @@ import signal
 import subprocess
 import sys
 import time
-import types
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary
-from ansible_collections.macfleet.parallels.plugins.plugin_utils._background import BackgroundJob
 
 COLLECTIONS = Path(boundary.__file__).absolute().parents[6]
 
@@ -37,6 +35,8 @@ class Connection:
 
 
 class ActionModule(TransferAction):
+    spec = {"catalog_id": {"type": "str"}, "version": {"type": "str"}}
+
     def connection(self, options):
         return Connection()
 
@@ -46,7 +46,7 @@ class ActionModule(TransferAction):
 
 MODULE = """#!/usr/bin/python
 import os
-import re
+import shutil
 import time
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
@@ -57,9 +57,11 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import 
 )
 
 
-def transfer(module):
-    if handover.may_defer(module.params) and not module.check_mode:
-        return {"changed": False, "transfer_pending": True}
+def transfer(module, before_long):
+    if module.params["dies_early"]:
+        os.kill(os.getpid(), 9)
+    if not module.check_mode and module.params["seconds"]:
+        before_long()
     progress = progress_file.progress(module)
     module.warn("a warning of the module")
     grant = handover.handover(module.params).grant
@@ -71,16 +73,38 @@ def transfer(module):
     while time.monotonic() < deadline and not module.check_mode:
         time.sleep(0.1)
         progress.advance(10)
+    if module.params["removes"]:
+        shutil.rmtree(os.path.dirname(module.params["handover"]["progress_path"]))
+    if module.params["dies"]:
+        os.kill(os.getpid(), 9)
+    time.sleep(module.params["seconds_more"])
+    if module.params["fails"] == "bug":
+        raise ValueError("nobody thought of this")
     if module.params["fails"]:
         raise handover.NoHandover("It failed.", "Do something.")
-    return {"changed": True, "grant_was_there": grant == "gr4nt-of-the-host"}
+    return {
+        "changed": True,
+        "grant_was_there": grant == "gr4nt-of-the-host",
+        "bytes": {"downloaded": 1000, "reused": 5000000},
+        "elapsed": 2.5,
+    }
 
 
 def main():
     spec = {**options.connection_spec(), **options.handover_spec()}
-    spec.update(seconds={"type": "float"}, fails={"type": "bool", "default": False}, pid_file={"type": "path"})
+    spec.update(
+        catalog_id={"type": "str"},
+        version={"type": "str"},
+        seconds={"type": "float"},
+        seconds_more={"type": "float", "default": 0},
+        fails={"type": "str"},
+        dies={"type": "bool"},
+        dies_early={"type": "bool"},
+        removes={"type": "bool"},
+        pid_file={"type": "path"},
+    )
     module = boundary.make_module(spec)
-    boundary.run(module, lambda: transfer(module))
+    boundary.run_transfer(module, lambda before_long: transfer(module, before_long))
 
 
 if __name__ == "__main__":
@@ -140,21 +164,61 @@ def finished(process: subprocess.Popen[str], tmp_path: Path) -> tuple[str, dict[
 
 
 def test_a_long_transfer(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
-    output, result = finished(play({"seconds": 2.5}), tmp_path)
-    assert re.search(r"\[mac-1\] slow_transfer download: \d+ B of 1\.0 kB \(\d+ %\)", output)
-    assert "a warning of the module" in output
+    output, result = finished(play({"seconds": 2.5, "catalog_id": "runner", "version": "1.4.*"}), tmp_path)
+    assert re.search(r"\[mac-1\] slow_transfer runner 1\.4\.\*: download: \d+ B of 1\.0 kB \(\d+ %\)", output)
+    assert "[mac-1] slow_transfer runner 1.4.*: done: 1.0 kB moved, 5.0 MB reused, 2 s" in output
+    assert output.count("a warning of the module") == 1
     assert result["changed"]
     assert result["grant_was_there"]
-    assert not {"ansible_job_id", "transfer_pending", "started", "finished", "results_file"} & set(result)
+    assert "transfer" not in result
     assert not list((tmp_path / ".ansible_async").iterdir())
     assert "s3cr3t" not in output + json.dumps(result)
 
 
-def test_a_transfer_that_fails(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
-    output, result = finished(play({"seconds": 0.5, "fails": True}, ignore_errors=True), tmp_path)
-    assert (result["failed"], result["error_code"], result["hint"]) == (True, "no_handover", "Do something.")
-    assert "It failed. Do something." in output
+def test_short_work_leaves_no_trace(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
+    output, result = finished(play({"seconds": 0}), tmp_path)
+    assert result["changed"]
+    assert "a warning of the module" in output
+    assert not (tmp_path / ".ansible_async").exists()
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5])
+@pytest.mark.parametrize(
+    ("fails", "code", "words"),
+    [("error", "no_handover", "It failed. Do something."), ("bug", "internal_error", "nobody thought of this")],
+)
+def test_a_transfer_that_fails(
+    play: t.Callable[..., t.Any], tmp_path: Path, fails: str, code: str, words: str, seconds: float
+) -> None:
+    output, result = finished(play({"seconds": seconds, "fails": fails}, ignore_errors=True), tmp_path)
+    assert (result["failed"], result["error_code"]) == (True, code)
+    assert words in output and words in result["msg"]
+    assert not (tmp_path / ".ansible_async").exists() or not list((tmp_path / ".ansible_async").iterdir())
+
+
+def test_a_module_that_dies_is_noticed_at_once(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
+    begun = time.monotonic()
+    _output, result = finished(play({"seconds": 0.5, "dies": True}, ignore_errors=True), tmp_path)
+    assert (result["failed"], result["error_code"]) == (True, "transfer_lost")
+    assert "without a result" in result["msg"]
+    assert time.monotonic() - begun < 20
     assert not list((tmp_path / ".ansible_async").iterdir())
+
+
+def test_a_module_that_dies_before_it_leaves_the_task(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
+    _output, result = finished(play({"seconds": 0.5, "dies_early": True}, ignore_errors=True), tmp_path)
+    assert result["failed"] and "transfer" not in result
+
+
+def test_a_transfer_whose_files_are_removed_is_still_watched(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
+    _output, result = finished(play({"seconds": 0.5, "removes": True, "seconds_more": 3}), tmp_path)
+    assert result["grant_was_there"]
+    assert not list((tmp_path / ".ansible_async").iterdir())
+
+
+def test_a_transfer_whose_files_are_removed_can_be_lost(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
+    _output, result = finished(play({"seconds": 0.5, "removes": True, "dies": True}, ignore_errors=True), tmp_path)
+    assert (result["failed"], result["error_code"]) == (True, "transfer_lost")
 
 
 def test_check_mode_stays_in_the_foreground(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
@@ -172,23 +236,6 @@ def test_under_async(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
     assert "download" not in output
 
 
-@pytest.mark.parametrize(("mark", "lives"), [("AnsiballZ_slow_transfer.py", True), ("another program", False)])
-def test_a_module_is_told_from_what_else_has_its_number(mark: str, lives: bool) -> None:
-    def execute(command: str) -> dict[str, t.Any]:
-        done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
-        return {"rc": done.returncode, "stdout": done.stdout}
-
-    action: t.Any = types.SimpleNamespace(_low_level_execute_command=execute)
-    job = BackgroundJob(action, {}, {}, time.monotonic, time.sleep)
-    waiting = [sys.executable, "-c", "print(flush=True); input()", mark]
-    with subprocess.Popen(waiting, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        assert job._lives({"pid": process.pid}) is lives
-        process.kill()
-    assert not job._lives({"pid": process.pid})
-
-
 def test_an_interrupted_play_cancels_its_transfer(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
     process = play({"seconds": 300, "pid_file": str(tmp_path / "pid")})
     deadline = time.monotonic() + 30
@@ -202,3 +249,4 @@ def test_an_interrupted_play_cancels_its_transfer(play: t.Callable[..., t.Any], 
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < deadline, "the transfer goes on"
         time.sleep(0.1)
+    assert not list((tmp_path / ".ansible_async").iterdir())

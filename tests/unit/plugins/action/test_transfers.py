@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shlex
 import typing as t
 
 import pytest
@@ -22,6 +24,7 @@ PULL = {**CONNECTION, "catalog_id": "MacOS-15", "version": ">=1.4,<2", "name": "
 PUSH = {**CONNECTION, "catalog_id": "macos-15", "version": "1.5", "path": "/vm/x.pvm"}
 GRANT = {"grant": "gr4nt", "expires_at": 4000000000, "manifests": [manifest()], "bases": []}
 STARTED = {"ansible_job_id": "j1.5", "results_file": "/home/m/.ansible_async/j1.5", "started": 1, "finished": 0}
+PLACE = {"path": "/home/m/.ansible_async/macfleet-1", "pid": 77, "python": "/usr/bin/python3"}
 
 
 class Host:
@@ -31,13 +34,11 @@ class Host:
         self.action = action
         self.now = 0.0
         self.results: list[t.Any] = []
-        self.snapshots: list[t.Any] = []
-        self.statuses: list[t.Any] = []
-        self.cleanups: list[t.Any] = [{}]
-        # What `ps` says of the module: its arguments, or None if it is gone.
-        self.alive: list[str | None] = []
+        # What the command that waits on the host prints, and how long it takes if it ends before its time.
+        self.polls: list[t.Any] = []
         self.modules: list[tuple[dict[str, t.Any], bool, int]] = []
         self.commands: list[str] = []
+        self.waits: list[float] = []
         self.shown: list[str] = []
         self.resets = 0
         action._execute_module = self.execute
@@ -45,8 +46,8 @@ class Host:
         action.get_shell_option = lambda option, default: default
         action._connection._shell.join_path = lambda *parts: "/".join(parts)
         action._connection.reset = self.reset
-        monkeypatch.setattr(_transfer.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(_transfer.time, "sleep", self.sleep)
+        watched = functools.partial(_background.BackgroundJob, clock=lambda: self.now, sleep=self.sleep)
+        monkeypatch.setattr(_transfer, "BackgroundJob", watched)
         monkeypatch.setattr(_background.display, "display", self.shown.append)
 
     def sleep(self, seconds: float) -> None:
@@ -55,48 +56,37 @@ class Host:
     def reset(self) -> None:
         self.resets += 1
 
-    def execute(
-        self,
-        *,
-        module_name: str | None = None,
-        module_args: t.Any = None,
-        task_vars: t.Any = None,
-        wrap_async: bool = False,
-    ) -> t.Any:
-        if module_name is not None:
-            return self.job(module_name, module_args)
+    def execute(self, *, module_args: t.Any = None, task_vars: t.Any = None, wrap_async: bool = False) -> t.Any:
         args = self.action._task.args if module_args is None else module_args
         self.modules.append((args, wrap_async, self.action._task.async_val))
         return self.results.pop(0)
 
     def command(self, command: str) -> dict[str, t.Any]:
-        self.commands.append(command)
-        if command.startswith("cat "):
-            told = next_of(self.snapshots)
-            return {"rc": 1, "stdout": ""} if told is None else {"rc": 0, "stdout": f"motd\n{told}\n"}
-        if command.startswith("kill "):
-            process = self.alive.pop(0)
-            return {"rc": 1, "stdout": ""} if process is None else {"rc": 0, "stdout": f"motd\n{process}\n"}
-        return {"rc": 0, "stdout": ""}
-
-    def job(self, name: str, args: dict[str, t.Any]) -> dict[str, t.Any]:
-        assert name == "ansible.legacy.async_status"
-        assert (args["jid"], args["_async_dir"]) == ("j1.5", "/home/m/.ansible_async")
-        assert self.action._task.async_val == 0
-        self.commands.append(args["mode"])
-        return dict(next_of(self.cleanups if args["mode"] == "cleanup" else self.statuses))
+        words = shlex.split(command)
+        if words[0] != PLACE["python"]:
+            self.commands.append(command)
+            return {"rc": 0, "stdout": ""}
+        assert words[1:4] == ["-I", "-S", "-c"]
+        assert words[5:7] == [PLACE["path"], "77"]
+        self.waits.append(float(words[7]))
+        answer = self.polls.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        self.now += float(words[7])
+        return {"rc": 0, "stdout": f"motd\n{answer}\n"}
 
 
-def next_of(answers: list[t.Any]) -> t.Any:
-    answer = answers.pop(0)
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
+def told(done: int, elapsed: float = 1.0, total: int = 100) -> str:
+    snapshot = {"phase": "download", "done_bytes": done, "total_bytes": total, "elapsed_seconds": elapsed, "pid": 77}
+    return json.dumps({"ended": False, "progress": json.dumps(snapshot).ljust(200), "result": None})
 
 
-def told(done: int, elapsed: float = 1.0) -> str:
-    snapshot = {"phase": "download", "done_bytes": done, "total_bytes": 100, "elapsed_seconds": elapsed, "pid": 77}
-    return json.dumps(snapshot).ljust(200)
+def ended(result: t.Any = None, progress: t.Any = None) -> str:
+    texts = [None if value is None else json.dumps(value) for value in (progress, result)]
+    return json.dumps({"ended": True, "progress": texts[0], "result": texts[1]})
+
+
+NOTHING = json.dumps({"ended": False, "progress": None, "result": None})
 
 
 @pytest.fixture
@@ -140,6 +130,8 @@ def test_a_pull_is_one_request_and_one_module(server: Recording, monkeypatch: py
     assert run(host) == {"changed": False, "vm": {}}
     args, wrap_async, _limit = host.modules[0]
     assert not wrap_async
+    path = args["handover"]["progress_path"]
+    assert path.startswith("~/.ansible_async/macfleet-")
     assert args.pop("handover") == {
         "url": BASE_URL,
         "grant": "gr4nt",
@@ -147,7 +139,7 @@ def test_a_pull_is_one_request_and_one_module(server: Recording, monkeypatch: py
         "manifests": [manifest()],
         "bases": [],
         "ca_certificates": None,
-        "phase": "auto",
+        "progress_path": path,
     }
     assert args == {key: PULL[key] for key in ("catalog_url", "catalog_id", "version", "name", "timeout")}
 
@@ -227,7 +219,7 @@ def test_under_async_the_module_does_all_of_it(server: Recording, monkeypatch: p
     host.results.append(dict(STARTED))
     assert run(host) == STARTED
     args, wrap_async, limit = host.modules[0]
-    assert (args["handover"]["phase"], wrap_async, limit) == ("run", True, 300)
+    assert ("progress_path" in args["handover"], wrap_async, limit) == (False, True, 300)
 
 
 @pytest.mark.parametrize("name", ["catalog_cache", "catalog_cache_facts"])
@@ -245,103 +237,90 @@ def test_modules_without_a_server_take_the_defaults_of_the_group(monkeypatch: py
 def host(server: Recording, monkeypatch: pytest.MonkeyPatch) -> Host:
     grants(server, PULL_BODY)
     it = host_of(monkeypatch, "catalog_pull", PULL)
-    it.results += [{"changed": False, "transfer_pending": True}, dict(STARTED)]
+    it.results.append({"changed": False, "transfer": dict(PLACE)})
     return it
 
 
-DONE = {
-    "changed": True,
-    "bytes": {},
-    "finished": 1,
-    "started": 1,
-    "ansible_job_id": "j1.5",
-    "stdout": "",
-    "stdout_lines": [],
-    "stderr": "",
-    "stderr_lines": [],
-    "results_file": "x",
-}
+DONE = {"changed": True, "bytes": {"downloaded": 20_000_000, "reused": 1_200_000_000}, "elapsed": 75.2}
 
 
 def test_a_long_transfer_is_watched(host: Host) -> None:
-    host.snapshots += [None, told(0), *[told(count) for count in range(5, 100, 10)], None]
-    host.statuses += [{"finished": 0}, DONE]
-    assert run(host) == {"changed": True, "bytes": {}}
-    args, wrap_async, limit = host.modules[1]
-    assert (args["handover"]["phase"], wrap_async, limit) == ("run", True, 86400)
-    path = args["handover"]["progress_path"]
-    assert path.startswith("~/.ansible_async/macfleet-")
-    assert host.commands[0] == f"cat {path.replace('~', '/home/m')}"
-    assert host.commands[-1] == "cleanup"
-    assert host.shown[0] == "[mac-1] catalog_pull download: 0 B of 100 B (0 %)"
-    assert 2 <= len(host.shown) <= 11
+    host.polls += [told(0), *[told(count, count) for count in range(5, 100, 10)], ended(DONE)]
+    assert run(host) == DONE
+    assert len(host.modules) == 1
+    assert host.commands == [
+        f"rm -f {PLACE['path']} {PLACE['path']}.lock {PLACE['path']}.result {PLACE['path']}.cancel"
+    ]
+    assert host.shown[0].startswith("[mac-1] catalog_pull MacOS-15 >=1.4,<2: download: 5 B of 100 B (5 %)")
+    assert host.shown[-1] == "[mac-1] catalog_pull MacOS-15 >=1.4,<2: done: 20.0 MB moved, 1.2 GB reused, 1 min 15 s"
+    assert 3 <= len(host.shown) <= 12
 
 
-def test_a_transfer_begins_with_a_grant_that_lives(server: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
-    grants(server, PULL_BODY, reply={**GRANT, "expires_at": 1764000000})
-    grants(server, PULL_BODY, reply={**GRANT, "grant": "gr4nt-2"})
-    it = host_of(monkeypatch, "catalog_pull", PULL)
-    it.results += [{"changed": False, "transfer_pending": True}, dict(STARTED)]
-    it.snapshots.append(None)
-    it.statuses.append(DONE)
-    assert run(it)["changed"]
-    assert [args["handover"]["grant"] for args, _wrap_async, _limit in it.modules] == ["gr4nt", "gr4nt-2"]
+def test_a_line_names_the_host_that_the_task_is_delegated_to(host: Host) -> None:
+    host.action._task.delegate_to = "mac-2"
+    host.polls.append(ended(DONE))
+    run(host)
+    assert host.shown[0].startswith("[mac-1 -> mac-2] catalog_pull ")
 
 
-def test_a_job_that_does_not_start(host: Host) -> None:
-    host.results[1] = {"failed": True, "msg": "no room"}
-    assert run(host) == {"failed": True, "msg": "no room"}
+def test_a_fleet_of_long_transfers_costs_few_commands(host: Host) -> None:
+    rate = 50
+    hours = 2
+    total = rate * hours * 3600
+    host.polls += [told(0, 1.0, total)]
+
+    def command(command: str) -> dict[str, t.Any]:
+        if not command.startswith(PLACE["python"]):
+            return {"rc": 0, "stdout": ""}
+        host.waits.append(float(shlex.split(command)[7]))
+        host.now += host.waits[-1]
+        moved = int(host.now * rate)
+        return {"rc": 0, "stdout": ended(DONE) if moved >= total else told(moved, host.now, total)}
+
+    host.action._low_level_execute_command = command
+    run(host)
+    assert max(host.waits) <= 60
+    # Two hundred hosts at once.
+    assert 200 * len(host.waits) / host.now <= 5
+    assert len(host.shown) <= len(host.waits) + 1
 
 
 def test_a_failure_of_the_module_is_the_result(host: Host) -> None:
-    host.snapshots += [told(5), None]
-    host.statuses += [{**DONE, "changed": False, "failed": True, "msg": "The disk is full.", "error_code": "disk_full"}]
+    host.polls += [told(5), ended({"changed": False, "failed": True, "msg": "Full.", "error_code": "disk_full"})]
     result = run(host)
     assert (result["failed"], result["error_code"]) == (True, "disk_full")
+    assert not any("done" in line for line in host.shown)
 
 
-def test_a_connection_that_breaks_is_made_again(host: Host) -> None:
-    lost = AnsibleConnectionFailure("no route to host")
-    host.snapshots += [told(5), lost, lost, told(50), None, None]
-    host.statuses += [lost, DONE]
+def test_a_result_that_found_no_room_of_its_own_stands_in_the_progress(host: Host) -> None:
+    host.polls.append(ended(progress={"result": {"failed": True, "msg": "Full.", "error_code": "disk_full"}}))
+    assert run(host)["error_code"] == "disk_full"
+
+
+@pytest.mark.parametrize("lost", [AnsibleConnectionFailure("no route to host"), _background.Overdue()])
+def test_a_connection_that_breaks_is_made_again(host: Host, lost: BaseException) -> None:
+    host.polls += [told(5), lost, lost, told(50), lost, ended(DONE)]
     assert run(host)["changed"]
     assert host.resets == 3
 
 
 def test_patience_with_a_host_ends(host: Host) -> None:
-    host.snapshots += [told(5), *[AnsibleConnectionFailure("no route to host")] * 300]
+    host.polls += [told(5), *[AnsibleConnectionFailure("no route to host")] * 600]
     result = run(host)
     assert (result["failed"], result["error_code"]) == (True, "transfer_lost")
+    assert "no route to host" in result["msg"]
     assert 900 < host.now < 930
 
 
-MODULE = "python3 /home/m/.ansible/tmp/x/AnsiballZ_catalog_pull.py"
-
-
-@pytest.mark.parametrize("there_now", [None, "/usr/libexec/of-somebody-else"])
-def test_a_job_that_died_with_its_host_is_noticed(host: Host, there_now: str | None) -> None:
-    # Once it is dead, its progress may be gone as well.
-    host.snapshots += [*[told(5)] * 20, *[None] * 300]
-    host.statuses += [{"finished": 0}] * 30
-    host.alive += [MODULE, there_now, there_now]
+def test_a_module_that_died_is_no_result(host: Host) -> None:
+    host.polls += [told(5), ended()]
     result = run(host)
     assert (result["failed"], result["error_code"]) == (True, "transfer_lost")
-    assert any(command.startswith("kill -0 77 ") for command in host.commands)
-    assert 60 < host.now < 200
-    assert host.commands[-1].startswith("rm -f /home/m/.ansible_async/macfleet-")
+    assert host.commands[-1].startswith("rm -f ")
 
 
-def test_a_module_that_ends_while_it_is_looked_for_has_a_result(host: Host) -> None:
-    host.snapshots += [told(5)] * 300
-    host.statuses += [{"finished": 0}, {"finished": 0}, DONE]
-    host.alive.append(None)
-    assert run(host) == {"changed": True, "bytes": {}}
-    assert not host.alive
-
-
-def test_a_module_that_never_says_anything_is_given_up(host: Host) -> None:
-    host.snapshots += [None] * 300
-    host.statuses += [{"finished": 0}] * 300
+def test_a_module_that_says_nothing_any_more_is_given_up(host: Host) -> None:
+    host.polls += [told(5), *[NOTHING] * 300]
     result = run(host)
     assert (result["failed"], result["error_code"]) == (True, "transfer_lost")
     assert 900 < host.now < 1000
@@ -349,40 +328,37 @@ def test_a_module_that_never_says_anything_is_given_up(host: Host) -> None:
     assert host.commands[-1].endswith(".cancel")
 
 
-def test_no_transfer_is_watched_for_ever(host: Host) -> None:
-    host.snapshots += [told(5, elapsed) for elapsed in range(30_000)]
-    host.statuses += [{"finished": 0}] * 3000
+def test_a_host_on_which_nothing_can_be_asked_is_given_up(host: Host) -> None:
+    host.polls += ["python3: not found"] * 9
     result = run(host)
     assert (result["failed"], result["error_code"]) == (True, "transfer_lost")
-    assert 86_400 < host.now < 90_000
+    assert host.commands[-1].endswith(".cancel")
+
+
+def test_no_transfer_is_watched_for_ever(host: Host) -> None:
+    host.polls += [told(5, elapsed) for elapsed in range(1, 100_000)]
+    result = run(host)
+    assert (result["failed"], result["error_code"]) == (True, "transfer_lost")
+    assert 86_400 <= host.now < 90_000
     assert host.commands[-1].endswith(".cancel")
 
 
 def test_a_connection_that_breaks_at_the_very_end_costs_no_result(host: Host) -> None:
-    host.snapshots.append(None)
-    host.statuses.append(DONE)
-    host.cleanups[:] = [AnsibleConnectionFailure("no route to host")]
+    host.polls.append(ended(DONE))
+    command = host.command
+
+    def broken(text: str) -> dict[str, t.Any]:
+        if text.startswith("rm "):
+            raise AnsibleConnectionFailure("no route to host")
+        return command(text)
+
+    host.action._low_level_execute_command = broken
     assert run(host)["changed"]
-
-
-def test_a_job_file_that_cannot_be_read_is_asked_for_again(host: Host) -> None:
-    host.snapshots += [None] * 20
-    unclear = {"failed": True, "finished": 0, "msg": "Could not parse job output"}
-    host.statuses += [unclear, unclear, DONE]
-    assert run(host)["changed"]
-    assert "failed" not in DONE
-
-
-def test_a_job_file_that_can_never_be_read_ends_the_task(host: Host) -> None:
-    host.snapshots += [None] * 20
-    host.statuses += [{"failed": True, "finished": 0, "msg": "Could not parse job output"}] * 9
-    assert run(host)["failed"]
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), RuntimeError("bug")])
 def test_a_transfer_that_nobody_watches_is_cancelled(host: Host, interruption: BaseException) -> None:
-    host.snapshots += [told(5), interruption]
+    host.polls += [told(5), interruption]
     with pytest.raises(type(interruption)):
         run(host)
-    path = host.modules[1][0]["handover"]["progress_path"]
-    assert host.commands[-1] == f": > {path.replace('~', '/home/m')}.cancel"
+    assert host.commands == [f"umask 077; mkdir -p /home/m/.ansible_async && : > {PLACE['path']}.cancel"]

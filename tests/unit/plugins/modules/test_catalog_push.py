@@ -610,17 +610,22 @@ def test_without_its_action_plugin(pusher: Pusher) -> None:
 # Long transfers
 
 
-def test_a_long_push_is_only_announced(pusher: Pusher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_push_can_be_watched(pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_push, "SHORT_BYTES", 3 * CHUNK - 1)
-    assert pusher.push(handover=handover(phase="auto")) == {"changed": False, "transfer_pending": True}
-    assert "transfer_pending" not in pusher.push(handover=handover(phase="auto"), check_mode=True)
+    progress = tmp_path / "progress"
+    given = handover(progress_path=str(progress))
+    pusher.push(handover=given, check_mode=True)
+    assert not progress.exists()
     pusher.expect_push()
-    assert pusher.push(handover=handover(phase="run"))["changed"]
+    result = pusher.push(handover=given)
+    told = json.loads(progress.read_bytes())
+    assert (told["phase"], told["total_bytes"], told["pid"]) == ("push", result["bytes"]["logical"], os.getpid())
 
 
-def test_a_short_push_is_done_at_once(pusher: Pusher) -> None:
+def test_a_short_push_is_done_at_once(pusher: Pusher, tmp_path: Path) -> None:
     pusher.expect_push()
-    assert pusher.push(handover=handover(phase="auto"))["changed"]
+    assert pusher.push(handover=handover(progress_path=str(tmp_path / "progress")))["changed"]
+    assert not (tmp_path / "progress").exists()
 
 
 def test_whoever_watches_can_end_it(pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -629,10 +634,3 @@ def test_whoever_watches_can_end_it(pusher: Pusher, tmp_path: Path, monkeypatch:
     result = pusher.push(handover=handover(progress_path=str(tmp_path / "progress")))
     assert_failed(result, "cancelled", "cancelled by the controller")
     assert not pusher.stored()
-
-
-def test_whoever_watches_sees_the_progress(pusher: Pusher, tmp_path: Path) -> None:
-    pusher.expect_push()
-    result = pusher.push(handover=handover(progress_path=str(tmp_path / "progress")))
-    told = json.loads((tmp_path / "progress").read_bytes())
-    assert (told["phase"], told["total_bytes"], told["pid"]) == ("push", result["bytes"]["logical"], os.getpid())

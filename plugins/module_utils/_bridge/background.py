@@ -1,0 +1,181 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""A module that leaves its task and works on in the background when it has many bytes to move.
+
+The process that Ansible started forks before it has done anything else, and waits: the child does the work. Short work
+ends as always: the child prints the result, the parent exits as the child did. When work turns out to be long, the
+child says where to look for it and leaves the session; the parent prints that and exits. The action plugin watches the
+child from then on (``plugin_utils/_background.py``). So nothing is planned or uploaded twice.
+
+The fork comes first because of macOS: its libraries may be used in a forked process as long as the parent has not
+used them.
+
+Beside the progress file there are ``.lock``, locked (flock) as long as the child lives, ``.cancel``, which the
+controller makes to end the transfer, and ``.result``, which the child writes at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+import typing as t
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
+
+CANCEL_SUFFIX = ".cancel"
+LOCK_SUFFIX = ".lock"
+RESULT_SUFFIX = ".result"
+# The names of all files of jobs begin so.
+NAME_PREFIX = "macfleet-"
+# A file that is older belongs to no job: a transfer ends after 24 hours, with its last grant.
+_STALE_SECONDS = 48 * 3600
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Unwatched(CatalogError):
+    """The process that started this module is gone."""
+
+    code = "unwatched"
+
+
+class ResultLost(CatalogError):
+    """The module has done its work and cannot say so."""
+
+    code = "result_lost"
+
+
+class Job:
+    """The work of a module, in the child."""
+
+    def __init__(self, path: str, to_parent: int) -> None:
+        self._path = path
+        self._to_parent = to_parent
+        self._lock: t.Optional[int] = None
+
+    @property
+    def detached(self) -> bool:
+        """Returns True if the task does not wait for this process any more."""
+        return self._lock is not None
+
+    def detach(self) -> None:
+        """Leave the task as soon as it is known that the work is long. Any further call does nothing.
+
+        :raises Unwatched: nobody is there to watch the transfer
+        :raises OSError: the files of the job cannot be made
+        """
+        directory = os.path.dirname(self._path)
+        os.makedirs(directory, 0o700, exist_ok=True)
+        _remove_stale_files(directory)
+        os.close(os.open(self._path, _NEW_FILE, 0o600))
+        lock = os.open(self._path + LOCK_SUFFIX, _NEW_FILE, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.setsid()
+        place = {"path": self._path, "pid": os.getpid(), "python": sys.executable}
+        try:
+            os.write(self._to_parent, json.dumps(place).encode("ascii"))
+            os.close(self._to_parent)
+        except OSError as error:
+            self._remove_files()
+            raise Unwatched("The task ended before its transfer began.", "Run the task again.") from error
+        # Ansible waits until nobody has these open any more.
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nowhere, descriptor)
+        self._lock = lock
+
+    def publish(self, result: t.Mapping[str, t.Any]) -> None:
+        """Leave the result where the controller takes it. The directory may have been removed, or the disk be full."""
+        if os.path.exists(self._path + CANCEL_SUFFIX):
+            # Whoever cancelled it is gone.
+            self._remove_files()
+            return
+        written = self._path + RESULT_SUFFIX
+        try:
+            os.makedirs(os.path.dirname(written), 0o700, exist_ok=True)
+            _write_new(written + ".new", json.dumps(result))
+            os.rename(written + ".new", written)
+        except OSError as error:
+            self._publish_briefly(result, error)
+
+    def _publish_briefly(self, result: t.Mapping[str, t.Any], error: OSError) -> None:
+        """Write why it failed over the progress, whose file has its room on the disk already."""
+        brief = {name: result.get(name) for name in ("failed", "msg", "error_code", "hint")}
+        if not result.get("failed"):
+            lost = ResultLost(f"The task has done its work, but its result could not be written: {error.strerror}.")
+            brief = {"failed": True, "msg": str(lost), "error_code": lost.code, "hint": "Make room, and run it again."}
+        with contextlib.suppress(OSError), open(self._path, "r+b") as stream:
+            stream.write(json.dumps({"result": brief}).encode("ascii").ljust(os.fstat(stream.fileno()).st_size))
+
+    def _remove_files(self) -> None:
+        for suffix in ("", LOCK_SUFFIX, CANCEL_SUFFIX):
+            with contextlib.suppress(OSError):
+                os.unlink(self._path + suffix)
+
+
+def begin(path: str) -> Job:
+    """Fork. Only the child returns; the parent waits for it, and exits.
+
+    ``path`` is that of the progress file.
+    """
+    from_child, to_parent = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child:
+        os.close(to_parent)
+        _wait_for(child, from_child)
+    os.close(from_child)
+    return Job(path, to_parent)
+
+
+def _wait_for(child: int, from_child: int) -> t.NoReturn:
+    """Exit as the child does, or when it has left the task.
+
+    Nothing of the module's own way out is done here: what Ansible has unpacked belongs to the child.
+    """
+    for number in _FORWARDED:
+        signal.signal(number, lambda received, _frame: os.kill(child, received))
+    with open(from_child, "rb") as stream:
+        place = stream.read()
+    if not place:
+        _exit_like(child)
+    try:
+        print(json.dumps({"changed": False, "transfer": json.loads(place)}), flush=True)
+    except OSError:
+        # Whoever wanted to read this is gone.
+        os.kill(child, signal.SIGTERM)
+    os._exit(0)
+
+
+def _exit_like(child: int) -> t.NoReturn:
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+        os.kill(os.getpid(), os.WTERMSIG(status))
+    os._exit(os.WEXITSTATUS(status))
+
+
+def _write_new(path: str, text: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with open(os.open(path, _NEW_FILE, 0o600), "w", encoding="ascii") as stream:
+        stream.write(text)
+
+
+def _remove_stale_files(directory: str) -> None:
+    """Remove what jobs have left whose controller was not there at their end."""
+    oldest = time.time() - _STALE_SECONDS
+    for name in os.listdir(directory):
+        path = os.path.join(directory, name)
+        with contextlib.suppress(OSError):
+            if name.startswith(NAME_PREFIX) and os.lstat(path).st_mtime < oldest:
+                os.unlink(path)
