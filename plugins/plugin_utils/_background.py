@@ -56,38 +56,45 @@ class TransferLost(CatalogError):
 
 
 class BackgroundJob:
-    """A module that works in the background.
+    """A module that works in the background as soon as it has much to do.
 
-    ``place`` is what the module said: the ``path`` of its progress file, its process ``pid``, and its ``python``.
-    ``name`` stands at the beginning of the lines of progress.
+    ``path`` is the progress file that it will have; ``name`` stands at the beginning of the lines of progress.
     """
 
     def __init__(
         self,
         action: ActionBase,
-        place: t.Mapping[str, t.Any],
+        path: str,
         name: str,
         clock: t.Callable[[], float] = time.monotonic,
         sleep: t.Callable[[float], None] = time.sleep,
     ) -> None:
         self._action = action
-        self._path = str(place["path"])
-        self._process = int(place["pid"])
-        self._python = str(place["python"])
+        self._path = path
+        self._process = 0
+        self._python = ""
         self._name = name
         self._clock = clock
         self._sleep = sleep
         self._lines = ProgressLines(clock)
 
-    def run(self) -> Result:
-        """Wait for the end of the module; return what it returned.
+    def run(self, start: t.Callable[[], Result]) -> Result:
+        """Have ``start`` run the module, wait for its end wherever it is; return what it returned.
 
         :raises TransferLost: it ended without a result, or its host is out of reach
         """
         with Signals() as signals:
             try:
                 signals.deliver()
+                started = start()
+                place = started.pop("transfer", None)
+                if not isinstance(place, dict):
+                    return started
+                self._path, self._process, self._python = str(place["path"]), int(place["pid"]), str(place["python"])
                 result = self._wait()
+            except AnsibleConnectionFailure:
+                # It did not start, or ends by itself: it cannot say that it goes to the background.
+                raise
             except BaseException:
                 # Also when the user interrupts: nobody would watch it any more.
                 signals.hold()
@@ -177,8 +184,8 @@ class BackgroundJob:
 
     def _cancel(self) -> None:
         # The directory may have been removed.
-        directory = shlex.quote(posixpath.dirname(self._path))
-        self._try(f"umask 077; mkdir -p {directory} && : > {shlex.quote(self._path + CANCEL_SUFFIX)}")
+        directory = _quoted(posixpath.dirname(self._path))
+        self._try(f"umask 077; mkdir -p {directory} && : > {_quoted(self._path + CANCEL_SUFFIX)}")
 
     def _try(self, command: str) -> None:
         try:
@@ -186,6 +193,11 @@ class BackgroundJob:
                 self._action._low_level_execute_command(command)
         except (Exception, Overdue) as error:
             display.vvv(f"{self._name}: {command} failed: {error}")
+
+
+def _quoted(path: str) -> str:
+    """Return a path for a shell, which expands the home of its user."""
+    return "~/" + shlex.quote(path[2:]) if path.startswith("~/") else shlex.quote(path)
 
 
 def _object(text: t.Any) -> Result | None:

@@ -63,11 +63,10 @@ class TransferAction(CatalogAction):
         handover = self._handover(connection, options)
         if self._task.async_val:
             return self._plainly({**args, "handover": handover}, task_vars)
-        result = self._plainly({**args, "handover": {**handover, "progress_path": self._progress_path()}}, task_vars)
-        place = result.pop("transfer", None)
-        if not isinstance(place, dict):
-            return result
-        return BackgroundJob(self, place, self._line_name(options, task_vars)).run()
+        path = self._progress_path()
+        args["handover"] = {**handover, "progress_path": path}
+        job = BackgroundJob(self, path, self._line_name(options, task_vars))
+        return job.run(lambda: self._plainly(args, task_vars))
 
     def _progress_path(self) -> str:
         """Return a new name. Only the host knows where its user's home is, so a path that begins there stays so."""

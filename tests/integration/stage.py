@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import json
 import os
+import re
 import time
 import typing as t
 import urllib.error
@@ -169,30 +171,31 @@ class Mac:
         found["registered"] = sorted(machine["home"] for machine in self.parallels.machines().values())
         return found
 
-    def processes(self, words: str) -> list[int]:
-        """Processes of this host whose command line holds these words."""
+    def transfers(self) -> list[int]:
+        """Processes of modules that work in the background: they hold the locks of their jobs."""
         found = []
         for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            if not entry.name.isdigit():
                 continue
-            try:
-                environment = (entry / "environ").read_bytes().split(b"\0")
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
-            except OSError:
-                continue
-            if os.fsencode(f"HOME={self.home}") in environment and words.encode() in command:
-                found.append(int(entry.name))
+            with contextlib.suppress(OSError):
+                opened = [os.readlink(link) for link in (entry / "fd").iterdir()]
+                holds = any(
+                    re.fullmatch(rf"{re.escape(str(self.home))}/\.ansible_async/.*\.lock", name) for name in opened
+                )
+                # Those that wait for their end have them open, too.
+                if holds and b"flock(descriptor" not in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
         return found
 
     def jobs(self) -> list[str]:
         """What is there of jobs in the background: their results, their progress, and what cancels them."""
         return sorted(path.name for path in (self.home / ".ansible_async").glob("*"))
 
-    def wait_for_end_of(self, words: str, deadline_seconds: float = 60) -> None:
-        """Until no process of this host has these words in its command line; a job looks every few seconds."""
+    def wait_for_end_of_transfers(self, deadline_seconds: float = 60) -> None:
+        """Until no module works in the background of this host."""
         deadline = time.monotonic() + deadline_seconds
-        while found := self.processes(words):
-            assert time.monotonic() < deadline, f"processes {found} with {words!r} still run on {self.name}"
+        while found := self.transfers():
+            assert time.monotonic() < deadline, f"the transfers {found} still run on {self.name}"
             time.sleep(0.05)
 
 

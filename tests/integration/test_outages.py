@@ -54,7 +54,7 @@ def _looked_at(server: Server, mac: Mac, bundle: Path, cache: Path) -> dict[str,
     while incoming := list(server.process.storage.rglob(".incoming-*")):
         assert time.monotonic() < deadline, f"the server keeps {incoming}"
         time.sleep(0.05)
-    mac.wait_for_end_of("AnsiballZ_catalog_")
+    mac.wait_for_end_of_transfers()
     return {
         "versions": [manifest["version"] for manifest in server.manifests(IMAGE)],
         "beside the bundle": os.listdir(bundle.parent),

@@ -41,6 +41,17 @@ _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class Cancelled(CatalogError):
+    """Whoever watched the transfer gave it up."""
+
+    code = "cancelled"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The transfer was cancelled by the controller.", "Run the task again; it resumes where it was."
+        )
+
+
 class Unwatched(CatalogError):
     """The process that started this module is gone."""
 
@@ -69,9 +80,13 @@ class Job:
     def detach(self) -> None:
         """Leave the task as soon as it is known that the work is long. Any further call does nothing.
 
+        :raises Cancelled: the controller has already given it up
         :raises Unwatched: nobody is there to watch the transfer
         :raises OSError: the files of the job cannot be made
         """
+        if os.path.exists(self._path + CANCEL_SUFFIX):
+            self._remove_files()
+            raise Cancelled()
         directory = os.path.dirname(self._path)
         os.makedirs(directory, 0o700, exist_ok=True)
         _remove_stale_files(directory)

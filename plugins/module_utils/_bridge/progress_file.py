@@ -14,17 +14,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import GrantHolder
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress, Snapshot
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.background import CANCEL_SUFFIX
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.background import CANCEL_SUFFIX, Cancelled
 
 _PROGRESS_BYTES = 512
-
-
-class Cancelled(CatalogError):
-    """Whoever watched the transfer gave it up."""
-
-    code = "cancelled"
 
 
 def progress(module: AnsibleModule, grant: t.Optional[GrantHolder] = None) -> Progress:
@@ -63,9 +56,7 @@ class ProgressFile:
         :raises Cancelled: somebody asked for it
         """
         if os.path.exists(self._path + CANCEL_SUFFIX):
-            raise Cancelled(
-                "The transfer was cancelled by the controller.", "Run the task again; it goes on from there."
-            )
+            raise Cancelled()
         if self._descriptor is None:
             try:
                 self._descriptor = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW)

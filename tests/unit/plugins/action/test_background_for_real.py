@@ -60,14 +60,15 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import 
 def transfer(module, before_long):
     if module.params["dies_early"]:
         os.kill(os.getpid(), 9)
-    if not module.check_mode and module.params["seconds"]:
-        before_long()
-    progress = progress_file.progress(module)
-    module.warn("a warning of the module")
-    grant = handover.handover(module.params).grant
     if module.params["pid_file"]:
         with open(module.params["pid_file"], "w") as stream:
             stream.write(str(os.getpid()))
+    progress = progress_file.progress(module)
+    time.sleep(module.params["seconds_before"])
+    if not module.check_mode and module.params["seconds"]:
+        before_long()
+    module.warn("a warning of the module")
+    grant = handover.handover(module.params).grant
     progress.start("download", 1000)
     deadline = time.monotonic() + module.params["seconds"]
     while time.monotonic() < deadline and not module.check_mode:
@@ -96,6 +97,7 @@ def main():
         catalog_id={"type": "str"},
         version={"type": "str"},
         seconds={"type": "float"},
+        seconds_before={"type": "float", "default": 0},
         seconds_more={"type": "float", "default": 0},
         fails={"type": "str"},
         dies={"type": "bool"},
@@ -236,17 +238,33 @@ def test_under_async(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
     assert "download" not in output
 
 
-def test_an_interrupted_play_cancels_its_transfer(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
-    process = play({"seconds": 300, "pid_file": str(tmp_path / "pid")})
-    deadline = time.monotonic() + 30
+def test_a_transfer_that_was_cancelled_before_it_left_its_task(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
+    process = play({"seconds": 300, "seconds_before": 3, "pid_file": str(tmp_path / "pid")})
+    deadline = time.monotonic() + 60
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=60)
-    pid = int((tmp_path / "pid").read_text())
+    wait_for_end(int((tmp_path / "pid").read_text()))
+    # The interruption has ended the module as well, so nobody took the request.
+    assert [path.suffix for path in (tmp_path / ".ansible_async").iterdir()] == [".cancel"]
+
+
+def test_an_interrupted_play_cancels_its_transfer(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
+    process = play({"seconds": 300, "pid_file": str(tmp_path / "pid")})
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".ansible_async/*.lock")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    wait_for_end(int((tmp_path / "pid").read_text()))
+    assert not list((tmp_path / ".ansible_async").iterdir())
+
+
+def wait_for_end(pid: int) -> None:
     deadline = time.monotonic() + 30
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < deadline, "the transfer goes on"
         time.sleep(0.1)
-    assert not list((tmp_path / ".ansible_async").iterdir())

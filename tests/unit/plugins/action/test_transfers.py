@@ -59,7 +59,10 @@ class Host:
     def execute(self, *, module_args: t.Any = None, task_vars: t.Any = None, wrap_async: bool = False) -> t.Any:
         args = self.action._task.args if module_args is None else module_args
         self.modules.append((args, wrap_async, self.action._task.async_val))
-        return self.results.pop(0)
+        result = self.results.pop(0)
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     def command(self, command: str) -> dict[str, t.Any]:
         words = shlex.split(command)
@@ -362,3 +365,19 @@ def test_a_transfer_that_nobody_watches_is_cancelled(host: Host, interruption: B
     with pytest.raises(type(interruption)):
         run(host)
     assert host.commands == [f"umask 077; mkdir -p /home/m/.ansible_async && : > {PLACE['path']}.cancel"]
+
+
+def test_an_interruption_before_the_module_has_left_its_task_cancels_it(host: Host) -> None:
+    host.results[0] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        run(host)
+    path = host.modules[0][0]["handover"]["progress_path"]
+    assert path.startswith("~/.ansible_async/")
+    assert host.commands == [f"umask 077; mkdir -p ~/.ansible_async && : > {path}.cancel"]
+
+
+def test_a_host_that_cannot_be_reached_is_asked_nothing_more(host: Host) -> None:
+    host.results[0] = AnsibleConnectionFailure("no route to host")
+    with pytest.raises(AnsibleConnectionFailure):
+        run(host)
+    assert host.commands == []
