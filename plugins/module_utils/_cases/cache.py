@@ -2,14 +2,17 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
-"""The cache of a host: verify what it holds, or take entries out of it. Plan, then apply."""
+"""The cache of a host: verify what it holds, or take entries out of it. Plan, then apply.
+
+A plan chooses entries. They are read under their locks in the real run, and without one in check mode.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
@@ -26,6 +29,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache imp
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import Origin
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError
 
 VERIFIED = "verified"
 ABSENT = "absent"
@@ -75,7 +79,7 @@ class Plan:
     """The chosen entries, and the digests that go for another reason: no readable record, or a partial image."""
 
     state: str
-    chosen: tuple[Chosen, ...]
+    entries: tuple[CacheEntry, ...]
     leftovers: tuple[str, ...] = ()
 
 
@@ -87,7 +91,6 @@ class Outcome:
     removed: tuple[str, ...] = ()
     repaired: tuple[str, ...] = ()
     freed_bytes: int = 0
-    labels: t.Mapping[str, str] = field(default_factory=dict)
 
     @property
     def changed(self) -> bool:
@@ -110,118 +113,108 @@ def check_choice(request: CacheRequest) -> None:
         )
 
 
-def plan(request: CacheRequest, cache: Cache, context: Context) -> Plan:
-    """Choose the entries, and read them if they are to be verified; changes nothing."""
+def plan(request: CacheRequest, cache: Cache) -> Plan:
+    """Choose the entries; changes nothing."""
     survey = cache.survey()
     entries = cached.matching(survey.entries, request.digest, request.is_meant)
     leftovers = list(survey.damaged)
-    if request.state == VERIFIED:
-        chosen = tuple(_examined(entry, cache, context) for entry in entries)
-    else:
-        chosen = tuple(Chosen(entry) for entry in entries)
+    if request.state == ABSENT:
         leftovers += [*survey.unreadable, *(state.partial.digest for state in cache.partials())]
     is_meant = request.is_meant
     if is_meant is not None:
         leftovers = cached.partials_of(cache, is_meant) if request.state == ABSENT else []
     elif request.digest is not None:
         leftovers = [digest for digest in leftovers if digest == request.digest]
-    known = {item.entry.digest for item in chosen}
-    return Plan(request.state, chosen, tuple(dict.fromkeys(digest for digest in leftovers if digest not in known)))
-
-
-def predict(planned: Plan) -> Outcome:
-    """Return the outcome of a plan that is not carried out."""
-    damaged = [item for item in planned.chosen if planned.state == ABSENT or isinstance(item.condition, Damaged)]
-    return Outcome(
-        planned.chosen,
-        (*(item.entry.digest for item in damaged), *planned.leftovers),
-        tuple(item.entry.digest for item in planned.chosen if isinstance(item.condition, Untidy)),
-        _freeable(damaged) if planned.state == ABSENT else 0,
-        _labels(planned.chosen),
+    known = {entry.digest for entry in entries}
+    return Plan(
+        request.state, tuple(entries), tuple(dict.fromkeys(digest for digest in leftovers if digest not in known))
     )
 
 
+def predict(planned: Plan, cache: Cache, context: Context) -> Outcome:
+    """Return the outcome of a plan that is not carried out."""
+    if planned.state == ABSENT:
+        digests = tuple(entry.digest for entry in planned.entries)
+        chosen = tuple(Chosen(entry) for entry in planned.entries)
+        return Outcome(chosen, (*digests, *planned.leftovers), (), cached.freeable_bytes(planned.entries))
+    chosen = tuple(_read(planned.entries, cache, context))
+    return _verified(chosen, planned.leftovers)
+
+
 def apply(planned: Plan, cache: Cache, context: Context) -> Outcome:
-    """Carry out a plan. What has changed since is looked at again under the lock of the entry."""
-    expected = _freeable(planned.chosen) if planned.state == ABSENT else 0
-    before = cache.free_bytes()
-    chosen, removed, repaired = [], [], []
-    for item in planned.chosen:
-        if planned.state == ABSENT:
-            with cached.lock(item.entry.digest, locking.REMOVE, cache, context):
-                if cache.remove(item.entry.digest):
-                    removed.append(item.entry.digest)
-            chosen.append(item)
-            continue
-        now = _settled(item, cache, context)
-        if now is None:
-            continue
-        chosen.append(now)
-        if isinstance(now.condition, Damaged):
-            removed.append(now.entry.digest)
-        elif isinstance(now.condition, Untidy):
-            repaired.append(now.entry.digest)
+    """Carry out a plan. What an entry needs is found out under its lock."""
+    if planned.state == ABSENT:
+        return _remove(planned, cache, context)
+    settled = [_settled(Chosen(entry), cache, context) for entry in planned.entries]
+    removed = []
     for digest in planned.leftovers:
         with cached.lock(digest, locking.REMOVE, cache, context):
-            if (planned.state == ABSENT or cache.find(digest) is None) and cache.remove(digest):
+            # It may have been repaired meanwhile.
+            if cache.find(digest) is None and cache.remove(digest):
                 removed.append(digest)
-    freed = 0
-    if removed and planned.state == ABSENT:
-        freed = cached.freed_since(before, expected, cache, context)
-    elif removed:
-        cached.empty_trash(cache, context)
-    return Outcome(tuple(chosen), tuple(removed), tuple(repaired), freed, _labels(planned.chosen))
+    cached.empty_trash(cache, context)
+    return _verified([item for item in settled if item is not None], removed)
 
 
-def _freeable(chosen: t.Iterable[Chosen]) -> int:
-    return cached.freeable_bytes(item.entry for item in chosen)
+def _remove(planned: Plan, cache: Cache, context: Context) -> Outcome:
+    expected, before = cached.freeable_bytes(planned.entries), cache.free_bytes()
+    removed = []
+    for digest in (*(entry.digest for entry in planned.entries), *planned.leftovers):
+        with cached.lock(digest, locking.REMOVE, cache, context):
+            if cache.remove(digest):
+                removed.append(digest)
+    freed = cached.freed_since(before, expected, cache, context) if removed else 0
+    return Outcome(tuple(Chosen(entry) for entry in planned.entries), tuple(removed), (), freed)
 
 
-def _examined(entry: CacheEntry, cache: Cache, context: Context) -> Chosen:
-    return Chosen(entry, observe.examine(entry, context, everything=True))
+def _verified(chosen: t.Sequence[Chosen], removed: t.Iterable[str]) -> Outcome:
+    damaged = [item.entry.digest for item in chosen if isinstance(item.condition, Damaged)]
+    repaired = [item.entry.digest for item in chosen if isinstance(item.condition, Untidy)]
+    return Outcome(tuple(chosen), (*damaged, *removed), tuple(repaired))
+
+
+def _read(entries: t.Iterable[CacheEntry], cache: Cache, context: Context) -> t.Iterator[Chosen]:
+    for entry in entries:
+        try:
+            yield Chosen(entry, observe.examine(entry, context, everything=True))
+        except CacheError:
+            # No lock is held: it may have been removed meanwhile.
+            if cache.find(entry.digest) is not None:
+                raise
 
 
 def _settled(item: Chosen, cache: Cache, context: Context) -> t.Optional[Chosen]:
     """Do what the condition of an entry asks for; return it as it was found under the lock, None if it is gone."""
     digest = item.entry.digest
-    if isinstance(item.condition, Sound):
-        with cached.lock(digest, locking.MARK, cache, context):
-            now = _again(item, cache, context)
-            if now is None:
-                return None
-            if isinstance(now.condition, Sound):
-                _remember(now.entry, now.condition, cache)
-                return now
-        item = now
-    with cached.lock(digest, locking.REMOVE, cache, context):
+    with cached.lock(digest, locking.READ, cache, context):
         now = _again(item, cache, context)
         if now is None or isinstance(now.condition, Sound):
-            if now is not None and isinstance(now.condition, Sound):
-                _remember(now.entry, now.condition, cache)
-            return now
+            return _remembered(now, cache)
+    with cached.lock(digest, locking.FILL, cache, context):
+        now = _again(now, cache, context)
+        if now is None or isinstance(now.condition, Sound):
+            return _remembered(now, cache)
         if isinstance(now.condition, Untidy):
             ensure.mend(now.entry, now.condition, cache, verified=True)
-            return now
-        _withdraw(now, cache, context)
+        else:
+            _withdraw(now, cache, context)
         return now
 
 
 def _again(item: Chosen, cache: Cache, context: Context) -> t.Optional[Chosen]:
-    """Return an entry as it is now: nothing is hashed again unless something has changed since."""
+    """Return an entry as it is now, None if it is gone. What was hashed and has not changed is not hashed again."""
     entry = cache.find(item.entry.digest)
     if entry is None:
         return None
-    if isinstance(item.condition, Sound) and item.condition.stamps is not None:
-        stamps = observe.read_stamps(entry.bundle_path)
-        if not observe.compare(item.condition.stamps, stamps):
-            return Chosen(entry, item.condition)
     known = item.condition.hashed if isinstance(item.condition, Damaged) else None
     return Chosen(entry, observe.examine(entry, context, everything=True, known=known))
 
 
-def _remember(entry: CacheEntry, condition: Sound, cache: Cache) -> None:
-    if condition.stamps is not None:
-        cache.set_verified(entry.digest, utc_text(time.time()), condition.stamps)
+def _remembered(item: t.Optional[Chosen], cache: Cache) -> t.Optional[Chosen]:
+    """Remember that an entry was read and is right."""
+    if item is not None and isinstance(item.condition, Sound) and item.condition.stamps is not None:
+        cache.set_verified(item.entry.digest, utc_text(time.time()), item.condition.stamps)
+    return item
 
 
 def _withdraw(item: Chosen, cache: Cache, context: Context) -> None:
@@ -242,10 +235,6 @@ def _label(entry: CacheEntry) -> str:
     return ", ".join(dict.fromkeys(names)) or entry.digest
 
 
-def _labels(chosen: t.Iterable[Chosen]) -> dict[str, str]:
-    return {item.entry.digest: _label(item.entry) for item in chosen}
-
-
 def change(request: CacheRequest, context: Context, *, check_mode: bool) -> dict[str, t.Any]:
     """Return the result of catalog_cache."""
     started = time.monotonic()
@@ -254,8 +243,8 @@ def change(request: CacheRequest, context: Context, *, check_mode: bool) -> dict
     cache = cached.look_at_cache(context)
     if not check_mode and cache.exists:
         cache = cached.open_cache(context)
-    planned = plan(request, cache, context)
-    outcome = apply(planned, cache, context) if not check_mode and cache.exists else predict(planned)
+    planned = plan(request, cache)
+    outcome = apply(planned, cache, context) if not check_mode and cache.exists else predict(planned, cache, context)
     return {
         "changed": outcome.changed,
         "entries": [_entry_result(item) for item in outcome.chosen],
@@ -278,8 +267,9 @@ def _entry_result(item: Chosen) -> dict[str, t.Any]:
 
 def _diff(outcome: Outcome) -> dict[str, t.Any]:
     """Return what the cache held and holds, by the name of the image where it has one."""
-    digests = dict.fromkeys((*(item.entry.digest for item in outcome.chosen), *outcome.removed))
-    before = {f"{outcome.labels.get(digest, 'unnamed')} ({digest})": digest for digest in digests}
+    labels = {item.entry.digest: _label(item.entry) for item in outcome.chosen}
+    digests = dict.fromkeys((*labels, *outcome.removed))
+    before = {f"{labels.get(digest, 'unnamed')} ({digest})": digest for digest in digests}
     return {
         "before": dict.fromkeys(before, "cached"),
         "after": dict.fromkeys((name for name, digest in before.items() if digest not in outcome.removed), "cached"),

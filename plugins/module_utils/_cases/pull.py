@@ -114,6 +114,13 @@ def plan(request: PullRequest, context: Context) -> Plan:
         return CacheImage(choose(request))
     machines = context.prlctl.list_machines()
     found = vms.Vms(context.prlctl, Receipts(cache.receipts_path)).look(request.name, machines)
+    if found.vm is None:
+        planned = _plan_make(request, found, context)
+        if planned is not None:
+            return planned
+        # Something lies where the VM would be made: another task may have made it since the machines were listed.
+        machines = context.prlctl.list_machines()
+        found = vms.Vms(context.prlctl, Receipts(cache.receipts_path)).look(request.name, machines)
     if found.vm is not None:
         power = _power(request, found.vm)
         try:
@@ -123,14 +130,20 @@ def plan(request: PullRequest, context: Context) -> Plan:
         if power == STARTED:
             _check_compute(request, manifest)
         return KeepVm(found.vm, machines, manifest, power=power)
+    raise PathTaken(
+        f"Making the virtual machine failed: {_home(request, choose(request), context)} exists and is not registered "
+        "as ours.",
+        "Move it away, or choose another name or path.",
+    )
+
+
+def _plan_make(request: PullRequest, found: Found, context: Context) -> t.Optional[MakeVm]:
+    """Return what makes the VM, None if something lies in the way."""
     manifest = choose(request)
     _check_compute(request, manifest)
-    home = vms.home_path(_directory(request, context), request.name, manifest.type)
+    home = _home(request, manifest, context)
     if os.path.lexists(home) and not found.frees(home):
-        raise PathTaken(
-            f"Making the virtual machine failed: {home} exists and is not registered as ours.",
-            "Move it away, or choose another name or path.",
-        )
+        return None
     return MakeVm(manifest, home, request.state == STARTED)
 
 
@@ -401,9 +414,9 @@ def _removed(planned: RemoveVm, removes: bool, purged: Removed) -> Outcome:
 # What is asked of the host
 
 
-def _directory(request: PullRequest, context: Context) -> str:
+def _home(request: PullRequest, manifest: Manifest, context: Context) -> str:
     directory = request.directory or context.prlctl.vm_home() or os.path.join("~", "Parallels")
-    return os.path.abspath(os.path.expanduser(directory))
+    return vms.home_path(os.path.abspath(os.path.expanduser(directory)), request.name, manifest.type)
 
 
 def _check_compute(request: PullRequest, manifest: Manifest) -> None:
@@ -445,8 +458,12 @@ def _needs(
 
 
 def _expect(manifest: Manifest, home: str, cache: Cache, request: PullRequest, context: Context) -> None:
-    """Announce a long transfer, as far as a quick look can tell."""
-    seen = observe.observe(cache, manifest.digest)
+    """Announce a long transfer, as far as a quick look without a lock can tell."""
+    try:
+        seen = observe.observe(cache, manifest.digest)
+    except CacheError:
+        # Somebody is removing or repairing it; what matters is seen under the lock.
+        seen = observe.Seen()
     if seen.is_trusted and not request.verify and seen.entry is not None:
         is_cloned = not home or volumes.can_clone(cache.path, os.path.dirname(home))
         size = 0 if is_cloned else seen.entry.record.allocated_bytes

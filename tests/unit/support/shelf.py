@@ -38,9 +38,11 @@ class Shelf:
         self.directory = directory
         self.storage = helpers.MemoryStorage()
         self.indexes: dict[str, index.Index] = {}
+        self.manifests: list[Manifest] = []
         self.warnings: list[str] = []
         self.cache = Cache.open(str(directory / "cache"), create=True)
         self.prlctl: t.Optional[Prlctl] = None
+        self.lock_timeout_seconds = 0.0
 
     def push(self, root: Path, version: str = "1.0", **fields: t.Any) -> Manifest:
         """Put a bundle into the catalog."""
@@ -90,7 +92,7 @@ class Shelf:
         catalog = t.cast(CatalogClient, self)
         transfers = SignedTransfers(catalog, t.cast(SignedTransfer, self), lambda: (), lambda seconds: None)
         return Context(
-            CacheSettings(self.cache.path, str(self.directory / "facts"), "build", 0.0),
+            CacheSettings(self.cache.path, str(self.directory / "facts"), "build", self.lock_timeout_seconds),
             Progress(lambda snapshot: None),
             self.warnings.append,
             "a test",
