@@ -236,8 +236,9 @@ def find_ranges(
     minted = server.ask("POST", "grants", {"verb": "pull", **wanted})
     manifest = minted["manifests"][0]["id"]
     listing = decode_listing(server.ask("GET", f"manifests/{manifest}/listing", token=minted["grant"]))
-    locator = decode_locator(server.ask("GET", f"manifests/{manifest}/locator", token=minted["grant"]), listing)
     rows = index.chunk_rows(listing)
+    locator_file = server.ask("GET", f"manifests/{manifest}/locator", token=minted["grant"])
+    locator = decode_locator(locator_file, listing, rows)
     largest = max(listing.files(), key=lambda entry: entry.size)
     places: dict[int, list[int]] = {}
     for number in range(largest.chunk_count):

@@ -111,8 +111,8 @@ def path_cases() -> list[Case]:
         ),
         unsafe("path-too-long", "A path of more than 1024 bytes.", "longer than 1024", file(b"/".join([b"a"] * 513))),
         unsafe("path-component-too-long", "A component of more than 255 bytes.", "longer than 255", file(b"a" * 256)),
-        refused("path-duplicate", "The same path twice.", "not behind", rows=[a, a]),
-        refused("path-order", "Paths that are not in order.", "not behind", rows=[b, a]),
+        refused("path-duplicate", "The same path twice.", "does not come after", rows=[a, a]),
+        refused("path-order", "Paths that are not in order.", "does not come after", rows=[b, a]),
         refused("path-not-utf8", "A path that is not UTF-8.", "not UTF-8", rows=[file(b"caf\xe9")]),
         refused("path-surrogate", "A path with half a surrogate pair.", "not UTF-8", rows=[file(b"\xed\xa0\x80")]),
         refused(
@@ -153,9 +153,9 @@ def link_cases() -> list[Case]:
             link(b"d/a", b"b/../c"),
         ),
         refused("link-not-utf8", "A target that is not UTF-8.", "not UTF-8", rows=[link(b"a", b"\xe9")]),
-        refused("target-of-file", "A file with a target.", "no link", rows=[file(b"a", target=b"b")]),
+        refused("target-of-file", "A file with a target.", "not a link", rows=[file(b"a", target=b"b")]),
         refused(
-            "target-of-directory", "A directory with a target.", "no link", rows=[Row(DIRECTORY, b"a", target=b"b")]
+            "target-of-directory", "A directory with a target.", "not a link", rows=[Row(DIRECTORY, b"a", target=b"b")]
         ),
     ]
 
@@ -168,13 +168,16 @@ def entry_cases() -> list[Case]:
         ),
         refused("size-zero", "A file that needs no chunk, and has one.", "ask for 0", rows=[file(b"a", size=0)]),
         refused("size-huge", "A file of 2^64 - 1 bytes.", "ask for", rows=[file(b"a", size=2**64 - 1)]),
-        refused("size-of-directory", "A directory with a size.", "no file", rows=[Row(DIRECTORY, b"a", size=1)]),
-        refused("size-of-link", "A link with a size.", "no file", rows=[Row(LINK, b"a", 0, 1, 0, b"b")]),
+        refused("size-of-directory", "A directory with a size.", "not a file", rows=[Row(DIRECTORY, b"a", size=1)]),
+        refused("size-of-link", "A link with a size.", "not a file", rows=[Row(LINK, b"a", 0, 1, 0, b"b")]),
         refused(
-            "executable-directory", "A directory with the executable flag.", "no file", rows=[Row(DIRECTORY, b"a", 1)]
+            "executable-directory",
+            "A directory with the executable flag.",
+            "not a file",
+            rows=[Row(DIRECTORY, b"a", 1)],
         ),
         refused(
-            "executable-link", "A link with the executable flag.", "no file", rows=[Row(LINK, b"a", 1, target=b"b")]
+            "executable-link", "A link with the executable flag.", "not a file", rows=[Row(LINK, b"a", 1, target=b"b")]
         ),
         refused(
             "data-start-behind-end", "A data area behind the end.", "behind its end", rows=[file(b"a", data_start=99)]
@@ -344,10 +347,10 @@ def locator_cases() -> list[Case]:
         named("locator-segment-huge", "A segment of more than 64 MiB.", "has the size", (name, (64 << 20) + 1, 0)),
         named("locator-pack-number", "A pack that is not there.", "not those of its segments", (name, size, 1)),
         fields("locator-pack-unused", "A pack without a segment.", "not those", packs=[craft.PACK, "f" * 32]),
-        fields("locator-pack-name", "A pack that is no upload id.", "no upload id", packs=["../../../../etc"]),
-        fields("locator-pack-type", "A pack that is a number.", "no upload id", packs=[1]),
+        fields("locator-pack-name", "A pack that is not an upload id.", "not an upload id", packs=["../../../../etc"]),
+        fields("locator-pack-type", "A pack that is a number.", "not an upload id", packs=[1]),
         fields("locator-packs-twice", "A pack twice.", "not in order", packs=[craft.PACK, craft.PACK]),
-        fields("locator-packs-text", "Packs that are no list.", "no upload id", packs=craft.PACK),
+        fields("locator-packs-text", "Packs that are not a list.", "not an upload id", packs=craft.PACK),
         fields("digest-wrong", "A locator of another listing.", "belongs to", digest="0" * 64),
         fields("digest-type", "A locator whose digest is a list.", "does not say", digest=[[[]]]),
         fields("locator-format-future", "A locator of format 2.", "format 2", "unsupported_format", format=2),

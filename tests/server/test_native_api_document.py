@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import chunk_rows
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
 from ansible_collections.macfleet.parallels.tests.support.documents import assert_alike
@@ -169,7 +170,8 @@ def test_example_of_a_pull(ci: Client, manifest: Json) -> None:
 
 def _segments(ci: Client, manifest: Json) -> list[Json]:
     answers = [ci.http.get(f"/manifests/{manifest['id']}/{name}").content for name in ("listing", "locator")]
-    locator = decode_locator(answers[1], decode_listing(answers[0]))
+    listing = decode_listing(answers[0])
+    locator = decode_locator(answers[1], listing, chunk_rows(listing))
     return [{"pack": segment.pack, "sha256": segment.sha256} for segment in locator.segments]
 
 

@@ -12,6 +12,7 @@ import time
 import typing as t
 
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import chunk_rows
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
 from catalog_server.models.audit import AuditEntry
@@ -49,7 +50,7 @@ def fetch_all(client: Client, pushed: Pushed) -> dict[bytes, bytes]:
     listing_file = client.http.get(f"/manifests/{pushed.id}/listing").content
     locator_file = client.http.get(f"/manifests/{pushed.id}/locator").content
     listing = decode_listing(listing_file)
-    locator = decode_locator(locator_file, listing)
+    locator = decode_locator(locator_file, listing, chunk_rows(listing))
     names = [(segment.pack, segment.sha256) for segment in locator.segments]
     urls = {(made["pack"], made["sha256"]): made["url"] for made in good(client.read_urls(pushed.id, names))["urls"]}
     chunks = {}

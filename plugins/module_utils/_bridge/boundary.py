@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import sys
 import traceback
 import typing as t
@@ -21,6 +23,10 @@ try:
     from ansible.module_utils import secrets as _secrets  # type: ignore[attr-defined,unused-ignore]
 except ImportError:  # before ansible-core 2.22
     _secrets = None
+
+
+# OPEN_MAX of macOS: setrlimit(2) refuses more than that, whatever the hard limit is.
+_DESCRIPTORS = 10240
 
 
 class SystemFailure(CatalogError):
@@ -50,7 +56,18 @@ class CatalogModule(AnsibleModule):
 
 def make_module(spec: Spec, **rules: t.Any) -> CatalogModule:
     """An AnsibleModule with check mode; ``rules`` are ``required_if`` and the like."""
+    raise_descriptor_limit()
     return CatalogModule(argument_spec=spec, supports_check_mode=True, **rules)
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process open as many files as it may, up to 10240: a Mac gives it 256 unless it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        # Where the kernel allows fewer than the hard limit says, what there is has to do.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def run(module: AnsibleModule, function: t.Callable[[], t.Mapping[str, t.Any]]) -> t.NoReturn:

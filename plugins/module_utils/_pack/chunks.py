@@ -31,7 +31,7 @@ _ZEROS = bytearray(MAX_CHUNK_SIZE)
 
 
 def is_chunk_size(value: int) -> bool:
-    """Whether ``value`` bytes is a chunk size of the format: a power of two, 64 KiB to 4 MiB."""
+    """Return True if ``value`` is a chunk size of the format: a power of two from 64 KiB to 4 MiB."""
     return MIN_CHUNK_SIZE <= value <= MAX_CHUNK_SIZE and value & (value - 1) == 0
 
 
@@ -42,12 +42,12 @@ def chunk_size_for(logical_bytes: int) -> int:
 
 
 def chunk_count(size: int, data_start: int, chunk_size: int) -> int:
-    """Number of chunks of a file of ``size`` bytes."""
+    """Return the number of chunks of a file of ``size`` bytes."""
     return -(-data_start // chunk_size) + -(-(size - data_start) // chunk_size)
 
 
 def chunk_span(number: int, size: int, data_start: int, chunk_size: int) -> tuple[int, int]:
-    """Offset and length in bytes of chunk ``number`` of a file."""
+    """Return offset and length in bytes of chunk ``number`` of a file."""
     header_chunks = -(-data_start // chunk_size)
     if number < header_chunks:
         offset = number * chunk_size
@@ -57,13 +57,20 @@ def chunk_span(number: int, size: int, data_start: int, chunk_size: int) -> tupl
 
 
 def chunk_spans(size: int, data_start: int, chunk_size: int) -> t.Iterator[tuple[int, int]]:
-    """Offset and length in bytes of every chunk of a file, in order."""
+    """Yield offset and length in bytes of every chunk of a file, in order."""
     for number in range(chunk_count(size, data_start, chunk_size)):
         yield chunk_span(number, size, data_start, chunk_size)
 
 
+def short_chunks(size: int, data_start: int, chunk_size: int) -> dict[int, int]:
+    """Return the lengths in bytes of those chunks of a file that are shorter than ``chunk_size``, by their number."""
+    lasts = {-(-data_start // chunk_size) - 1, chunk_count(size, data_start, chunk_size) - 1} - {-1}
+    spans = {number: chunk_span(number, size, data_start, chunk_size)[1] for number in lasts}
+    return {number: length for number, length in spans.items() if length < chunk_size}
+
+
 def is_zero(view: memoryview) -> bool:
-    """Whether a chunk holds zeros only.
+    """Return True if a chunk holds zeros only.
 
     A bytearray on the left makes CPython compare with memcmp; two memoryviews would be compared element
     by element.
@@ -88,5 +95,5 @@ _ZEROS_BY_LENGTH = {1 << shift: bytearray(1 << shift) for shift in range(16, 22)
 
 
 def chunk_id(view: t.Union[bytes, bytearray, memoryview]) -> bytes:
-    """The name of a chunk: the SHA-256 of its bytes."""
+    """Return the id of a chunk: the SHA-256 (32 bytes) of its bytes."""
     return hashlib.sha256(view).digest()

@@ -26,30 +26,86 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
 _FEATURE = re.compile(r"[a-z0-9-]{1,64}\Z")
 _FEATURES_SHOWN = 5
 _COLUMN_LEVEL = 6
+# Compressed bytes that are decompressed at a time.
+_FEED_BYTES = 256 << 10
 
 
-class Columns:
-    """Cuts the columns of a file one after the other."""
+Watch = t.Callable[[bytes], None]
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
+
+def _ignore(piece: bytes) -> None:
+    """Do nothing with the bytes of a column."""
+
+
+class ColumnReader:
+    """Decompresses the columns of a file one after the other, never more than is asked for.
+
+    ``watch`` receives the bytes of all columns as they come.
+    """
+
+    def __init__(self, compressed: memoryview, what: str, watch: Watch = _ignore) -> None:
+        self._compressed = compressed
+        self._what = what
+        self._watch = watch
+        self._decompressor = zlib.decompressobj(-15)
         self._position = 0
 
     def raw(self, length: int) -> bytes:
-        """The next ``length`` bytes."""
-        self._position += length
-        return self.data[self._position - length : self._position]
+        """Return the next ``length`` bytes.
+
+        :raises MalformedIndex: there are fewer
+        """
+        pieces = []
+        missing = length
+        while missing:
+            piece = self._inflate(missing)
+            if not piece:
+                raise self._wrong_length()
+            self._watch(piece)
+            pieces.append(piece)
+            missing -= len(piece)
+        return b"".join(pieces)
 
     def numbers(self, typecode: str, count: int) -> array[int]:
-        """The next ``count`` integers."""
+        """Return the next ``count`` integers."""
         column = array(typecode)
         column.frombytes(self.raw(count * column.itemsize))
         if sys.byteorder == "big":
             column.byteswap()
         return column
 
+    def end(self) -> None:
+        """Check that nothing follows.
+
+        :raises MalformedIndex: something does, or the last bytes are missing
+        """
+        if self._inflate(1) or not self._decompressor.eof:
+            raise self._wrong_length()
+        if self._decompressor.unused_data or self._position < len(self._compressed):
+            raise self._wrong_length()
+
+    def _inflate(self, most: int) -> bytes:
+        """Return at most ``most`` of the next bytes, and at least one unless there are none."""
+        decompressor = self._decompressor
+        while not decompressor.eof:
+            data: t.Union[bytes, memoryview] = decompressor.unconsumed_tail
+            if not data:
+                data = self._compressed[self._position : self._position + _FEED_BYTES]
+                self._position += len(data)
+            try:
+                piece = decompressor.decompress(data, most)
+            except zlib.error as error:
+                raise MalformedIndex(f"The columns of the {self._what} do not decompress.") from error
+            if piece or not data:
+                return piece
+        return b""
+
+    def _wrong_length(self) -> MalformedIndex:
+        return MalformedIndex(f"The columns of the {self._what} are shorter or longer than its header says.")
+
 
 def little_endian(column: array[int]) -> bytes:
+    """Return the bytes of a column of integers."""
     if sys.byteorder == "big":
         column = array(column.typecode, column)
         column.byteswap()
@@ -57,15 +113,28 @@ def little_endian(column: array[int]) -> bytes:
 
 
 def canonical_json(header: t.Mapping[str, t.Any]) -> bytes:
+    """Return the one form of a header that is allowed."""
     return json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 
-def encode_file(magic: bytes, header: bytes, columns: bytes) -> bytes:
+def opening(magic: bytes, header: bytes) -> bytes:
+    """Return all that comes before the columns of a file."""
+    return magic + struct.pack("<I", len(header)) + header
+
+
+def encode_file(magic: bytes, header: bytes, table: t.Iterable[bytes]) -> bytes:
+    """Return the file of a table of columns."""
     compressor = zlib.compressobj(_COLUMN_LEVEL, zlib.DEFLATED, -15)
-    return b"".join((magic, struct.pack("<I", len(header)), header, compressor.compress(columns), compressor.flush()))
+    body = [compressor.compress(column) for column in table]
+    return b"".join((opening(magic, header), *body, compressor.flush()))
 
 
-def split_file(magic: bytes, data: bytes, what: str) -> tuple[dict[str, t.Any], bytes, bytes]:
+def split_file(magic: bytes, data: bytes, what: str) -> tuple[dict[str, t.Any], bytes, memoryview]:
+    """Return the header of a file, decoded and as it stands there, and the compressed columns.
+
+    :raises MalformedIndex: it is not such a file, or its header is not in canonical form
+    :raises UnsupportedFormat: it has another format, or needs features
+    """
     if len(data) < 12 or data[:8] != magic:
         raise MalformedIndex(f"The {what} does not begin as one.")
     (length,) = struct.unpack_from("<I", data, 8)
@@ -84,7 +153,7 @@ def split_file(magic: bytes, data: bytes, what: str) -> tuple[dict[str, t.Any], 
     _check_format(header, what)
     if canonical != header_bytes:
         raise MalformedIndex(f"The header of the {what} is not in canonical form.")
-    return header, header_bytes, data[12 + length :]
+    return header, header_bytes, memoryview(data)[12 + length :]
 
 
 def _check_format(header: t.Mapping[str, t.Any], what: str) -> None:
@@ -113,29 +182,30 @@ def _is_integer(value: t.Any) -> bool:
 
 
 def check_keys(header: t.Mapping[str, t.Any], wanted: set[str], what: str) -> None:
+    """Check that a header has exactly the fields that are ``wanted``.
+
+    :raises MalformedIndex: it has not
+    """
     if set(header) != wanted:
         raise MalformedIndex(f"The header of the {what} does not have the fields of format {FORMAT}.")
 
 
 def bounded(header: t.Mapping[str, t.Any], key: str, limit: int, what: str) -> int:
+    """Return an integer of a header that is from 0 to ``limit``.
+
+    :raises MalformedIndex: it is not
+    """
     value = header[key]
     if not _is_integer(value) or not 0 <= value <= limit:
         raise MalformedIndex(f"The {what} has {key} = {str(value)[:40]}, allowed is 0 to {limit}.")
     return value
 
 
-def inflate(data: bytes, length: int, what: str) -> bytes:
-    decompressor = zlib.decompressobj(-15)
-    try:
-        columns = decompressor.decompress(data, length + 1)
-    except zlib.error as error:
-        raise MalformedIndex(f"The columns of the {what} do not decompress.") from error
-    if len(columns) != length or not decompressor.eof or decompressor.unused_data or decompressor.unconsumed_tail:
-        raise MalformedIndex(f"The columns of the {what} are shorter or longer than its header says.")
-    return columns
-
-
 def cut_texts(data: bytes, lengths: array[int]) -> list[str]:
+    """Return the texts that lie one behind the other in ``data``.
+
+    :raises MalformedIndex: they are not UTF-8, or not as long as ``lengths`` says
+    """
     if sum(lengths) != len(data):
         raise MalformedIndex("The texts of the listing are shorter or longer than their lengths.")
     texts = []

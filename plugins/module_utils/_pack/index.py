@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import MalformedIndex
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ids import IdTable
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ids import ColumnTable
 
 FORMAT = 1
 
@@ -36,6 +36,9 @@ MAX_CHUNKS = 4_194_304
 MAX_TEXT_BYTES = 64 << 20
 MAX_SEGMENTS = 262_144
 MAX_SEGMENT_BYTES = 64 << 20
+
+# The row of a hole, which has none.
+NO_ROW = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,15 @@ class Listing:
 
     @property
     def unpacked_bytes(self) -> int:
-        """Sum of the lengths of all chunks that are no holes: what the files take on disk if none is a clone."""
+        """Sum of the lengths of all chunks that are not holes: what the files take on disk if none is a clone."""
         zero = chunks.ZERO_CHUNK_ID
-        return sum(
-            chunks.chunk_span(number, entry.size, entry.data_start, self.chunk_size)[1]
-            for entry in self.files()
-            for number in range(entry.chunk_count)
-            if self.chunk_id(entry.first_chunk + number) != zero
-        )
+        total = 0
+        for entry in self.files():
+            short = chunks.short_chunks(entry.size, entry.data_start, self.chunk_size)
+            for number in range(entry.chunk_count):
+                if self.chunk_id(entry.first_chunk + number) != zero:
+                    total += short.get(number, self.chunk_size)
+        return total
 
     @property
     def file_total(self) -> int:
@@ -96,11 +100,11 @@ class Listing:
         return sum(1 for entry in self.entries if entry.kind == FILE)
 
     def chunk_id(self, number: int) -> bytes:
-        """Id of chunk reference ``number``."""
+        """Return the id (32 bytes) of chunk reference ``number``."""
         return self.chunk_ids[number * 32 : number * 32 + 32]
 
     def files(self) -> t.Iterator[Entry]:
-        """The regular files, in canonical order."""
+        """Yield the regular files, in canonical order."""
         return (entry for entry in self.entries if entry.kind == FILE)
 
 
@@ -149,33 +153,25 @@ class Locator:
         return sum(self.lengths)
 
     def placement(self, row: int) -> Placement:
-        """Where the chunk of ``row`` lies."""
+        """Return where the chunk of ``row`` lies."""
         return Placement(
             self.segments[self.segment_numbers[row]], self.offsets[row], self.lengths[row], self.codecs[row]
         )
 
 
 @dataclass(frozen=True)
-class Index:
-    """A checked listing and locator with the files that they were read from."""
-
-    listing: Listing
-    locator: Locator
-    listing_file: bytes
-    locator_file: bytes
-
-
-@dataclass(frozen=True)
 class ChunkRows:
-    """The distinct non-zero chunks of a listing, in order of first appearance.
+    """The distinct non-zero chunks of a listing, numbered as rows in order of first appearance.
 
-    ``first`` holds for each row the number of the chunk reference where it appears first, ``lengths`` its
-    raw length in bytes, ``row_of`` the row of a chunk id.
+    ``first`` holds for each row the number of the chunk reference where it appears first, ``lengths`` its raw length
+    in bytes. ``numbers`` holds for each chunk reference its row, or ``NO_ROW`` for a hole. ``row_of`` finds the row of
+    a chunk id.
     """
 
     first: array[int]
     lengths: array[int]
-    row_of: IdTable
+    numbers: array[int]
+    row_of: ColumnTable
 
     @property
     def data_bytes(self) -> int:
@@ -183,24 +179,39 @@ class ChunkRows:
         return sum(self.lengths)
 
 
+@dataclass(frozen=True)
+class Index:
+    """A checked listing and locator, the rows of both, and the files that they were read from."""
+
+    listing: Listing
+    rows: ChunkRows
+    locator: Locator
+    listing_file: bytes
+    locator_file: bytes
+
+
 def chunk_rows(listing: Listing) -> ChunkRows:
-    """Number the distinct non-zero chunks of a listing; refuses one id with two lengths."""
-    first = array("I")
+    """Number the distinct non-zero chunks of a listing.
+
+    :raises MalformedIndex: the listing uses one id for chunks of two lengths
+    """
+    ids, zero = listing.chunk_ids, chunks.ZERO_CHUNK_ID
+    # Not all of those that are counted lie at the place of an id, but nearly all.
+    table = ColumnTable(ids, listing.chunk_total - ids.count(zero))
     lengths = array("I")
-    row_of = IdTable()
-    ids = listing.chunk_ids
-    zero = chunks.ZERO_CHUNK_ID
+    numbers = array("I", [NO_ROW]) * listing.chunk_total
     for entry in listing.files():
+        short = chunks.short_chunks(entry.size, entry.data_start, listing.chunk_size)
         for number in range(entry.chunk_count):
             reference = entry.first_chunk + number
             identity = ids[reference * 32 : reference * 32 + 32]
             if identity == zero:
                 continue
-            length = chunks.chunk_span(number, entry.size, entry.data_start, listing.chunk_size)[1]
-            row = row_of.add(identity)
-            if row == len(first):
-                first.append(reference)
+            length = short.get(number, listing.chunk_size)
+            row = table.add(reference, identity)
+            numbers[reference] = row
+            if row == len(lengths):
                 lengths.append(length)
             elif lengths[row] != length:
                 raise MalformedIndex(f"The listing uses the chunk {identity.hex()} with two lengths.")
-    return ChunkRows(first, lengths, row_of)
+    return ChunkRows(table.first, lengths, numbers, table)

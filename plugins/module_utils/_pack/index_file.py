@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import MalformedIndex
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import Index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import Index, chunk_rows
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
 
@@ -18,7 +18,7 @@ INDEX_MAGIC = b"MFINDX1\n"
 
 
 def encode_index(listing_file: bytes, locator_file: bytes) -> bytes:
-    """Both files in one body, as a commit sends them."""
+    """Return both files in one body, as a commit sends them."""
     return b"".join((INDEX_MAGIC, struct.pack("<QQ", len(listing_file), len(locator_file)), listing_file, locator_file))
 
 
@@ -36,4 +36,5 @@ def decode_index(data: bytes) -> Index:
     listing_file = data[24 : 24 + listing_bytes]
     locator_file = data[24 + listing_bytes :]
     listing = decode_listing(listing_file)
-    return Index(listing, decode_locator(locator_file, listing), listing_file, locator_file)
+    rows = chunk_rows(listing)
+    return Index(listing, rows, decode_locator(locator_file, listing, rows), listing_file, locator_file)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import struct
 import typing as t
 from array import array
 
@@ -33,6 +32,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
 LISTING_MAGIC = b"MFLIST1\n"
 _KINDS = (DIRECTORY, FILE, LINK)
 _EXECUTABLE = 1
+_FIELDS = {"chunk_size", "chunks", "entries", "features", "format", "path_bytes", "target_bytes"}
 
 
 def make_listing(chunk_size: int, entries: t.Sequence[Entry], chunk_ids: bytes) -> Listing:
@@ -47,12 +47,15 @@ def make_listing(chunk_size: int, entries: t.Sequence[Entry], chunk_ids: bytes) 
 
 def listing_digest(listing: Listing) -> str:
     """Return the SHA-256 (64 hex) of a listing's canonical form."""
-    return hashlib.sha256(_canonical_listing(listing)).hexdigest()
+    digest = hashlib.sha256(columns.opening(LISTING_MAGIC, _header(listing)))
+    for column in _table(listing):
+        digest.update(column)
+    return digest.hexdigest()
 
 
 def encode_listing(listing: Listing) -> bytes:
-    """The file of a listing."""
-    return columns.encode_file(LISTING_MAGIC, _listing_header(listing), _listing_columns(listing))
+    """Return the file of a listing."""
+    return columns.encode_file(LISTING_MAGIC, _header(listing), _table(listing))
 
 
 def decode_listing(data: bytes) -> Listing:
@@ -62,60 +65,49 @@ def decode_listing(data: bytes) -> Listing:
     :raises UnsupportedFormat: it needs something that this version does not know
     """
     header, header_bytes, compressed = columns.split_file(LISTING_MAGIC, data, "listing")
-    columns.check_keys(
-        header, {"chunk_size", "chunks", "entries", "features", "format", "path_bytes", "target_bytes"}, "listing"
-    )
-    entry_total = columns.bounded(header, "entries", MAX_ENTRIES, "listing")
+    columns.check_keys(header, _FIELDS, "listing")
     chunk_total = columns.bounded(header, "chunks", MAX_CHUNKS, "listing")
-    path_bytes = columns.bounded(header, "path_bytes", MAX_TEXT_BYTES, "listing")
-    target_bytes = columns.bounded(header, "target_bytes", MAX_TEXT_BYTES, "listing")
     chunk_size = columns.bounded(header, "chunk_size", chunks.MAX_CHUNK_SIZE, "listing")
-    length = entry_total * (1 + 1 + 8 + 8 + 4 + 4) + path_bytes + target_bytes + chunk_total * 32
-    table = columns.Columns(columns.inflate(compressed, length, "listing"))
-    kinds = table.raw(entry_total)
-    flags = table.raw(entry_total)
-    sizes = table.numbers("Q", entry_total)
-    data_starts = table.numbers("Q", entry_total)
-    path_lengths = table.numbers("I", entry_total)
-    target_lengths = table.numbers("I", entry_total)
-    entry_paths = columns.cut_texts(table.raw(path_bytes), path_lengths)
-    targets = columns.cut_texts(table.raw(target_bytes), target_lengths)
-    chunk_ids = table.raw(chunk_total * 32)
     if not chunks.is_chunk_size(chunk_size):
         raise MalformedIndex(f"The listing has the chunk size {chunk_size}.")
-    entries = []
-    first_chunk = 0
-    for number in range(entry_total):
-        if kinds[number] >= len(_KINDS) or flags[number] & ~_EXECUTABLE:
-            raise MalformedIndex(f"Entry {number} of the listing has an unknown type or flag.")
-        size, data_start = sizes[number], data_starts[number]
-        if data_start > size:
-            raise MalformedIndex(f"The data area of {entry_paths[number]!r} starts behind its end.")
-        kind = _KINDS[kinds[number]]
-        count = chunks.chunk_count(size, data_start, chunk_size) if kind == FILE else 0
-        entries.append(
-            Entry(
-                kind,
-                entry_paths[number],
-                bool(flags[number] & _EXECUTABLE),
-                size,
-                data_start,
-                targets[number],
-                first_chunk if kind == FILE else 0,
-                count,
-            )
-        )
-        first_chunk += count
-    digest = hashlib.sha256(LISTING_MAGIC + struct.pack("<I", len(header_bytes)) + header_bytes)
-    digest.update(table.data)
+    digest = hashlib.sha256(columns.opening(LISTING_MAGIC, header_bytes))
+    table = columns.ColumnReader(compressed, "listing", digest.update)
+    entries = _read_entries(table, header, chunk_size)
+    needed = sum(entry.chunk_count for entry in entries)
+    if needed != chunk_total:
+        raise MalformedIndex(f"The sizes of the files ask for {needed} chunks, the listing has {chunk_total}.")
+    chunk_ids = table.raw(chunk_total * 32)
+    table.end()
     listing = Listing(chunk_size, tuple(entries), chunk_ids, digest.hexdigest())
-    if first_chunk != chunk_total:
-        raise MalformedIndex(f"The sizes of the files ask for {first_chunk} chunks, the listing has {chunk_total}.")
     _check_listing(listing)
     return listing
 
 
-def _listing_header(listing: Listing) -> bytes:
+def _read_entries(table: columns.ColumnReader, header: t.Mapping[str, t.Any], chunk_size: int) -> list[Entry]:
+    total = columns.bounded(header, "entries", MAX_ENTRIES, "listing")
+    path_bytes = columns.bounded(header, "path_bytes", MAX_TEXT_BYTES, "listing")
+    target_bytes = columns.bounded(header, "target_bytes", MAX_TEXT_BYTES, "listing")
+    kinds, flags = table.raw(total), table.raw(total)
+    sizes, data_starts = table.numbers("Q", total), table.numbers("Q", total)
+    path_lengths, target_lengths = table.numbers("I", total), table.numbers("I", total)
+    entry_paths = columns.cut_texts(table.raw(path_bytes), path_lengths)
+    targets = columns.cut_texts(table.raw(target_bytes), target_lengths)
+    entries = []
+    first_chunk = 0
+    for number, (path, size, data_start) in enumerate(zip(entry_paths, sizes, data_starts)):
+        if kinds[number] >= len(_KINDS) or flags[number] & ~_EXECUTABLE:
+            raise MalformedIndex(f"Entry {number} of the listing has an unknown type or flag.")
+        if data_start > size:
+            raise MalformedIndex(f"The data area of {path!r} starts behind its end.")
+        kind, executable = _KINDS[kinds[number]], bool(flags[number])
+        count = chunks.chunk_count(size, data_start, chunk_size) if kind == FILE else 0
+        first = first_chunk if kind == FILE else 0
+        entries.append(Entry(kind, path, executable, size, data_start, targets[number], first, count))
+        first_chunk += count
+    return entries
+
+
+def _header(listing: Listing) -> bytes:
     return columns.canonical_json(
         {
             "chunk_size": listing.chunk_size,
@@ -129,28 +121,20 @@ def _listing_header(listing: Listing) -> bytes:
     )
 
 
-def _listing_columns(listing: Listing) -> bytes:
+def _table(listing: Listing) -> t.Iterator[bytes]:
+    """Yield the columns, in the order in which they lie in the file."""
     entries = listing.entries
     entry_paths = [entry.path.encode("utf-8") for entry in entries]
     targets = [entry.target.encode("utf-8") for entry in entries]
-    return b"".join(
-        (
-            bytes(_KINDS.index(entry.kind) for entry in entries),
-            bytes(_EXECUTABLE if entry.executable else 0 for entry in entries),
-            columns.little_endian(array("Q", [entry.size for entry in entries])),
-            columns.little_endian(array("Q", [entry.data_start for entry in entries])),
-            columns.little_endian(array("I", [len(path) for path in entry_paths])),
-            columns.little_endian(array("I", [len(target) for target in targets])),
-            b"".join(entry_paths),
-            b"".join(targets),
-            listing.chunk_ids,
-        )
-    )
-
-
-def _canonical_listing(listing: Listing) -> bytes:
-    header = _listing_header(listing)
-    return LISTING_MAGIC + struct.pack("<I", len(header)) + header + _listing_columns(listing)
+    yield bytes(_KINDS.index(entry.kind) for entry in entries)
+    yield bytes(_EXECUTABLE if entry.executable else 0 for entry in entries)
+    yield columns.little_endian(array("Q", [entry.size for entry in entries]))
+    yield columns.little_endian(array("Q", [entry.data_start for entry in entries]))
+    yield columns.little_endian(array("I", [len(path) for path in entry_paths]))
+    yield columns.little_endian(array("I", [len(target) for target in targets]))
+    yield b"".join(entry_paths)
+    yield b"".join(targets)
+    yield listing.chunk_ids
 
 
 def _check_listing(listing: Listing) -> None:
@@ -161,7 +145,7 @@ def _check_listing(listing: Listing) -> None:
         paths.check_path(entry.path)
         encoded = entry.path.encode("utf-8")
         if encoded <= previous:
-            raise MalformedIndex(f"The path {entry.path!r} is not behind the one before it.")
+            raise MalformedIndex(f"The path {entry.path!r} does not come after the one before it.")
         previous = encoded
         if entry.path.rpartition("/")[0] not in directories:
             raise MalformedIndex(f"The directory of {entry.path!r} is not in the listing.")
@@ -170,9 +154,9 @@ def _check_listing(listing: Listing) -> None:
         if entry.kind == LINK:
             paths.check_link(entry.path, entry.target)
         elif entry.target:
-            raise MalformedIndex(f"{entry.path!r} is no link, but has a target.")
+            raise MalformedIndex(f"{entry.path!r} is not a link, but has a target.")
         if entry.kind != FILE and (entry.size or entry.data_start or entry.executable or entry.chunk_count):
-            raise MalformedIndex(f"{entry.path!r} is no file, but has the properties of one.")
+            raise MalformedIndex(f"{entry.path!r} is not a file, but has the properties of one.")
         if entry.kind == FILE and entry.first_chunk != first_chunk:
             raise MalformedIndex(f"The chunks of {entry.path!r} do not follow those before.")
         first_chunk += entry.chunk_count

@@ -10,399 +10,183 @@ The plan says it chunk by chunk and byte by byte, so that check mode predicts wh
 
 from __future__ import annotations
 
-import bisect
+import dataclasses
 import os
 import typing as t
 from array import array
 from dataclasses import dataclass, field
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import LinkCost
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
+    NO_ROW,
     ChunkRows,
     Entry,
     Listing,
     Locator,
-    SegmentRef,
-    chunk_rows,
 )
-
-# One request fetches neighbours up to this many bytes, and rather fetches a small gap than asks again.
-MAX_RANGE_BYTES = 8 << 20
-MAX_GAP_BYTES = 16 << 10
-# One copy reads and writes at most this many bytes; at least one chunk.
-MAX_COPY_BYTES = 4 << 20
-
-# The unit in which file systems hand out space.
-_BLOCK_BYTES = 4096
-
-EMPTY = "empty"
-CLONE = "clone"
-KEEP = "keep"
-
-
-@dataclass(frozen=True)
-class Seed:
-    """A local bundle whose chunks may be reused.
-
-    ``trusted`` holds the paths whose content is known to be that of ``listing``; chunks of the others are
-    hashed as they are taken.
-    """
-
-    root: str
-    listing: Listing
-    trusted: frozenset[str]
-
-
-@dataclass(frozen=True)
-class FileStart:
-    """How a file begins: empty, as a clone of a seed's file, or as it lies in the partial bundle."""
-
-    entry: Entry
-    start: str
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class ZeroRange:
-    """A range, in bytes, that has to become a hole."""
-
-    entry: Entry
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True)
-class Copy:
-    """Neighbouring chunks, ``count`` from reference ``first``, that lie in one file of a seed."""
-
-    entry: Entry
-    offset: int
-    length: int
-    source: str
-    source_offset: int
-    first: int
-    count: int
-    verify: bool
-
-
-@dataclass(frozen=True)
-class Fetch:
-    """A range of a segment, in bytes, and the rows of the locator that lie in it."""
-
-    segment: SegmentRef
-    offset: int
-    length: int
-    rows: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class PullPlan:
-    """All that turns what lies there into the bundle of ``listing``.
-
-    ``positions`` gives the chunk references that each row to download is written to.
-    """
-
-    listing: Listing
-    locator: Locator
-    rows: ChunkRows
-    starts: tuple[FileStart, ...]
-    zero_ranges: tuple[ZeroRange, ...]
-    copies: tuple[Copy, ...]
-    fetches: tuple[Fetch, ...]
-    positions: t.Mapping[int, t.Sequence[int]]
-    kept_bytes: int = 0
-    hole_bytes: int = 0
-
-    @property
-    def download_chunks(self) -> int:
-        """Distinct chunks to download."""
-        return len(self.positions)
-
-    @property
-    def download_bytes(self) -> int:
-        """Bytes that the requests ask for, small gaps included."""
-        return sum(fetch.length for fetch in self.fetches)
-
-    @property
-    def download_raw_bytes(self) -> int:
-        """Raw bytes of the distinct chunks to download."""
-        return sum(self.rows.lengths[row] for row in self.positions)
-
-    @property
-    def codecs(self) -> frozenset[int]:
-        """Codecs of the chunks to download."""
-        return frozenset(self.locator.codecs[row] for row in self.positions)
-
-    @property
-    def sources(self) -> frozenset[str]:
-        """Files of seeds that are cloned or copied from."""
-        return frozenset(start.source for start in self.starts if start.start == CLONE) | {
-            copy.source for copy in self.copies
-        }
-
-    @property
-    def copied_bytes(self) -> int:
-        """Bytes that are copied from seeds, clones not counted."""
-        return sum(copy.length for copy in self.copies)
-
-    @property
-    def write_bytes(self) -> int:
-        """Bytes of data that will be written."""
-        downloaded = sum(self.rows.lengths[row] * len(references) for row, references in self.positions.items())
-        return downloaded + self.copied_bytes
-
-    @property
-    def disk_bytes(self) -> int:
-        """Disk space that the plan takes: a hole has a part of a block, of its own in a clone, at either end."""
-        return self.write_bytes + 2 * _BLOCK_BYTES * len(self.zero_ranges)
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.positions import Wanted
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.pull_plan import (
+    CLONE,
+    EMPTY,
+    KEEP,
+    FileStart,
+    PullPlan,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.seeds import Seed, Sources, clonable
 
 
 @dataclass
 class _Draft:
     starts: list[FileStart] = field(default_factory=list)
-    zero_ranges: list[ZeroRange] = field(default_factory=list)
-    missing: list[int] = field(default_factory=list)
+    zeros: array[int] = field(default_factory=lambda: array("I"))
+    missing: array[int] = field(default_factory=lambda: array("I"))
     kept_bytes: int = 0
     hole_bytes: int = 0
 
 
-class References:
-    """Finds the file and the span of a chunk reference."""
-
-    def __init__(self, listing: Listing) -> None:
-        self._files = [entry for entry in listing.files() if entry.chunk_count]
-        self._firsts = [entry.first_chunk for entry in self._files]
-        self._chunk_size = listing.chunk_size
-
-    def find(self, reference: int) -> tuple[Entry, int, int]:
-        """Entry, offset and length in bytes."""
-        entry = self._files[bisect.bisect_right(self._firsts, reference) - 1]
-        number = reference - entry.first_chunk
-        return (entry, *chunks.chunk_span(number, entry.size, entry.data_start, self._chunk_size))
-
-
 def plan_pull(
     listing: Listing,
+    rows: ChunkRows,
     locator: Locator,
     *,
     present_ids: t.Mapping[str, bytes],
     seeds: t.Sequence[Seed],
     can_clone: bool,
+    link: LinkCost,
 ) -> PullPlan:
-    """Compare what is wanted with what is there.
+    """Return what is to be done, after comparing what is wanted with what is there.
 
-    ``present_ids`` holds the chunk ids of the files of a partial bundle as ``verify.hash_files`` gives them;
-    ``seeds`` come best first.
+    ``present_ids`` holds the chunk ids of the files of a partial bundle as ``verify.hash_files`` returns them;
+    ``seeds`` come best first; ``link`` is what a request costs.
     """
-    rows = chunk_rows(listing)
-    usable = [seed for seed in seeds if seed.listing.chunk_size == listing.chunk_size]
+    usable = tuple(seed for seed in seeds if seed.listing.chunk_size == listing.chunk_size)
+    by_path = clonable(usable) if can_clone else {}
     draft = _Draft()
-    by_path = _clonable(usable) if can_clone else {}
     for entry in listing.files():
-        _plan_file(draft, listing, entry, present_ids, by_path)
-    sources = _find_sources(listing, draft.missing, usable)
-    copies, positions = _split(listing, rows, draft.missing, sources)
-    return PullPlan(
+        _plan_file(draft, listing, rows, entry, present_ids, by_path)
+    copied, origins, missing = _divide(rows, draft.missing, usable)
+    plan = PullPlan(
         listing,
-        locator,
         rows,
+        locator,
+        link,
         tuple(draft.starts),
-        tuple(draft.zero_ranges),
-        tuple(copies),
-        tuple(coalesce(locator, positions)),
-        positions,
+        usable,
+        draft.zeros,
+        copied,
+        origins,
+        Wanted(rows, missing),
         draft.kept_bytes,
         draft.hole_bytes,
+        copied_bytes=_length(rows, copied),
+        write_bytes=_length(rows, draft.missing),
+        download_bytes=0,
+        download_requests=0,
     )
+    # A column less while the ranges are formed.
+    del draft, missing
+    return _counted(plan)
+
+
+def _divide(rows: ChunkRows, missing: array[int], seeds: t.Sequence[Seed]) -> tuple[array[int], array[int], array[int]]:
+    """Return the references that seeds have, where these have them, and the references that they do not have."""
+    copied, origins, others = array("I"), array("Q"), array("I")
+    if not seeds or not missing:
+        return copied, origins, missing
+    sources = Sources(rows, missing, seeds)
+    for reference in missing:
+        origin = sources.find(reference)
+        if origin is None:
+            others.append(reference)
+        else:
+            copied.append(reference)
+            origins.append(origin)
+    return copied, origins, others
 
 
 def plan_repair(plan: PullPlan, references: t.Iterable[int]) -> PullPlan:
-    """The plan that downloads chunk references whose copies turned out to be damaged."""
-    positions: dict[int, list[int]] = {}
-    for reference in references:
-        positions.setdefault(plan.rows.row_of[plan.listing.chunk_id(reference)], []).append(reference)
-    return PullPlan(
-        plan.listing, plan.locator, plan.rows, (), (), (), tuple(coalesce(plan.locator, positions)), positions
+    """Return the plan that downloads chunk references whose copies turned out to be damaged."""
+    damaged = array("I", sorted(references))
+    return _counted(
+        dataclasses.replace(
+            plan,
+            starts=(),
+            zeros=array("I"),
+            copied=array("I"),
+            origins=array("Q"),
+            wanted=Wanted(plan.rows, damaged),
+            kept_bytes=0,
+            hole_bytes=0,
+            copied_bytes=0,
+            write_bytes=_length(plan.rows, damaged),
+        )
     )
 
 
-def matching_chunks(listing: Listing, seed: Seed) -> int:
-    """How many chunks of the listing lie at the same place in the seed: the measure of the best one."""
-    others = {entry.path: entry for entry in seed.listing.files() if entry.path in seed.trusted}
-    matches = 0
-    for entry in listing.files():
-        other = others.get(entry.path)
-        if other is None or other.data_start != entry.data_start:
-            continue
-        mine = listing.chunk_ids[entry.first_chunk * 32 : (entry.first_chunk + entry.chunk_count) * 32]
-        theirs = seed.listing.chunk_ids[other.first_chunk * 32 : (other.first_chunk + other.chunk_count) * 32]
-        if mine == theirs:
-            matches += entry.chunk_count
-            continue
-        for position in range(0, min(len(mine), len(theirs)), 32):
-            if mine[position : position + 32] == theirs[position : position + 32]:
-                matches += 1
-    return matches
+def _length(rows: ChunkRows, references: t.Iterable[int]) -> int:
+    return sum(rows.lengths[rows.numbers[reference]] for reference in references)
 
 
-def _clonable(seeds: t.Sequence[Seed]) -> dict[str, tuple[Seed, Entry]]:
-    found: dict[str, tuple[Seed, Entry]] = {}
-    for seed in seeds:
-        for entry in seed.listing.files():
-            if entry.path in seed.trusted:
-                found.setdefault(entry.path, (seed, entry))
-    return found
+def _counted(plan: PullPlan) -> PullPlan:
+    """Return the plan with the counts of its ranges."""
+    count = total = 0
+    for fetch in plan.fetches():
+        count += 1
+        total += fetch.length
+    return dataclasses.replace(plan, download_bytes=total, download_requests=count)
 
 
 def _plan_file(
     draft: _Draft,
     listing: Listing,
+    rows: ChunkRows,
     entry: Entry,
     present_ids: t.Mapping[str, bytes],
     by_path: t.Mapping[str, tuple[Seed, Entry]],
 ) -> None:
-    wanted = listing.chunk_ids[entry.first_chunk * 32 : (entry.first_chunk + entry.chunk_count) * 32]
-    there = b""
     candidate = by_path.get(entry.path)
     if entry.path in present_ids:
-        there = present_ids[entry.path]
         draft.starts.append(FileStart(entry, KEEP))
+        _plan_chunks(draft, listing, entry, memoryview(present_ids[entry.path]))
     elif candidate and candidate[1].data_start == entry.data_start and candidate[1].size and entry.size:
         seed, other = candidate
-        there = seed.listing.chunk_ids[other.first_chunk * 32 : (other.first_chunk + other.chunk_count) * 32]
         draft.starts.append(FileStart(entry, CLONE, os.path.join(seed.root, other.path)))
+        ids = memoryview(seed.listing.chunk_ids)
+        _plan_chunks(draft, listing, entry, ids[other.first_chunk * 32 : (other.first_chunk + other.chunk_count) * 32])
     else:
         draft.starts.append(FileStart(entry, EMPTY))
-    if wanted == there:
-        draft.kept_bytes += entry.size
-        return
-    zero = chunks.ZERO_CHUNK_ID
+        _plan_new_file(draft, listing, rows, entry)
+
+
+def _plan_new_file(draft: _Draft, listing: Listing, rows: ChunkRows, entry: Entry) -> None:
+    """Plan a file that begins as one hole."""
+    short = chunks.short_chunks(entry.size, entry.data_start, listing.chunk_size)
     for number in range(entry.chunk_count):
-        identity = wanted[number * 32 : number * 32 + 32]
-        offset, length = chunks.chunk_span(number, entry.size, entry.data_start, listing.chunk_size)
-        # Behind the end of what is there the file is extended, and reads as zeros.
-        present = there[number * 32 : number * 32 + 32] or zero
-        if identity == present:
-            if identity == zero:
-                draft.hole_bytes += length
-            else:
-                draft.kept_bytes += length
-        elif identity == zero:
-            draft.hole_bytes += length
-            _add_zero_range(draft, entry, offset, length)
+        if rows.numbers[entry.first_chunk + number] == NO_ROW:
+            draft.hole_bytes += short.get(number, listing.chunk_size)
         else:
             draft.missing.append(entry.first_chunk + number)
 
 
-def _add_zero_range(draft: _Draft, entry: Entry, offset: int, length: int) -> None:
-    if draft.zero_ranges:
-        last = draft.zero_ranges[-1]
-        if last.entry is entry and last.offset + last.length == offset:
-            draft.zero_ranges[-1] = ZeroRange(entry, last.offset, last.length + length)
-            return
-    draft.zero_ranges.append(ZeroRange(entry, offset, length))
-
-
-def _find_sources(
-    listing: Listing, missing: t.Sequence[int], seeds: t.Sequence[Seed]
-) -> dict[bytes, tuple[Seed, Entry, int]]:
-    """Where missing chunks lie in seeds: id → seed, entry, offset."""
-    wanted = {listing.chunk_id(reference) for reference in missing}
-    sources: dict[bytes, tuple[Seed, Entry, int]] = {}
-    for seed in seeds:
-        if not wanted:
-            break
-        ids = seed.listing.chunk_ids
-        for entry in seed.listing.files():
-            for number in range(entry.chunk_count):
-                start = (entry.first_chunk + number) * 32
-                identity = ids[start : start + 32]
-                if identity in wanted:
-                    offset = chunks.chunk_span(number, entry.size, entry.data_start, seed.listing.chunk_size)[0]
-                    sources[identity] = (seed, entry, offset)
-                    wanted.discard(identity)
-    return sources
-
-
-def _split(
-    listing: Listing,
-    rows: ChunkRows,
-    missing: t.Sequence[int],
-    sources: t.Mapping[bytes, tuple[Seed, Entry, int]],
-) -> tuple[list[Copy], dict[int, list[int]]]:
-    copies: list[Copy] = []
-    positions: dict[int, list[int]] = {}
-    references = References(listing)
-    for reference in missing:
-        identity = listing.chunk_id(reference)
-        source = sources.get(identity)
-        if source is None:
-            positions.setdefault(rows.row_of[identity], []).append(reference)
-            continue
-        seed, other, source_offset = source
-        entry, offset, length = references.find(reference)
-        copy = Copy(
-            entry,
-            offset,
-            length,
-            os.path.join(seed.root, other.path),
-            source_offset,
-            reference,
-            1,
-            other.path not in seed.trusted,
-        )
-        copies.append(copy)
-        if len(copies) > 1:
-            joined = _join(copies[-2], copy)
-            if joined:
-                copies[-2:] = [joined]
-    return copies, positions
-
-
-def _join(one: Copy, two: Copy) -> t.Optional[Copy]:
-    if (
-        one.entry is not two.entry
-        or one.source != two.source
-        or one.offset + one.length != two.offset
-        or one.source_offset + one.length != two.source_offset
-        or one.first + one.count != two.first
-        or one.length + two.length > MAX_COPY_BYTES
-    ):
-        return None
-    return Copy(
-        one.entry,
-        one.offset,
-        one.length + two.length,
-        one.source,
-        one.source_offset,
-        one.first,
-        one.count + two.count,
-        one.verify,
-    )
-
-
-def coalesce(
-    locator: Locator,
-    wanted_rows: t.Iterable[int],
-    *,
-    max_range_bytes: int = MAX_RANGE_BYTES,
-    max_gap_bytes: int = MAX_GAP_BYTES,
-) -> t.Iterator[Fetch]:
-    """Join rows that lie near one another in a segment into ranges."""
-    segment_numbers, offsets, lengths = locator.segment_numbers, locator.offsets, locator.lengths
-    ordered = sorted(wanted_rows, key=lambda row: (segment_numbers[row], offsets[row]))
-    run = array("I")
-    start = end = 0
-    for row in ordered:
-        offset, row_end = offsets[row], offsets[row] + lengths[row]
-        is_near = bool(run) and segment_numbers[row] == segment_numbers[run[-1]] and offset - end <= max_gap_bytes
-        if is_near and max(end, row_end) - start <= max_range_bytes:
-            run.append(row)
-            end = max(end, row_end)
-            continue
-        if run:
-            yield Fetch(locator.segments[segment_numbers[run[0]]], start, end - start, tuple(run))
-        run = array("I", [row])
-        start, end = offset, row_end
-    if run:
-        yield Fetch(locator.segments[segment_numbers[run[0]]], start, end - start, tuple(run))
+def _plan_chunks(draft: _Draft, listing: Listing, entry: Entry, present: memoryview) -> None:
+    """Plan a file that begins as the chunks with the ids ``present``."""
+    wanted = memoryview(listing.chunk_ids)[entry.first_chunk * 32 : (entry.first_chunk + entry.chunk_count) * 32]
+    if wanted == present:
+        draft.kept_bytes += entry.size
+        return
+    zero = chunks.ZERO_CHUNK_ID
+    short = chunks.short_chunks(entry.size, entry.data_start, listing.chunk_size)
+    for number in range(entry.chunk_count):
+        identity = bytes(wanted[number * 32 : number * 32 + 32])
+        length = short.get(number, listing.chunk_size)
+        # Behind the end of what is there the file is extended, and reads as zeros.
+        there = bytes(present[number * 32 : number * 32 + 32]) or zero
+        if identity == there and identity != zero:
+            draft.kept_bytes += length
+        elif identity != zero:
+            draft.missing.append(entry.first_chunk + number)
+        else:
+            draft.hole_bytes += length
+            if there != zero:
+                draft.zeros.append(entry.first_chunk + number)

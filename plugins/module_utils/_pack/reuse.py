@@ -12,11 +12,10 @@ from array import array
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ids import IdTable
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
-    Listing,
+    ChunkRows,
     Locator,
     Placement,
     SegmentRef,
-    chunk_rows,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.segments import TrailerRow
 
@@ -28,7 +27,7 @@ class _Table(t.Protocol):
     """Rows that tell where chunks lie."""
 
     def placement(self, row: int) -> Placement:
-        """Where the chunk of a row lies."""
+        """Return where the chunk of a row lies."""
         ...  # pylint: disable=unnecessary-ellipsis
 
 
@@ -62,12 +61,12 @@ class KnownChunks:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def add_index(self, listing: Listing, locator: Locator) -> None:
-        """All chunks of a base."""
-        self._add(locator, chunk_rows(listing).row_of.items())
+    def add_index(self, rows: ChunkRows, locator: Locator) -> None:
+        """Know all chunks of a base."""
+        self._add(locator, rows.row_of.items())
 
     def add_trailer(self, segment: SegmentRef, rows: t.Sequence[TrailerRow]) -> None:
-        """All chunks of one segment."""
+        """Know all chunks of one segment."""
         self._add(_Trailer(segment, rows), ((row.identity, number) for number, row in enumerate(rows)))
 
     def _add(self, table: _Table, rows: t.Iterable[tuple[bytes, int]]) -> None:
@@ -78,7 +77,7 @@ class KnownChunks:
                 self._places.append(first + row)
 
     def placement(self, identity: bytes) -> t.Optional[Placement]:
-        """Where a chunk lies, or None."""
+        """Return where a chunk lies, or None."""
         number = self._ids.get(identity)
         if number is None:
             return None

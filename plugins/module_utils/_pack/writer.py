@@ -29,6 +29,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     FILE,
     Listing,
     Locator,
+    Placement,
     SegmentRef,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import make_listing
@@ -40,18 +41,18 @@ Put = t.Callable[[bytes], SegmentRef]
 Advance = t.Callable[[int], None]
 
 # Segments that are on their way at once; each costs its size in memory.
-_UPLOADS = 3
+UPLOADS = 3
 _ESTIMATE_CHUNKS = 256
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """``data`` is None for holes and for chunks that need not be stored."""
+    """``data`` is the encoded chunk, or empty for holes and for chunks that need not be stored."""
 
     identity: bytes
     length: int
     codec: int = 0
-    data: t.Optional[bytes] = None
+    data: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,11 @@ def _handle(
                         raise _changed(snapshot, order.path)
             finally:
                 os.close(descriptor)
-            made = []
+            found = []
             for offset, size in order.spans:
                 with view[offset - start : offset - start + size] as chunk:
-                    made.append(_make_chunk(chunk, store, encode))
-            return made
+                    found.append(_make_chunk(chunk, store, encode))
+            return found
     finally:
         pool.give_back(buffer)
 
@@ -153,35 +154,87 @@ class _Placed:
 
     def __init__(self) -> None:
         self.row_of = IdTable()
-        self.segment_numbers = array("I")
-        self.offsets = array("I")
-        self.lengths = array("I")
-        self.codecs = bytearray()
         self.segments: list[t.Optional[SegmentRef]] = []
+        self._segment_numbers = array("I")
+        self._offsets = array("I")
+        self._lengths = array("I")
+        self._codecs = bytearray()
         self._known_segments: dict[SegmentRef, int] = {}
 
     def open_segment(self) -> int:
+        """Return the number of a segment that is not stored yet."""
         self.segments.append(None)
         return len(self.segments) - 1
 
     def add(self, identity: bytes, segment_number: int, offset: int, length: int, codec: int) -> None:
+        """Add the row of a chunk."""
         self.row_of.add(identity)
-        self.segment_numbers.append(segment_number)
-        self.offsets.append(offset)
-        self.lengths.append(length)
-        self.codecs.append(codec)
+        self._segment_numbers.append(segment_number)
+        self._offsets.append(offset)
+        self._lengths.append(length)
+        self._codecs.append(codec)
 
-    def known_segment(self, segment: SegmentRef) -> int:
-        number = self._known_segments.get(segment)
+    def add_known(self, identity: bytes, placement: Placement) -> None:
+        """Add the row of a chunk that is stored already."""
+        number = self._known_segments.get(placement.segment)
         if number is None:
             number = self.open_segment()
-            self.segments[number] = segment
-            self._known_segments[segment] = number
-        return number
+            self.segments[number] = placement.segment
+            self._known_segments[placement.segment] = number
+        self.add(identity, number, placement.offset, placement.length, placement.codec)
 
     def locator(self, digest: str) -> Locator:
+        """Return the locator, after all segments are stored."""
         segments = tuple(segment for segment in self.segments if segment is not None)
-        return Locator(digest, segments, self.segment_numbers, self.offsets, self.lengths, bytes(self.codecs))
+        return Locator(digest, segments, self._segment_numbers, self._offsets, self._lengths, bytes(self._codecs))
+
+
+class _Pass:
+    """One pass over the chunks of a bundle in order: places the known ones, puts the others into segments."""
+
+    def __init__(self, known: KnownChunks, segment_bytes: int) -> None:
+        self.placed = _Placed()
+        self.identities = bytearray()
+        self.new_chunks = self.new_bytes = self.new_encoded_bytes = self.reused_chunks = self.reused_bytes = 0
+        self._known = known
+        self._builder = SegmentBuilder(segment_bytes)
+        self._open_number: t.Optional[int] = None
+
+    def must_store(self, identity: bytes) -> bool:
+        """Return True if a chunk is not stored yet. Workers ask; the answer may be late, which costs an encoding."""
+        return identity not in self._known and identity not in self.placed.row_of
+
+    def segments(self, batches: t.Iterable[list[_Chunk]], advance: Advance) -> t.Iterator[tuple[int, bytes]]:
+        """Yield number and bytes of each segment as it gets full, and of the last one."""
+        for batch in batches:
+            for chunk in batch:
+                self.identities.extend(chunk.identity)
+                if chunk.identity != chunks.ZERO_CHUNK_ID and chunk.identity not in self.placed.row_of:
+                    self._place(chunk)
+                if self._open_number is not None and self._builder.is_full:
+                    yield self._finish(self._open_number)
+            advance(sum(chunk.length for chunk in batch))
+        if self._open_number is not None:
+            yield self._finish(self._open_number)
+
+    def _place(self, chunk: _Chunk) -> None:
+        placement = self._known.placement(chunk.identity)
+        if placement is not None:
+            self.placed.add_known(chunk.identity, placement)
+            self.reused_chunks += 1
+            self.reused_bytes += chunk.length
+            return
+        if self._open_number is None:
+            self._open_number = self.placed.open_segment()
+        row = self._builder.add(chunk.identity, chunk.codec, chunk.data, chunk.length)
+        self.placed.add(chunk.identity, self._open_number, row.offset, row.length, chunk.codec)
+        self.new_chunks += 1
+        self.new_bytes += chunk.length
+        self.new_encoded_bytes += row.length
+
+    def _finish(self, number: int) -> tuple[int, bytes]:
+        self._open_number = None
+        return number, self._builder.finish()
 
 
 def write_pack(
@@ -191,73 +244,33 @@ def write_pack(
     put: Put,
     *,
     workers: t.Optional[int] = None,
+    uploads: int = UPLOADS,
     segment_bytes: int = TARGET_BYTES,
     advance: Advance = lambda count: None,
 ) -> WrittenPack:
-    """Read a bundle once, encode what is not ``known``, and ``put`` it as segments.
+    """Read a bundle once, encode what is not ``known``, and ``put`` it as segments; return what was made.
 
-    ``encode`` and ``put`` run in threads; ``advance`` receives raw bytes as they are read, in the caller's
-    thread.
+    ``encode`` and ``put`` run in threads, ``put`` in ``uploads`` of them; ``advance`` receives raw bytes as they are
+    read, in the caller's thread.
 
     :raises BundleChanged: a file has another length or identity than in the snapshot
     """
-    workers = workers or pipeline.core_count()
-    placed = _Placed()
-    identities = bytearray()
-    counts = {"new": 0, "new_bytes": 0, "reused": 0, "reused_bytes": 0, "encoded": 0}
-
-    def must_store(identity: bytes) -> bool:
-        return identity not in known and identity not in placed.row_of
-
-    def place(chunk: _Chunk, builder: SegmentBuilder, open_number: t.Optional[int]) -> t.Optional[int]:
-        placement = known.placement(chunk.identity)
-        if placement is not None:
-            number = placed.known_segment(placement.segment)
-            placed.add(chunk.identity, number, placement.offset, placement.length, placement.codec)
-            counts["reused"] += 1
-            counts["reused_bytes"] += chunk.length
-            return open_number
-        if open_number is None:
-            open_number = placed.open_segment()
-        codec, data = chunk.codec, t.cast(bytes, chunk.data)
-        row = builder.add(chunk.identity, codec, data, chunk.length)
-        placed.add(chunk.identity, open_number, row.offset, row.length, codec)
-        counts["new"] += 1
-        counts["new_bytes"] += chunk.length
-        counts["encoded"] += row.length
-        return open_number
-
-    def segments() -> t.Generator[tuple[int, bytes], None, None]:
-        builder = SegmentBuilder(segment_bytes)
-        open_number: t.Optional[int] = None
-        with contextlib.closing(_read_chunks(snapshot, workers, must_store, encode)) as stage:
-            for batch in stage:
-                for chunk in batch:
-                    identities.extend(chunk.identity)
-                    if chunk.identity == chunks.ZERO_CHUNK_ID or chunk.identity in placed.row_of:
-                        continue
-                    open_number = place(chunk, builder, open_number)
-                    if open_number is not None and builder.is_full:
-                        yield open_number, builder.finish()
-                        open_number = None
-                advance(sum(chunk.length for chunk in batch))
-        if open_number is not None:
-            yield open_number, builder.finish()
-
+    one = _Pass(known, segment_bytes)
     with contextlib.ExitStack() as stack:
-        made = stack.enter_context(contextlib.closing(segments()))
-        uploads = pipeline.ordered_map(lambda item: (item[0], put(item[1])), made, workers=_UPLOADS, window=_UPLOADS)
-        for number, segment in stack.enter_context(contextlib.closing(uploads)):
-            placed.segments[number] = segment
-    listing = make_listing(snapshot.chunk_size, snapshot.entries, bytes(identities))
+        batches = _read_chunks(snapshot, workers or pipeline.core_count(), one.must_store, encode)
+        full = one.segments(stack.enter_context(contextlib.closing(batches)), advance)
+        stored = pipeline.ordered_map(lambda item: (item[0], put(item[1])), full, workers=uploads, window=uploads)
+        for number, segment in stack.enter_context(contextlib.closing(stored)):
+            one.placed.segments[number] = segment
+    listing = make_listing(snapshot.chunk_size, snapshot.entries, bytes(one.identities))
     return WrittenPack(
         listing,
-        placed.locator(listing.digest),
-        counts["new"],
-        counts["new_bytes"],
-        counts["encoded"],
-        counts["reused"],
-        counts["reused_bytes"],
+        one.placed.locator(listing.digest),
+        one.new_chunks,
+        one.new_bytes,
+        one.new_encoded_bytes,
+        one.reused_chunks,
+        one.reused_bytes,
     )
 
 
@@ -269,7 +282,7 @@ def scan(
     workers: t.Optional[int] = None,
     advance: Advance = lambda count: None,
 ) -> Scan:
-    """Read a bundle without storing anything.
+    """Read a bundle without storing anything; return what a pass would make.
 
     With ``encode``, the encoded size of the new chunks is estimated from a sample of them.
     """

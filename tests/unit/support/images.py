@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import DEFAULT_LINK
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import (
     bundle,
     chunks,
@@ -110,7 +111,7 @@ def manifest_of(
     found: index.Index, name: str = "sample.pvm", version: str = "1.4", **fields: t.Any
 ) -> dict[str, t.Any]:
     """The record that a server makes of a committed index."""
-    rows = index.chunk_rows(found.listing)
+    rows = found.rows
     return manifest(
         **{
             "id": hashlib.sha256(version.encode()).hexdigest(),
@@ -136,6 +137,14 @@ def unpack(found: index.Index, objects: t.Mapping[str, bytes], root: Path) -> Pa
     def fetch(segment: index.SegmentRef, offset: int, length: int) -> bytes:
         return objects[f"/{segment.pack}/{segment.sha256}"][offset : offset + length]
 
-    made = plan.plan_pull(found.listing, found.locator, present_ids={}, seeds=[], can_clone=False)
+    made = plan.plan_pull(
+        found.listing,
+        found.rows,
+        found.locator,
+        present_ids={},
+        seeds=[],
+        can_clone=False,
+        link=DEFAULT_LINK,
+    )
     reader.apply_plan(made, os.fspath(root), fetch=fetch, clone_file=shutil.copyfile)
     return root

@@ -20,7 +20,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import sketch
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsupportedFormat
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import Listing
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.plan import Seed
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.seeds import Seed
 
 # Each more has less that the others have not, and its listing takes memory.
 MOST_SEEDS = 3

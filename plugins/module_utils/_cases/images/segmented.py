@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import DEFAULT_LINK
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import Hashed, hash_place
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.seeds import Seeds
@@ -24,10 +25,11 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors im
     MalformedIndex,
     UnsupportedCodec,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import CODEC_NAMES, Index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import CODEC_NAMES, Index, chunk_rows
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.plan import PullPlan, plan_pull
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.plan import plan_pull
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.pull_plan import PullPlan
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def fetch_index(manifest: Manifest, catalog: CatalogClient) -> Index:
             hint="Tell the administrator of the catalog; nothing was changed on this host.",
         )
     locator_file = catalog.locator(manifest.id)
-    return Index(listing, decode_locator(locator_file, listing), listing_file, locator_file)
+    rows = chunk_rows(listing)
+    return Index(listing, rows, decode_locator(locator_file, listing, rows), listing_file, locator_file)
 
 
 def plan_fill(
@@ -82,7 +85,15 @@ def plan_fill(
         present.update(hashed.chunk_ids if hashed is not None else {})
         rest = [file for file in index.listing.files() if file.path not in present]
         present.update(hash_place(place, rest, index.listing, context).chunk_ids)
-    pack = plan_pull(index.listing, index.locator, present_ids=present, seeds=list(seeds.values()), can_clone=can_clone)
+    pack = plan_pull(
+        index.listing,
+        index.rows,
+        index.locator,
+        present_ids=present,
+        seeds=list(seeds.values()),
+        can_clone=can_clone,
+        link=DEFAULT_LINK,
+    )
     _check_codecs(pack, manifest)
     return Fill(manifest, index, pack, bool(present))
 
@@ -97,7 +108,7 @@ def download(fill: Fill, partial: Partial, context: Context) -> reader.Applied:
     with translated(CacheError, f"Writing the index of {manifest.catalog_id} {manifest.version} to {partial.path}"):
         files.write_file_durably(partial.listing_path, fill.index.listing_file, 0o600)
         files.write_file_durably(partial.locator_path, fill.index.locator_file, 0o600)
-    source = context.transfers.pull_source(manifest.id, [fetch.segment for fetch in pack.fetches])
+    source = context.transfers.pull_source(manifest.id, pack.segments)
     context.progress.start("download", pack.download_bytes)
     with translated(CacheError, f"Writing {manifest.catalog_id} {manifest.version} to {partial.bundle_path}"):
         return reader.apply_plan(

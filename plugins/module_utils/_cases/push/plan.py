@@ -93,7 +93,8 @@ def add_bases(known: KnownChunks, bases: t.Iterable[Manifest], catalog: CatalogC
     """Make the chunks of earlier versions known."""
     for base in bases:
         listing = decode_listing(catalog.listing(base.id))
-        known.add_index(listing, decode_locator(catalog.locator(base.id), listing))
+        rows = index.chunk_rows(listing)
+        known.add_index(rows, decode_locator(catalog.locator(base.id), listing, rows))
 
 
 def _observe(request: PushRequest, context: Context) -> tuple[Subject, t.Optional[Manifest]]:

@@ -27,7 +27,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     Index,
     Locator,
     SegmentRef,
-    chunk_rows,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index
 
@@ -184,7 +183,7 @@ def _columns_of_index(index: Index) -> dict[str, t.Any]:
         "chunks": listing.chunk_total,
         "files": listing.file_total,
         "logical_bytes": listing.logical_bytes,
-        "data_bytes": chunk_rows(listing).data_bytes,
+        "data_bytes": index.rows.data_bytes,
         "stored_bytes": index.locator.stored_bytes,
         "listing_object": f"{hashlib.sha256(index.listing_file).hexdigest()}.listing",
         "locator_object": f"{hashlib.sha256(index.locator_file).hexdigest()}.locator",

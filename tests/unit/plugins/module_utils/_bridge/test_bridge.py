@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
@@ -71,6 +74,22 @@ def test_a_refusal_of_the_system_is_one_sentence(name: t.Optional[str]) -> None:
 def test_an_error_that_is_not_ours_stays_what_it_is() -> None:
     with pytest.raises(ZeroDivisionError), modules.outcome():
         boundary.run(modules.module(), lambda: {"x": 1 // 0})
+
+
+@pytest.mark.parametrize(("most", "expected"), [(256, 256), (5000, 5000), (20000, 10240)])
+def test_a_module_may_open_as_many_files_as_the_host_lets_it(most: int, expected: int) -> None:
+    script = (
+        "import resource\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (256, {most}))\n"
+        f"from {boundary.__name__} import raise_descriptor_limit\n"
+        "raise_descriptor_limit()\n"
+        "print(*resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    told = subprocess.run(
+        [sys.executable, "-c", script], env=environment, check=True, stdout=subprocess.PIPE, timeout=60
+    )
+    assert told.stdout.split() == [b"%d" % expected, b"%d" % most]
 
 
 def test_a_library_that_is_missing() -> None:

@@ -163,6 +163,21 @@ def test_what_cannot_be_read_is_one_clear_error(shelf: Shelf, monkeypatch: pytes
         shelf.plan(manifest, verify=True)
 
 
+def test_every_file_is_flushed_exactly_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = push(shelf, "1.0", 1, 2)
+    flushed: list[int] = []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        flushed.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    shelf.pull(manifest)
+    files = {path.stat().st_ino: path for path in Path(shelf.entry(manifest).bundle_path).rglob("*") if path.is_file()}
+    assert {files[inode]: flushed.count(inode) for inode in files} == dict.fromkeys(files.values(), 1)
+
+
 # Codecs
 
 
@@ -181,7 +196,7 @@ def test_chunks_that_nobody_here_can_decode_are_refused_before_the_download(
         changed = index.Locator(
             locator.digest, locator.segments, locator.segment_numbers, locator.offsets, locator.lengths, zstd
         )
-        return index.Index(found.listing, changed, found.listing_file, found.locator_file)
+        return index.Index(found.listing, found.rows, changed, found.listing_file, found.locator_file)
 
     monkeypatch.setattr(segmented, "fetch_index", fetch)
     monkeypatch.setattr(codecs, "decodable", lambda: frozenset({index.CODEC_RAW, index.CODEC_DEFLATE}))

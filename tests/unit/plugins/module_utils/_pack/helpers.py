@@ -15,6 +15,7 @@ import threading
 import typing as t
 from pathlib import Path
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import LinkCost
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, codecs, reader, writer
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     CODEC_DEFLATE,
@@ -23,17 +24,23 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     Index,
     Listing,
     SegmentRef,
+    chunk_rows,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index, encode_index
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import encode_listing, make_listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import encode_locator
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.plan import PullPlan, Seed, plan_pull
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.plan import plan_pull
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.pull_plan import PullPlan
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reuse import KnownChunks
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.seeds import Seed
 from hypothesis import HealthCheck, settings
 
 # Only the smallest chunks are cheap enough for many examples.
 CHUNK = chunks.MIN_CHUNK_SIZE
 PACK = "0123456789abcdef0123456789abcdef"
+
+# A request costs as much as 16 KiB.
+LINK = LinkCost(latency_seconds=1.0, bytes_per_second=16384.0)
 
 # Nothing is written beside the tests, and a busy machine is no failure.
 QUICK = settings(max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -163,14 +170,14 @@ def known_of(*packs: t.Union[writer.WrittenPack, Index]) -> KnownChunks:
     """The chunks of earlier packs."""
     known = KnownChunks()
     for one in packs:
-        known.add_index(one.listing, one.locator)
+        known.add_index(chunk_rows(one.listing), one.locator)
     return known
 
 
 def plan_of(index: t.Union[writer.WrittenPack, Index], **options: t.Any) -> PullPlan:
     """The plan of a pull, of a cold one unless told otherwise."""
-    settings_of_plan: dict[str, t.Any] = {"present_ids": {}, "seeds": [], "can_clone": False, **options}
-    return plan_pull(index.listing, index.locator, **settings_of_plan)
+    settings_of_plan: dict[str, t.Any] = {"present_ids": {}, "seeds": [], "can_clone": False, "link": LINK, **options}
+    return plan_pull(index.listing, chunk_rows(index.listing), index.locator, **settings_of_plan)
 
 
 def apply(plan: PullPlan, root: t.Union[str, Path], storage: MemoryStorage) -> reader.Applied:

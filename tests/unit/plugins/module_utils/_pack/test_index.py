@@ -293,7 +293,7 @@ def test_a_placement_is_taken_from_the_columns() -> None:
 
 def test_a_listing_is_checked_when_it_is_made() -> None:
     for entries, ids, reason in (
-        ([Entry(FILE, "b"), Entry(FILE, "a")], b"", "not behind"),
+        ([Entry(FILE, "b"), Entry(FILE, "a")], b"", "does not come after"),
         ([Entry(FILE, "a", size=1, chunk_count=1)], b"", "as many chunks"),
         ([Entry(FILE, "a", size=1, first_chunk=1, chunk_count=1)], ZERO, "do not follow"),
         ([Entry(FILE, "a/b")], b"", "not in the listing"),
@@ -305,7 +305,7 @@ def test_a_listing_is_checked_when_it_is_made() -> None:
 def test_a_locator_is_read_with_its_own_listing_only() -> None:
     one, two = listing_of({"a": noise(1, 10)}), listing_of({"a": noise(2, 10)})
     with pytest.raises(MalformedIndex, match="belongs to"):
-        decode_locator(encode_locator(locator_of(one)), two)
+        decode_locator(encode_locator(locator_of(one)), two, index.chunk_rows(two))
 
 
 @SLOW
@@ -318,7 +318,7 @@ def test_packs_of_a_locator_are_sorted_whatever_the_order_of_segments(count: int
         for number, segment in enumerate(locator.segments)
     )
     moved = Locator(locator.digest, segments, locator.segment_numbers, locator.offsets, locator.lengths, locator.codecs)
-    assert decode_locator(encode_locator(moved), listing) == moved
+    assert decode_locator(encode_locator(moved), listing, index.chunk_rows(listing)) == moved
 
 
 def test_a_bomb_of_columns_does_not_fill_the_memory() -> None:

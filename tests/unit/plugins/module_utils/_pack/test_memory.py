@@ -24,6 +24,8 @@ SCRIPT = """
 import hashlib, json, os, resource, sys, tempfile
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, codecs, index, plan, reader
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import verify, writer
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import DEFAULT_LINK
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.seeds import Seed
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index, encode_index
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import encode_listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import encode_locator
@@ -63,8 +65,10 @@ else:
     with open(directory + "/index", "rb") as stream:
         read = decode_index(stream.read())
     target = tempfile.mkdtemp(dir=directory)
-    seeds = [plan.Seed(root, read.listing, frozenset())] if action == "seeded" else []
-    made = plan.plan_pull(read.listing, read.locator, present_ids={}, seeds=seeds, can_clone=False)
+    seeds = [Seed(root, read.listing, frozenset())] if action == "seeded" else []
+    made = plan.plan_pull(
+        read.listing, read.rows, read.locator, present_ids={}, seeds=seeds, can_clone=False, link=DEFAULT_LINK
+    )
     reader.apply_plan(made, target, fetch=fetch, clone_file=None, workers=workers)
     assert verify.damaged_paths(target, read.listing, workers=workers) == []
 print(json.dumps({"peak": peak(), "before": before}))

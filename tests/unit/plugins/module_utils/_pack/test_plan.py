@@ -21,8 +21,18 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     chunk_rows,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import make_listing
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.positions import References
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.pull_plan import (
+    CLONE,
+    EMPTY,
+    KEEP,
+    MAX_COPY_BYTES,
+    PullPlan,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.seeds import Seed, matching_chunks
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
+    LINK,
     PACK,
     QUICK,
     listing_of,
@@ -70,29 +80,31 @@ def locate(listing: Listing, rows_of_segment: int = 4) -> Locator:
     )
 
 
-def seed(root: str, files: t.Mapping[str, t.Sequence[int]], trusted: bool = True, chunk_size: int = CHUNK) -> plan.Seed:
+def seed(root: str, files: t.Mapping[str, t.Sequence[int]], trusted: bool = True, chunk_size: int = CHUNK) -> Seed:
     listing = sketch(files, chunk_size)
-    return plan.Seed(root, listing, frozenset(files) if trusted else frozenset())
+    return Seed(root, listing, frozenset(files) if trusted else frozenset())
 
 
 def planned(
     wanted: t.Mapping[str, t.Sequence[int]],
     *,
     present_ids: t.Mapping[str, t.Sequence[t.Optional[int]]] = NOTHING,
-    seeds: t.Sequence[plan.Seed] = (),
+    seeds: t.Sequence[Seed] = (),
     can_clone: bool = False,
-) -> plan.PullPlan:
+) -> PullPlan:
     listing = sketch(wanted)
     there = {
         path: b"".join(verify.MISSING_CHUNK_ID if number is None else name(number) for number in numbers)
         for path, numbers in present_ids.items()
     }
-    return plan.plan_pull(listing, locate(listing), present_ids=there, seeds=seeds, can_clone=can_clone)
+    return plan.plan_pull(
+        listing, chunk_rows(listing), locate(listing), present_ids=there, seeds=seeds, can_clone=can_clone, link=LINK
+    )
 
 
 def carried_out(
-    made: plan.PullPlan,
-    seeds: t.Sequence[plan.Seed] = (),
+    made: PullPlan,
+    seeds: t.Sequence[Seed] = (),
     present_ids: t.Mapping[str, t.Sequence[t.Optional[int]]] = NOTHING,
 ) -> dict[str, list[bytes]]:
     """What the plan makes, chunk by chunk; ids stand for content. Every write must hit what it says it hits."""
@@ -104,9 +116,9 @@ def carried_out(
     files: dict[str, list[bytes]] = {}
     for start in made.starts:
         content: list[bytes] = []
-        if start.start == plan.CLONE:
+        if start.start == CLONE:
             content = seeded[start.source][:]
-        elif start.start == plan.KEEP:
+        elif start.start == KEEP:
             content = [verify.MISSING_CHUNK_ID if n is None else name(n) for n in present_ids[start.entry.path]]
         count = start.entry.chunk_count
         files[start.entry.path] = (content + [ZERO] * count)[:count]
@@ -118,19 +130,19 @@ def carried_out(
         written.add(key)
         files[entry.path][offset // CHUNK] = identity
 
-    for hole in made.zero_ranges:
+    for hole in made.zero_ranges():
         for offset in range(hole.offset, hole.offset + hole.length, CHUNK):
             write(hole.entry, offset, ZERO)
-    for copy in made.copies:
+    for copy in made.copies():
         assert copy.length == copy.count * CHUNK
         for number in range(copy.count):
             identity = seeded[copy.source][copy.source_offset // CHUNK + number]
             write(copy.entry, copy.offset + number * CHUNK, identity)
-    references = plan.References(made.listing)
-    fetched = [row for fetch in made.fetches for row in fetch.rows]
-    assert sorted(fetched) == sorted(made.positions)
+    references = References(made.listing)
+    fetched = [row for fetch in made.fetches() for row in fetch.rows]
+    assert sorted(fetched) == sorted(made.wanted)
     for row in fetched:
-        for reference in made.positions[row]:
+        for reference in made.wanted.references(row):
             entry, offset, _length = references.find(reference)
             write(entry, offset, made.listing.chunk_id(made.rows.first[row]))
     return files
@@ -147,7 +159,7 @@ FILES = st.dictionaries(st.sampled_from("abcd"), st.lists(st.integers(0, 12), ma
 class Situation:
     wanted: dict[str, list[int]]
     present_ids: dict[str, list[t.Optional[int]]]
-    seeds: list[plan.Seed]
+    seeds: list[Seed]
     can_clone: bool
 
 
@@ -175,7 +187,7 @@ def test_a_plan_makes_every_chunk_exactly_once(case: Situation) -> None:
 @given(situations())
 def test_the_bytes_of_a_plan_add_up(case: Situation) -> None:
     made = planned(case.wanted, present_ids=case.present_ids, seeds=case.seeds, can_clone=case.can_clone)
-    downloaded = sum(len(references) for references in made.positions.values()) * CHUNK
+    downloaded = sum(len(list(made.wanted.references(row))) for row in made.wanted) * CHUNK
     total = made.kept_bytes + made.hole_bytes + made.copied_bytes + downloaded
     holes_kept = sum(
         CHUNK
@@ -187,7 +199,7 @@ def test_the_bytes_of_a_plan_add_up(case: Situation) -> None:
     assert made.listing.logical_bytes == total
     assert made.hole_bytes <= holes_kept
     assert made.write_bytes == downloaded + made.copied_bytes
-    assert made.disk_bytes == made.write_bytes + 8192 * len(made.zero_ranges)
+    assert made.disk_bytes == made.write_bytes + 8192 * len(list(made.zero_ranges()))
     assert made.download_raw_bytes == made.download_chunks * CHUNK
     assert made.download_bytes >= made.download_chunks * STORED
 
@@ -198,7 +210,7 @@ def test_nothing_is_downloaded_that_a_seed_has(case: Situation) -> None:
     made = planned(case.wanted, seeds=case.seeds, can_clone=case.can_clone)
     known = {identity for one in case.seeds for identity in cut(one.listing.chunk_ids)}
     missing = {identity for identity in cut(made.listing.chunk_ids) if identity != ZERO and identity not in known}
-    assert {made.listing.chunk_id(made.rows.first[row]) for row in made.positions} == missing
+    assert {made.listing.chunk_id(made.rows.first[row]) for row in made.wanted} == missing
 
 
 def cut(ids: bytes) -> list[bytes]:
@@ -211,62 +223,63 @@ def test_only_trusted_files_are_cloned_and_others_are_verified(case: Situation) 
     made = planned(case.wanted, present_ids=case.present_ids, seeds=case.seeds, can_clone=case.can_clone)
     trusted = {f"{one.root}/{path}" for one in case.seeds for path in one.trusted}
     for start in made.starts:
-        assert start.start != plan.CLONE or (case.can_clone and start.source in trusted)
-        assert (start.start == plan.KEEP) == (start.entry.path in case.present_ids)
-    for copy in made.copies:
+        assert start.start != CLONE or (case.can_clone and start.source in trusted)
+        assert (start.start == KEEP) == (start.entry.path in case.present_ids)
+    for copy in made.copies():
         assert copy.verify == (copy.source not in trusted)
 
 
 def test_a_cold_pull_downloads_each_distinct_chunk_once() -> None:
     made = planned({"a": [1, 0, 2, 1], "b": [2, 3, 0]})
     assert made.download_chunks == 3
-    assert {made.listing.chunk_id(made.rows.first[row]): list(where) for row, where in made.positions.items()} == {
+    assert {made.listing.chunk_id(made.rows.first[row]): list(made.wanted.references(row)) for row in made.wanted} == {
         name(1): [0, 3],
         name(2): [2, 4],
         name(3): [5],
     }
     assert made.hole_bytes == 2 * CHUNK
     # A new file is holes from the start.
-    assert made.zero_ranges == ()
+    assert not list(made.zero_ranges())
 
 
 def test_nothing_is_left_to_do_when_all_of_it_lies_there() -> None:
     made = planned({"a": [1, 0, 2]}, present_ids={"a": [1, 0, 2]})
-    assert (made.fetches, made.copies, made.zero_ranges) == ((), (), ())
+    assert [*made.fetches(), *made.copies(), *made.zero_ranges()] == []
+    assert (made.download_bytes, made.download_requests, made.write_bytes) == (0, 0, 0)
     assert made.kept_bytes == 3 * CHUNK
-    assert made.starts[0].start == plan.KEEP
+    assert made.starts[0].start == KEEP
 
 
 def test_what_lies_there_comes_before_every_seed() -> None:
     made = planned({"a": [1, 2]}, present_ids={"a": [1, None]}, seeds=[seed("/s", {"a": [1, 2]})], can_clone=True)
-    assert [start.start for start in made.starts] == [plan.KEEP]
-    assert [(copy.offset, copy.source_offset) for copy in made.copies] == [(CHUNK, CHUNK)]
+    assert [start.start for start in made.starts] == [KEEP]
+    assert [(copy.offset, copy.source_offset) for copy in made.copies()] == [(CHUNK, CHUNK)]
 
 
 def test_data_where_zeros_belong_become_a_hole() -> None:
     made = planned({"a": [1, 0, 0, 2, 0]}, present_ids={"a": [1, 5, 6, 2, None]})
-    assert [(hole.offset, hole.length) for hole in made.zero_ranges] == [(CHUNK, 2 * CHUNK), (4 * CHUNK, CHUNK)]
+    assert [(hole.offset, hole.length) for hole in made.zero_ranges()] == [(CHUNK, 2 * CHUNK), (4 * CHUNK, CHUNK)]
 
 
 def test_the_first_seed_that_has_a_file_is_cloned() -> None:
     seeds = [seed("/none", {"b": [1]}), seed("/one", {"a": [1, 9]}), seed("/two", {"a": [1, 2]})]
     made = planned({"a": [1, 2]}, seeds=seeds, can_clone=True)
     assert made.starts[0].source == "/one/a"
-    assert [(copy.source, copy.offset) for copy in made.copies] == [("/two/a", CHUNK)]
+    assert [(copy.source, copy.offset) for copy in made.copies()] == [("/two/a", CHUNK)]
 
 
 @pytest.mark.parametrize("other", [[1], [1, 2, 3], [1, 0]])
 def test_a_clone_is_made_longer_or_shorter(other: list[int]) -> None:
     one = seed("/s", {"a": other})
     made = planned({"a": [1, 0]}, seeds=[one], can_clone=True)
-    assert made.starts[0].start == plan.CLONE
+    assert made.starts[0].start == CLONE
     assert carried_out(made, [one]) == result({"a": [1, 0]})
     assert made.download_chunks == 0
 
 
 def test_a_seed_with_another_chunk_size_is_of_no_use() -> None:
     made = planned({"a": [1, 2]}, seeds=[seed("/s", {"a": [1, 2]}, chunk_size=2 * CHUNK)], can_clone=True)
-    assert made.starts[0].start == plan.EMPTY
+    assert made.starts[0].start == EMPTY
     assert made.download_chunks == 2
 
 
@@ -275,103 +288,44 @@ def test_a_file_with_another_data_area_is_not_cloned_but_copied_from() -> None:
     old = listing_of({"a.hds": bytes(512) + cluster}, [Entry(FILE, "a.hds", size=512 + CHUNK, data_start=512)])
     new = listing_of({"a.hds": bytes(1024) + cluster}, [Entry(FILE, "a.hds", size=1024 + CHUNK, data_start=1024)])
     made = plan.plan_pull(
-        new, locate(new), present_ids={}, seeds=[plan.Seed("/s", old, frozenset({"a.hds"}))], can_clone=True
+        new,
+        chunk_rows(new),
+        locate(new),
+        present_ids={},
+        seeds=[Seed("/s", old, frozenset({"a.hds"}))],
+        can_clone=True,
+        link=LINK,
     )
-    assert made.starts[0].start == plan.EMPTY
-    assert [(copy.offset, copy.source_offset, copy.length) for copy in made.copies] == [(1024, 512, CHUNK)]
+    assert made.starts[0].start == EMPTY
+    assert [(copy.offset, copy.source_offset, copy.length) for copy in made.copies()] == [(1024, 512, CHUNK)]
     assert made.download_chunks == 0
 
 
 def test_neighbours_are_copied_together_up_to_a_bound() -> None:
     one = seed("/s", {"x": [*range(1, 101)]}, trusted=False)
     made = planned({"a": [*range(1, 101)]}, seeds=[one])
-    assert max(copy.length for copy in made.copies) == plan.MAX_COPY_BYTES
-    assert len(made.copies) == 2
-    assert all(copy.verify for copy in made.copies)
+    assert max(copy.length for copy in made.copies()) == MAX_COPY_BYTES
+    assert len(list(made.copies())) == 2
+    assert all(copy.verify for copy in made.copies())
 
 
 def test_a_repair_downloads_what_was_damaged() -> None:
     one = seed("/s", {"a": [1, 2, 3]}, trusted=False)
     made = planned({"a": [1, 2, 3], "b": [2]}, seeds=[one])
     repair = plan.plan_repair(made, [1, 3])
-    assert {row: list(where) for row, where in repair.positions.items()} == {1: [1, 3]}
-    assert (repair.starts, repair.copies, repair.zero_ranges) == ((), (), ())
-    assert [list(fetch.rows) for fetch in repair.fetches] == [[1]]
+    assert {row: list(repair.wanted.references(row)) for row in repair.wanted} == {1: [1, 3]}
+    assert [*repair.starts, *repair.copies(), *repair.zero_ranges()] == []
+    assert (repair.kept_bytes, repair.hole_bytes, repair.copied_bytes) == (0, 0, 0)
+    assert (repair.write_bytes, repair.download_requests, repair.download_bytes) == (2 * CHUNK, 1, STORED)
+    assert [list(fetch.rows) for fetch in repair.fetches()] == [[1]]
 
 
 def test_the_best_seed_has_most_chunks_in_place() -> None:
     wanted = sketch({"a": [1, 2, 3, 0], "b": [4]})
-    assert plan.matching_chunks(wanted, seed("/s", {"a": [1, 2, 3, 0], "b": [4]})) == 5
-    assert plan.matching_chunks(wanted, seed("/s", {"a": [1, 9, 3], "b": [9]})) == 2
-    assert plan.matching_chunks(wanted, seed("/s", {"a": [2, 1], "c": [4]})) == 0
-    assert plan.matching_chunks(wanted, seed("/s", {"a": [1, 2, 3, 0]}, trusted=False)) == 0
-
-
-# Ranges
-
-
-@st.composite
-def locators(draw: st.DrawFn) -> Locator:
-    """Chunks in segments with gaps between them, in any order."""
-    numbers, offsets, lengths = array("I"), array("I"), array("I")
-    segments = draw(st.integers(1, 3))
-    for number in range(segments):
-        position = 8
-        for gap, length in draw(st.lists(st.tuples(st.integers(0, 300), st.integers(1, 500)), max_size=15)):
-            numbers.append(number)
-            offsets.append(position + gap)
-            lengths.append(length)
-            position += gap + length
-    order = draw(st.permutations(range(len(numbers))))
-    named = tuple(SegmentRef(PACK, f"{number:064x}", 1 << 20) for number in range(segments))
-    return Locator(
-        "",
-        named,
-        array("I", (numbers[row] for row in order)),
-        array("I", (offsets[row] for row in order)),
-        array("I", (lengths[row] for row in order)),
-        bytes(len(numbers)),
-    )
-
-
-@QUICK
-@given(locators(), st.data(), st.integers(1, 2000), st.integers(0, 400))
-def test_ranges_cover_what_is_wanted_within_their_bounds(
-    locator: Locator, data: st.DataObject, most: int, gap: int
-) -> None:
-    wanted = data.draw(st.sets(st.sampled_from(range(locator.row_total)))) if locator.row_total else set()
-    ranges = list(plan.coalesce(locator, wanted, max_range_bytes=most, max_gap_bytes=gap))
-    assert sorted(row for one in ranges for row in one.rows) == sorted(wanted)
-    for one in ranges:
-        position = one.offset
-        for row in one.rows:
-            assert locator.segments[locator.segment_numbers[row]] == one.segment
-            assert position <= locator.offsets[row] <= position + gap
-            position = locator.offsets[row] + locator.lengths[row]
-        assert position == one.offset + one.length
-        # A chunk that is larger than a range comes alone.
-        assert one.length <= most or len(one.rows) == 1
-    # Two ranges of a segment are apart, or would be too large together.
-    for first, second in zip(ranges, ranges[1:]):
-        if first.segment == second.segment:
-            begin = locator.offsets[second.rows[0]]
-            behind = begin + locator.lengths[second.rows[0]]
-            assert begin - (first.offset + first.length) > gap or behind - first.offset > most
-
-
-@pytest.mark.parametrize(("gap", "most", "ranges"), [(10, 120, 1), (9, 120, 2), (10, 119, 2), (0, 1, 2)])
-def test_bounds_are_kept_to_the_byte(gap: int, most: int, ranges: int) -> None:
-    segment = SegmentRef(PACK, "0" * 64, 1000)
-    locator = Locator("", (segment,), array("I", [0, 0]), array("I", [8, 118]), array("I", [100, 10]), bytes(2))
-    assert len(list(plan.coalesce(locator, [0, 1], max_range_bytes=most, max_gap_bytes=gap))) == ranges
-
-
-def test_chunks_that_lie_over_one_another_are_fetched_together() -> None:
-    segment = SegmentRef(PACK, "0" * 64, 1000)
-    locator = Locator(
-        "", (segment,), array("I", [0, 0, 0]), array("I", [8, 50, 60]), array("I", [100, 10, 90]), bytes(3)
-    )
-    assert list(plan.coalesce(locator, [0, 1, 2])) == [plan.Fetch(segment, 8, 142, (0, 1, 2))]
+    assert matching_chunks(wanted, seed("/s", {"a": [1, 2, 3, 0], "b": [4]})) == 5
+    assert matching_chunks(wanted, seed("/s", {"a": [1, 9, 3], "b": [9]})) == 2
+    assert matching_chunks(wanted, seed("/s", {"a": [2, 1], "c": [4]})) == 0
+    assert matching_chunks(wanted, seed("/s", {"a": [1, 2, 3, 0]}, trusted=False)) == 0
 
 
 def test_references_are_found_in_their_files() -> None:
@@ -379,7 +333,7 @@ def test_references_are_found_in_their_files() -> None:
         {"a": b"", "b": noise(1, CHUNK + 1), "c": b"", "d.hds": noise(2, 512 + CHUNK)},
         [Entry(FILE, "d.hds", size=512 + CHUNK, data_start=512)],
     )
-    references = plan.References(listing)
+    references = References(listing)
     assert [(entry.path, offset, length) for entry, offset, length in map(references.find, range(4))] == [
         ("b", 0, CHUNK),
         ("b", CHUNK, 1),

@@ -29,7 +29,7 @@ def test_all_chunks_of_a_base_are_known_but_holes() -> None:
     listing = sketch({"a": [1, 0, 2, 1], "b": [3]})
     locator = locate(listing)
     known = KnownChunks()
-    known.add_index(listing, locator)
+    known.add_index(chunk_rows(listing), locator)
     assert len(known) == 3
     for number in (1, 2, 3):
         assert known.placement(name(number)) == locator.placement(chunk_rows(listing).row_of[name(number)])
@@ -47,8 +47,8 @@ def test_what_was_added_first_wins() -> None:
     first, second = sketch({"a": [1, 2]}), sketch({"b": [2, 3]})
     known = KnownChunks()
     known.add_trailer(SEGMENT, [row(1, 8), row(1, 18)])
-    known.add_index(first, locate(first))
-    known.add_index(second, locate(second))
+    known.add_index(chunk_rows(first), locate(first))
+    known.add_index(chunk_rows(second), locate(second))
     known.add_trailer(SEGMENT, [row(3, 28), row(4, 38)])
     assert known.placement(name(1)) == Placement(SEGMENT, 8, 10, 1)
     assert known.placement(name(2)) == locate(first).placement(1)

@@ -150,7 +150,7 @@ def test_a_second_version_moves_no_chunk_of_the_first(
         index = push(root, storage, options, known=known)
         seed = seed_of(first_root, first.listing, trusted)
         made = plan_of(index, seeds=[seed], can_clone=can_clone)
-        ids = {index.listing.chunk_id(made.rows.first[row]) for row in made.positions}
+        ids = {index.listing.chunk_id(made.rows.first[row]) for row in made.wanted}
         assert not any(identity in known for identity in ids)
         target = desk.target("target")
         apply(made, target, storage)

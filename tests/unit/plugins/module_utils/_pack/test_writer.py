@@ -280,6 +280,32 @@ def test_no_more_segments_are_held_than_are_on_their_way(root: Path) -> None:
     assert max(most) <= 3
 
 
+@pytest.mark.parametrize("uploads", [1, 5])
+def test_so_many_segments_are_stored_at_once(root: Path, uploads: int) -> None:
+    write_file(root / IMAGE, noise(1, 8 << 20))
+    # The first ones wait for one another: with fewer at once the barrier would break.
+    full = threading.Barrier(uploads, timeout=30)
+    lock = threading.Lock()
+    storage = MemoryStorage()
+    storing = most = turn = 0
+
+    def put(data: bytes) -> SegmentRef:
+        nonlocal storing, most, turn
+        with lock:
+            storing, turn = storing + 1, turn + 1
+            most = max(most, storing)
+            is_first_round = turn <= uploads
+        if is_first_round:
+            full.wait()
+        with lock:
+            storing -= 1
+        return storage.put(data)
+
+    pack_of = bundle.inspect(str(root), CHUNK), KnownChunks(), codecs.make_encoder(0, 1)
+    writer.write_pack(*pack_of, put, segment_bytes=CHUNK, uploads=uploads)
+    assert most == uploads
+
+
 def test_an_error_of_the_encoder_comes_out_as_itself(root: Path) -> None:
     before = threading.active_count()
 
