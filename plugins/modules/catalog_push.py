@@ -196,7 +196,7 @@ EXAMPLES = r"""
     version: 1.5.0-beta1
     bases: [1.4.0]
 
-- name: Tell how much would be uploaded
+- name: Show how much would be uploaded
   macfleet.parallels.catalog_push:
     path: /Users/build/Parallels/macOS 15 runner.macvm
     catalog_id: macos-15-runner

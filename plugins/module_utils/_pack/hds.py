@@ -86,7 +86,8 @@ def read_header(head: bytes, size: int) -> t.Optional[ImageHeader]:
 def first_outside(header: ImageHeader, size: int, first: int, packed: bytes) -> t.Optional[int]:
     """Returns the first cluster of the disk that does not lie inside of a file of ``size`` bytes, or None.
 
-    ``packed`` is a part of the table that begins with the entry ``first``.
+    ``packed`` is a part of the table that begins with the entry ``first``. ``qemu-img check`` calls such an image
+    corrupt, too (``parallels_check_outside_image``).
     """
     entries = array("I")
     entries.frombytes(packed[: len(packed) // ENTRY_BYTES * ENTRY_BYTES])
