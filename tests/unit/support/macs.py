@@ -6,17 +6,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import typing as t
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CachedAddress, CacheRecord
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import CommandResult, Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipt
+from ansible_collections.macfleet.parallels.tests.simulators.prlctl import main as simulator
 from ansible_collections.macfleet.parallels.tests.simulators.prlctl.control import Simulated, install
 
 DIGEST = "ab" * 32
@@ -118,3 +122,23 @@ class Mac:
     def verbs(self) -> t.List[str]:
         """What was asked of it so far, without the listings."""
         return [call[1] for call in self.simulated.calls() if call[1] != "list"]
+
+
+class InProcess:
+    """Parallels Desktop, simulated without a process of its own."""
+
+    _lock = threading.Lock()
+
+    def __init__(self, home: pathlib.Path) -> None:
+        self._home = str(home)
+
+    def __call__(self, argv: t.Sequence[str], deadline_seconds: float) -> CommandResult:
+        output, errors = io.StringIO(), io.StringIO()
+        with self._lock, contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            before = os.environ.get("HOME")
+            os.environ["HOME"] = self._home
+            try:
+                status = simulator.main(list(argv))
+            finally:
+                os.environ["HOME"] = before or ""
+        return CommandResult(status, output.getvalue(), errors.getvalue())

@@ -10,9 +10,7 @@ waits for a lock; then the first goes on. So each order is forced, not met by lu
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
 import os
 import shutil
 import tempfile
@@ -28,9 +26,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.wanted import PRESENT
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, locks
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import CommandResult, Prlctl
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, reader, writer
-from ansible_collections.macfleet.parallels.tests.simulators.prlctl import main as simulator
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
     IMAGE,
@@ -38,6 +35,7 @@ from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pac
     noise,
     tree,
 )
+from ansible_collections.macfleet.parallels.tests.unit.support.macs import InProcess
 from ansible_collections.macfleet.parallels.tests.unit.support.shelf import Shelf
 
 WAIT_SECONDS = 20.0
@@ -66,26 +64,6 @@ STEPS: tuple[tuple[t.Any, str], ...] = (
     (vms.Vms, "look"),
     (vms.Vms, "create"),
 )
-
-
-class InProcess:
-    """Parallels Desktop, simulated without a process of its own."""
-
-    _lock = threading.Lock()
-
-    def __init__(self, home: Path) -> None:
-        self._home = str(home)
-
-    def __call__(self, argv: t.Sequence[str], deadline_seconds: float) -> CommandResult:
-        output, errors = io.StringIO(), io.StringIO()
-        with self._lock, contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            before = os.environ.get("HOME")
-            os.environ["HOME"] = self._home
-            try:
-                status = simulator.main(list(argv))
-            finally:
-                os.environ["HOME"] = before or ""
-        return CommandResult(status, output.getvalue(), errors.getvalue())
 
 
 class World:
