@@ -60,6 +60,8 @@ ansible_facts:
               file system does not tell.
             - The C(state) of an address is how the server showed the version when it was last asked, C(active), C(tainted) or
               C(revoked).
+            - Published facts are 1 MiB at most, so that local facts stay quick. C(entries_omitted) tells how many entries, those used
+              longest ago, were left out of them.
             - C(damaged) are digests of entries whose record is missing or damaged. C(unreadable) are entries of which nothing is
               known, with the reason, for example that a later version of the collection has written them.
           type: dict
@@ -78,6 +80,7 @@ ansible_facts:
                 partials: 0
                 partial_bytes: 0
                 trash_bytes: 0
+              entries_omitted: 0
               partials: []
               damaged: []
               unreadable: {}

@@ -75,6 +75,7 @@ def cache_document(cache: Cache, owner: str, now: str) -> Document:
             "trash_bytes": cache.trash_bytes(),
         },
         "partials": [_partial(state) for state in partials],
+        "entries_omitted": 0,
         "damaged": list(survey.damaged),
         "unreadable": dict(survey.unreadable),
         "entries": entries,
@@ -185,14 +186,32 @@ def publish(
                 published = _read(directory)
                 before = {"caches": published.caches, "vms": published.vms}
             document = with_cache(before, cache_path, cache, vms)
-            data = json.dumps(document, sort_keys=True, indent=1).encode()
-            if len(data) > _LARGEST_BYTES:
-                raise FactsTooLarge(
-                    f"Publishing facts as {path} failed: {len(data)} bytes are more than {_LARGEST_BYTES}.",
-                    "Remove cached images and virtual machines that nobody needs.",
-                )
-            write_file_durably(path, data, 0o644)
+            write_file_durably(path, _fitting(document, cache_path, path), 0o644)
     return path
+
+
+def _fitting(document: Document, cache_path: str, path: str) -> bytes:
+    """Return a document as JSON that a reader takes; without the entries used longest ago if it is too large.
+
+    ``entries_omitted`` of the cache tells how many were left out.
+    """
+    cache = document["caches"][cache_path]
+    entries = cache.get("entries", [])
+    kept, shown = len(entries), document
+    while True:
+        data = json.dumps(shown, sort_keys=True, separators=(",", ":")).encode()
+        if len(data) <= _LARGEST_BYTES:
+            return data
+        if kept == 0:
+            raise FactsTooLarge(
+                f"Publishing facts as {path} failed: {len(data)} bytes are more than {_LARGEST_BYTES}.",
+                "Remove virtual machines that nobody needs.",
+            )
+        # Entries are about of one size; a few more than seem to be enough, so that this ends soon.
+        size = len(data) / max(1, kept)
+        kept = max(0, kept - 1 - int(1.05 * (len(data) - _LARGEST_BYTES) / size))
+        fewer = {**cache, "entries": entries[:kept], "entries_omitted": len(entries) - kept}
+        shown = {**document, "caches": {**document["caches"], cache_path: fewer}}
 
 
 def _sum_if_known(sizes: t.Iterable[t.Optional[int]]) -> t.Optional[int]:

@@ -213,11 +213,22 @@ def test_more_facts_than_a_reader_takes_do_not_replace_what_is_there(published: 
     facts.publish(str(published), "ci", "/one", CACHE, [])
     before = (published / "ci/facts.json").read_bytes()
     with pytest.raises(FactsTooLarge, match="more than 1048576"):
-        facts.publish(str(published), "ci", "/two", {"owner": "ci", "entries": ["x" * 1024] * 1024}, [])
+        facts.publish(str(published), "ci", "/two", {"owner": "ci", "entries": []}, [{"name": "x" * (1 << 20)}])
     assert (published / "ci/facts.json").read_bytes() == before
     assert sorted(os.listdir(published / "ci")) == [".facts.lock", "facts.json"]
     facts.publish(str(published), "ci", "/two", CACHE, [])
     assert list(facts.read_published(str(published))["caches"]) == ["/one", "/two"]
+
+
+@pytest.mark.parametrize("count", [1100, 3000, 10_000])
+def test_of_too_many_entries_those_used_longest_ago_are_left_out(published: pathlib.Path, count: int) -> None:
+    entries = [{"digest": f"{number:064d}", "text": "x" * 1024} for number in range(count)]
+    facts.publish(str(published), "ci", "/cache", {"owner": "ci", "entries": entries, "entries_omitted": 0}, [])
+    assert 900_000 < (published / "ci/facts.json").stat().st_size <= 1 << 20
+    cache = facts.read_published(str(published))["caches"]["/cache"]
+    shown = len(cache["entries"])
+    assert cache["entries"] == entries[:shown]
+    assert cache["entries_omitted"] == count - shown > 0
 
 
 def test_damaged_facts_are_replaced(published: pathlib.Path) -> None:
