@@ -207,9 +207,8 @@ def _fitting(document: Document, cache_path: str, path: str) -> bytes:
                 f"Publishing facts as {path} failed: {len(data)} bytes are more than {_LARGEST_BYTES}.",
                 "Remove virtual machines that nobody needs.",
             )
-        # Entries are about of one size; a few more than seem to be enough, so that this ends soon.
-        size = len(data) / max(1, kept)
-        kept = max(0, kept - 1 - int(1.05 * (len(data) - _LARGEST_BYTES) / size))
+        # Entries are about of one size, so this ends soon.
+        kept = min(kept - 1, int(0.99 * kept * _LARGEST_BYTES / len(data)))
         fewer = {**cache, "entries": entries[:kept], "entries_omitted": len(entries) - kept}
         shown = {**document, "caches": {**document["caches"], cache_path: fewer}}
 
