@@ -13,6 +13,7 @@ import pathlib
 import typing as t
 
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import Stamp
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.trees import walk
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, trees
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CloneFailed
@@ -90,7 +91,10 @@ def test_sealing_fsyncs_everything_once_and_leaves_it_read_only(
     assert contents(root) == before
     modes = {item.path: item.status.st_mode & 0o777 for item in sealed if not item.is_link}
     assert {path: mode for path, mode in modes.items() if mode not in {0o444, 0o755}} == {"script": 0o555}
-    assert list(sealed) == sorted(walk(str(root)), key=lambda item: item.path)
+    now = sorted(walk(str(root)), key=lambda item: item.path)
+    assert [(item.path, Stamp.of(item.status)) for item in sealed] == [
+        (item.path, Stamp.of(item.status)) for item in now
+    ]
 
 
 def test_what_cannot_be_fsynced_is_not_sealed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
