@@ -3,30 +3,46 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""Runs commands for those who know no AnsibleModule: with a deadline that ends all of it, and a bounded output."""
+"""Runs commands, with a deadline that ends all of their processes, and a bound on what they print.
+
+A command is the leader of a session, and so of a process group, of its own. Another member of that group, the guard,
+waits for the end of a pipe that this process holds: when this process dies, however it dies, the guard ends the group.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import selectors
 import signal
+import subprocess
 import sys
-import threading
+import time
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import CommandResult
 
-if t.TYPE_CHECKING:
-    import subprocess
-
-    from ansible.module_utils.basic import AnsibleModule
-
 MAX_OUTPUT_BYTES = 16 << 20
 _GRACE_SECONDS = 2.0
-# Makes the command the leader of a session, and so of a process group, of its own, with nothing to read and the
-# signals as a shell would leave them. run_command() cannot do that, and macOS has no setsid(1).
-_IN_A_SESSION = """
-import os, signal, sys
-os.setsid()
+_LOOK_SECONDS = 0.1
+_READ_BYTES = 64 << 10
+# Starts the guard, and becomes the command. The guard is nobody's child, so that the command cannot meet it in a
+# wait(2), and lets go of the outputs. Standard input is the pipe; a byte in it says that the guard is not needed.
+_LAUNCHER = """
+import os, signal, sys, time
+child = os.fork()
+if child == 0:
+    if os.fork() == 0:
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        if not os.read(0, 1):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.killpg(0, signal.SIGTERM)
+            time.sleep(2)
+            os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+os.waitpid(child, 0)
 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 try:
@@ -37,122 +53,117 @@ except OSError as error:
 """
 
 
-class _BoundedStream:
-    """What ``run_command`` reads an output from; it seems to end where the bound is."""
-
-    def __init__(self, stream: t.Any, bound: _Bound) -> None:
-        self._stream = stream
-        self._bound = bound
-
-    def read(self, size: int) -> bytes | None:
-        data: bytes | None = self._stream.read(size)
-        return self._bound.let_through(data) if data else data
-
-    def fileno(self) -> int:
-        return int(self._stream.fileno())
-
-    def close(self) -> None:
-        self._stream.close()
-
-
-class _Bound:
-    """Counts the bytes of both outputs."""
-
-    def __init__(self, max_bytes: int, exceeded: t.Callable[[], None]) -> None:
-        self._left = max_bytes
-        self._exceeded = exceeded
-        self.reached = False
-
-    def let_through(self, data: bytes) -> bytes:
-        allowed = data[: self._left]
-        self._left -= len(allowed)
-        if len(allowed) < len(data):
-            self.reached = True
-            self._exceeded()
-        return allowed
-
-
-class _Watch:
-    """Ends the group of a process: at the deadline, at too much output, and when its reader leaves."""
-
-    def __init__(self, deadline_seconds: float, max_output_bytes: int) -> None:
-        self._deadline_seconds = deadline_seconds
-        self._timers: list[threading.Timer] = []
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
-        self.bound = _Bound(max_output_bytes, self.end)
-        self.timed_out = False
-
-    def started(self, process: subprocess.Popen[bytes]) -> None:
-        """Called by ``run_command`` between the start of the process and the first read."""
-        self._process = process
-        process.stdout = t.cast("t.IO[bytes]", _BoundedStream(process.stdout, self.bound))
-        process.stderr = t.cast("t.IO[bytes]", _BoundedStream(process.stderr, self.bound))
-        self._after(self._deadline_seconds, self._deadline)
-
-    def end(self) -> None:
-        """Ask the group to end, and make it end if it does not."""
-        self._signal(signal.SIGTERM)
-        self._after(_GRACE_SECONDS, lambda: self._signal(signal.SIGKILL))
-
-    def left(self) -> None:
-        """Nobody reads any more: whatever is left of the group ends now."""
-        with self._lock:
-            timers, self._timers = self._timers, []
-        for timer in timers:
-            timer.cancel()
-        if self._process is not None and (self._process.poll() is None or self.timed_out or self.bound.reached):
-            self._signal(signal.SIGKILL)
-
-    def _deadline(self) -> None:
-        self.timed_out = True
-        self.end()
-
-    def _after(self, seconds: float, action: t.Callable[[], None]) -> None:
-        timer = threading.Timer(seconds, action)
-        timer.daemon = True
-        with self._lock:
-            self._timers.append(timer)
-        timer.start()
-
-    def _signal(self, number: int) -> None:
-        if self._process is None:
-            return
-        try:
-            os.killpg(self._process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            # It has no group of its own yet, or the group is gone.
-            if self._process.poll() is None:
-                self._process.send_signal(number)
-
-
 class CommandRunner:
-    """Runs commands by ``module.run_command``."""
+    """Runs commands. ``max_output_bytes`` is for standard output and standard error together."""
 
-    def __init__(self, module: AnsibleModule, max_output_bytes: int = MAX_OUTPUT_BYTES) -> None:
-        self._module = module
+    def __init__(self, max_output_bytes: int = MAX_OUTPUT_BYTES) -> None:
         self._max_output_bytes = max_output_bytes
 
-    def __call__(
-        self,
-        argv: t.Sequence[str],
-        deadline_seconds: float = 60.0,
-    ) -> CommandResult:
-        """Run ``argv``, never through a shell; its texts are those of the C locale, its input is empty.
+    def __call__(self, argv: t.Sequence[str], deadline_seconds: float = 60.0) -> CommandResult:
+        """Run ``argv``, never through a shell, with English messages, names in UTF-8, and nothing to read.
 
-        A command that cannot be started ends with 127, as in a shell; one that says too much is ended.
+        A command that cannot be started ends with 127, as in a shell; one that prints too much is ended.
         """
-        watch = _Watch(deadline_seconds, self._max_output_bytes)
-        try:
-            rc, stdout, stderr = self._module.run_command(
-                [sys.executable, "-I", "-S", "-c", _IN_A_SESSION, *argv],
-                environ_update={"LC_ALL": "C", "LANGUAGE": "C"},
-                expand_user_and_vars=False,
-                errors="replace",
-                before_communicate_callback=watch.started,
-            )
-        finally:
-            watch.left()
-        if watch.bound.reached:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _LAUNCHER, *argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env=_environment(),
+        )
+        with contextlib.ExitStack() as stack:
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    stack.callback(stream.close)
+            output = _Output(process, self._max_output_bytes)
+            try:
+                is_in_time = output.read(time.monotonic() + deadline_seconds)
+            except BaseException:
+                _signal(process, signal.SIGKILL)
+                process.wait()
+                raise
+            if is_in_time and not output.is_too_much:
+                _dismiss_guard(process)
+                returncode = process.wait()
+            else:
+                returncode = _end(process)
+        stderr = output.text(process.stderr)
+        if output.is_too_much:
             stderr += f"\n(ended after {self._max_output_bytes} bytes of output)"
-        return CommandResult(rc, stdout, stderr, watch.timed_out)
+        return CommandResult(returncode, output.text(process.stdout), stderr, not is_in_time)
+
+
+class _Output:
+    """What a process has printed, up to a number of bytes."""
+
+    def __init__(self, process: subprocess.Popen[bytes], max_bytes: int) -> None:
+        self._process = process
+        self._left_bytes = max_bytes
+        self._pieces: t.Dict[t.Optional[t.IO[bytes]], t.List[bytes]] = {process.stdout: [], process.stderr: []}
+        self.is_too_much = False
+
+    def read(self, deadline: float) -> bool:
+        """Read until the process has ended or has printed too much; return False if the deadline comes before."""
+        with selectors.DefaultSelector() as selector:
+            for stream in filter(None, self._pieces):
+                selector.register(stream, selectors.EVENT_READ)
+            while selector.get_map():
+                left_seconds = deadline - time.monotonic()
+                if left_seconds <= 0:
+                    return False
+                ready = selector.select(min(_LOOK_SECONDS, left_seconds))
+                # What it has left running on purpose may hold the pipes open.
+                if not ready and self._process.poll() is not None:
+                    return True
+                for key, _events in ready:
+                    if not self._take(key.fd, key.fileobj):
+                        selector.unregister(key.fileobj)
+                if self.is_too_much:
+                    return True
+        try:
+            self._process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def text(self, stream: t.Optional[t.IO[bytes]]) -> str:
+        """Return what came from one of the outputs."""
+        return b"".join(self._pieces[stream]).decode("utf-8", "replace")
+
+    def _take(self, descriptor: int, stream: t.Any) -> bool:
+        """Read a piece; return False at the end."""
+        data = os.read(descriptor, _READ_BYTES)
+        kept = data[: self._left_bytes]
+        self._pieces[stream].append(kept)
+        self._left_bytes -= len(kept)
+        self.is_too_much = len(kept) < len(data)
+        return bool(data)
+
+
+def _environment() -> t.Dict[str, str]:
+    # LC_ALL would win over the other two.
+    inherited = {name: value for name, value in os.environ.items() if name != "LC_ALL"}
+    return {**inherited, "LC_MESSAGES": "C", "LC_CTYPE": "UTF-8", "LANGUAGE": "C"}
+
+
+def _dismiss_guard(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        # It may have been ended by the command itself.
+        with contextlib.suppress(OSError):
+            os.write(process.stdin.fileno(), b".")
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """Ask the whole group to end, and make it end if it does not; return the code of the command."""
+    _signal(process, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE_SECONDS)
+    _signal(process, signal.SIGKILL)
+    return process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    # Popen returns after the new session was made, so the group is there as long as anybody is in it.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)

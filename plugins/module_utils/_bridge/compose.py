@@ -87,6 +87,6 @@ def _prlctl(module: AnsibleModule) -> t.Optional[Prlctl]:
             f"There is no program {given} on this host.", "Correct prlctl_path, or leave it out to look for prlctl."
         )
     try:
-        return Prlctl(CommandRunner(module), given or find_prlctl())
+        return Prlctl(CommandRunner(), given or find_prlctl())
     except PrlctlMissing:
         return None

@@ -28,8 +28,9 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images i
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.ensure import ImagePlan
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import ImageKey
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.segmented import Fill
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import vms
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.vms import Found, ManagedVm
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import naming, vms
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import Found, ManagedVm
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.power import check_macos_limit
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull_result import Outcome, result_of
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.wanted import (
     ABSENT,
@@ -42,7 +43,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.wanted i
     choose,
     meant,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, locks, requirements, volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, requirements, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import records
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
@@ -53,7 +54,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
     VmNotFound,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipt, Receipts
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipt
 
 # Below this many bytes to move a pull is short: the controller need not watch it.
 SHORT_BYTES = 64 << 20
@@ -106,30 +107,27 @@ def plan(request: PullRequest, context: Context) -> Plan:
     :raises Blocked: the version must not be pulled, and there is no VM of it yet
     :raises RequirementsUnmet: this host has not the processor or the memory that the image needs
     :raises VmNameTaken: somebody else's VM has the name
+    :raises VmBroken, VmUnregistered: there is a VM of ours that cannot be used, and must not be lost
+    :raises MacosLimit: as many macOS VMs run as can
     """
     cache = cached.look_at_cache(context)
     if request.state == ABSENT:
         return _plan_absent(request, cache, context)
     if request.state == CACHED:
         return CacheImage(choose(request))
+    control = vms.Vms.of(context, cache)
     machines = context.prlctl.list_machines()
-    found = vms.Vms(context.prlctl, Receipts(cache.receipts_path)).look(request.name, machines)
+    found = control.look(request.name, machines)
     if found.vm is None:
-        planned = _plan_make(request, found, context)
+        found.require_sound()
+        planned = _plan_make(request, found, machines, context)
         if planned is not None:
             return planned
         # Something lies where the VM would be made: another task may have made it since the machines were listed.
         machines = context.prlctl.list_machines()
-        found = vms.Vms(context.prlctl, Receipts(cache.receipts_path)).look(request.name, machines)
+        found = control.look(request.name, machines)
     if found.vm is not None:
-        power = _power(request, found.vm)
-        try:
-            manifest = choose(request)
-        except Blocked as error:
-            return KeepVm(found.vm, machines, blocked=error)
-        if power == STARTED:
-            _check_compute(request, manifest)
-        return KeepVm(found.vm, machines, manifest, power=power)
+        return _plan_existing(found.vm, machines, request)
     raise PathTaken(
         f"Making the virtual machine failed: {_home(request, choose(request), context)} exists and is not registered "
         "as ours.",
@@ -137,14 +135,30 @@ def plan(request: PullRequest, context: Context) -> Plan:
     )
 
 
-def _plan_make(request: PullRequest, found: Found, context: Context) -> t.Optional[MakeVm]:
+def _plan_make(
+    request: PullRequest, found: Found, machines: t.Sequence[VirtualMachine], context: Context
+) -> t.Optional[MakeVm]:
     """Return what makes the VM, None if something lies in the way."""
     manifest = choose(request)
     _check_compute(request, manifest)
     home = _home(request, manifest, context)
     if os.path.lexists(home) and not found.frees(home):
         return None
+    if request.state == STARTED:
+        check_macos_limit(machines, home)
     return MakeVm(manifest, home, request.state == STARTED)
+
+
+def _plan_existing(vm: ManagedVm, machines: t.Sequence[VirtualMachine], request: PullRequest) -> KeepVm:
+    power = _power(request, vm)
+    try:
+        manifest = choose(request)
+    except Blocked as error:
+        return KeepVm(vm, machines, blocked=error)
+    if power == STARTED:
+        _check_compute(request, manifest)
+        check_macos_limit(machines, vm.home, vm.machine.uuid)
+    return KeepVm(vm, machines, manifest, power=power)
 
 
 def predict(planned: Plan, request: PullRequest, context: Context) -> Outcome:
@@ -239,10 +253,11 @@ def _make(
     planned: MakeVm, entry: CacheEntry, outcome: Outcome, request: PullRequest, cache: Cache, context: Context
 ) -> Outcome:
     """Make the VM unless another task was faster, and bring it to its state; the image is held."""
-    with _vm_lock(request, cache, context):
-        control = vms.Vms(context.prlctl, Receipts(cache.receipts_path))
+    with _vm_lock(planned.home, request, context):
+        control = vms.Vms.of(context, cache)
         machines = context.prlctl.list_machines()
         found = control.look(request.name, machines)
+        found.require_sound()
         vm = found.vm
         if vm is None:
             control.recover(found.interrupted)
@@ -260,8 +275,8 @@ def _make(
 
 def _apply_power(planned: KeepVm, request: PullRequest, context: Context) -> Outcome:
     cache = cached.open_cache(context)
-    with _vm_lock(request, cache, context):
-        control = vms.Vms(context.prlctl, Receipts(cache.receipts_path))
+    with _vm_lock(planned.vm.home, request, context):
+        control = vms.Vms.of(context, cache)
         machines = context.prlctl.list_machines()
         vm = control.look(request.name, machines).vm
         if vm is None:
@@ -300,6 +315,8 @@ def _created(
             f"files of {cache.path}. Keep both on one APFS volume to make virtual machines at once and without disk "
             "space."
         )
+    for sentence in created.warnings:
+        context.warn(sentence)
     return created.vm
 
 
@@ -355,23 +372,30 @@ def _plan_absent(request: PullRequest, cache: Cache, context: Context) -> Remove
     is_meant = cached.meaning(request.catalog_id, request.version, request.catalog_url, request.architecture)
     found = None
     if context.parallels is not None:
-        found = _meant_of(vms.Vms(context.prlctl, Receipts(cache.receipts_path)).look(request.name), is_meant, context)
+        found = _meant_of(vms.Vms.of(context, cache).look(request.name), is_meant, context)
     purges = cached.plan_purge(cache, is_meant) if request.purge_cache else Removed()
     return RemoveVm(found, purges)
 
 
 def _meant_of(found: Found, is_meant: cached.IsMeant, context: Context) -> Found:
     """Return what was found as far as it was made of the image that is meant."""
-    vm = found.vm
-    if vm is not None and not is_meant(_address(vm.receipt)):
+    for receipt in found.unregistered:
         context.warn(
-            f"The virtual machine {vm.machine.name} stays: it was made of {vm.receipt.catalog_id} "
-            f"{vm.receipt.version}, which is not what this task removes."
+            f"The bundle {receipt.home} of the virtual machine {receipt.vm_name} stays: somebody unregistered it in "
+            "Parallels Desktop."
         )
-        vm = None
+    vm, broken = found.vm, found.broken
+    if found.removable is not None and not is_meant(_address(found.removable.receipt)):
+        receipt = found.removable.receipt
+        context.warn(
+            f"The virtual machine {receipt.vm_name} stays: it was made of {receipt.catalog_id} "
+            f"{receipt.version}, which is not what this task removes."
+        )
+        vm = broken = None
     return dataclasses.replace(
         found,
         vm=vm,
+        broken=broken,
         interrupted=tuple(receipt for receipt in found.interrupted if is_meant(_address(receipt))),
     )
 
@@ -381,7 +405,12 @@ def _address(receipt: Receipt) -> records.CachedAddress:
 
 
 def _is_there(found: Found) -> bool:
-    return found.vm is not None or bool(found.interrupted)
+    return found.removable is not None or bool(found.interrupted)
+
+
+def _home_of(found: Found) -> str:
+    """Return where the VM lies, or what is left of it."""
+    return found.interrupted[0].home if found.removable is None else found.removable.home
 
 
 def _apply_absent(planned: RemoveVm, request: PullRequest, context: Context) -> Outcome:
@@ -390,14 +419,14 @@ def _apply_absent(planned: RemoveVm, request: PullRequest, context: Context) -> 
         return _removed(planned, False, Removed())
     cache = cached.open_cache(context)
     is_meant = cached.meaning(request.catalog_id, request.version, request.catalog_url, request.architecture)
-    if removes:
-        with _vm_lock(request, cache, context):
-            control = vms.Vms(context.prlctl, Receipts(cache.receipts_path))
+    if planned.found is not None and removes:
+        with _vm_lock(_home_of(planned.found), request, context):
+            control = vms.Vms.of(context, cache)
             found = _meant_of(control.look(request.name), is_meant, context)
             removes = _is_there(found)
             control.recover(found.interrupted)
-            if found.vm is not None:
-                control.remove(found.vm)
+            if found.removable is not None:
+                control.remove(found.removable)
     outcome = _removed(planned, removes, Removed())
     if not planned.purges:
         return outcome
@@ -407,7 +436,7 @@ def _apply_absent(planned: RemoveVm, request: PullRequest, context: Context) -> 
 
 
 def _removed(planned: RemoveVm, removes: bool, purged: Removed) -> Outcome:
-    before = planned.found.vm if planned.found is not None else None
+    before = planned.found.removable if planned.found is not None else None
     return Outcome(before=before, removed_vm=removes, purged=purged)
 
 
@@ -416,13 +445,13 @@ def _removed(planned: RemoveVm, removes: bool, purged: Removed) -> Outcome:
 
 def _home(request: PullRequest, manifest: Manifest, context: Context) -> str:
     directory = request.directory or context.prlctl.vm_home() or os.path.join("~", "Parallels")
-    return vms.home_path(os.path.abspath(os.path.expanduser(directory)), request.name, manifest.type)
+    return naming.home_path(os.path.abspath(os.path.expanduser(directory)), request.name, manifest.type)
 
 
 def _check_compute(request: PullRequest, manifest: Manifest) -> None:
     """Check processor and memory, for a VM that is going to be made or started."""
-    minimum = {**manifest.minimum_requirements.to_json(), "disk_mb": 0}
-    _check_requirements(request, manifest, requirements.unmet(minimum, requirements.read_resources("/")))
+    minimum = manifest.minimum_requirements.to_json()
+    _check_requirements(request, manifest, requirements.unmet_compute(minimum, requirements.read_resources("/")))
 
 
 def _check_requirements(request: PullRequest, manifest: Manifest, sentences: t.Sequence[str]) -> None:
@@ -447,10 +476,9 @@ def _needs(
         return ()
     directory = os.path.dirname(home) if home else cache.path
     taken = 0 if isinstance(image, Fill) else image.entry.record.allocated_bytes
-    resources = requirements.read_resources(directory)
-    resources = dataclasses.replace(resources, disk_free_mb=resources.disk_free_mb + (taken >> 20))
-    minimum = {"disk_mb": manifest.minimum_requirements.disk_mb}
-    _check_requirements(request, manifest, requirements.unmet(minimum, resources))
+    free_mb = requirements.read_resources(directory).disk_free_mb
+    minimum = manifest.minimum_requirements.to_json()
+    _check_requirements(request, manifest, requirements.unmet_disk(minimum, free_mb, taken >> 20))
     if not home or volumes.can_clone(cache.path, directory):
         return ()
     size = image.unpacked_bytes if isinstance(image, Fill) else taken
@@ -475,15 +503,17 @@ def _expect(manifest: Manifest, home: str, cache: Cache, request: PullRequest, c
         context.before_long()
 
 
-def _vm_lock(request: PullRequest, cache: Cache, context: Context) -> t.ContextManager[None]:
+def _vm_lock(home: str, request: PullRequest, context: Context) -> t.ContextManager[None]:
+    """Hold the name of the VM that lies, or will lie, at ``home``."""
+
     def waiting(present: str) -> None:
         context.before_long()
         context.progress.start("wait", 0)
         context.warn(f"Waiting for the lock of the virtual machine {request.name}: it is held by {present}.")
 
-    return locks.hold(
-        cache.vm_lock_path(request.name),
-        f"work on the virtual machine {request.name}",
+    return naming.lock_name(
+        os.path.dirname(home),
+        request.name,
         context.cache.lock_timeout_seconds,
         on_wait=waiting,
         alive=context.progress.alive,

@@ -92,18 +92,19 @@ def clone_tree(
     *,
     private: bool = True,
     prepare: t.Optional[t.Callable[[str], None]] = None,
+    temporary: t.Optional[str] = None,
 ) -> CloneResult:
     """Make ``destination`` a writable copy of the bundle ``source``; nothing half-made ever has its name.
 
     Directories get 0700 and files 0600, or 0755 and 0644 when not ``private``; the executable bit is kept. ``prepare``
     may change the copy, whose present path it is given, before it gets its name; it fsyncs the files that it writes.
-    Whatever an earlier, interrupted attempt at the same destination left is removed; the caller holds a lock on the
-    destination.
+    The copy grows at ``temporary``, a path beside the destination, by default :func:`temporary_path`. Whatever an
+    earlier, interrupted attempt left there is removed; the caller holds a lock on it.
 
     :raises PathTaken: the destination exists
     """
     attempted = f"Making {destination} from {source}"
-    temporary = temporary_path(destination)
+    temporary = temporary or temporary_path(destination)
     with translated(CloneFailed, attempted):
         if os.path.lexists(destination):
             raise PathTaken(f"{attempted} failed: {destination} exists.", "Move it away or choose another name.")

@@ -21,8 +21,15 @@ HostError
  ├── VmNotFound             vm_not_found        Parallels Desktop does not know the VM
  ├── VmNameTaken            vm_name_taken       a VM of that name exists that was not made by this collection
  ├── VmNameInvalid          vm_name_invalid     no VM and no bundle can have that name
+ ├── VmBroken               vm_broken           Parallels Desktop cannot read the configuration of the VM
+ ├── VmUnregistered         vm_unregistered     somebody unregistered the VM, and its bundle is still there
+ ├── VmBusy                 vm_busy             the process of the VM cannot be ended
+ ├── VmStillRuns            vm_still_runs       the guest did not shut down within the deadline
+ ├── MacosLimit             macos_limit         two macOS VMs run, and a third one cannot
+ ├── VolumeMissing          volume_missing      the volume on which the VM lies is not mounted
  ├── RequirementsUnmet      requirements_unmet  the Mac offers less than the manifest asks for
  ├── ReceiptInvalid         receipt_invalid     a file among the receipts is not a valid receipt
+ │    └── UnknownReceipt    unknown_receipt     a later version of this collection wrote the receipt
  ├── FactsUnsafe            facts_unsafe        publishing facts would follow a link or meet another user's file
  └── FactsTooLarge          facts_too_large     there are more facts than a reader takes
 """
@@ -141,6 +148,42 @@ class VmNameInvalid(HostError):
     code = "vm_name_invalid"
 
 
+class VmBroken(HostError):
+    """Parallels Desktop cannot read the configuration of the VM, whose files are still there."""
+
+    code = "vm_broken"
+
+
+class VmUnregistered(HostError):
+    """Somebody unregistered the VM, and its bundle is still where we made it."""
+
+    code = "vm_unregistered"
+
+
+class VmBusy(HostError):
+    """The process of the VM cannot be ended, so nothing else can be done to the VM."""
+
+    code = "vm_busy"
+
+
+class VmStillRuns(HostError):
+    """The guest was asked to shut down, and did not do so within the deadline."""
+
+    code = "vm_still_runs"
+
+
+class MacosLimit(HostError):
+    """As many macOS VMs run as a Mac can run at one time."""
+
+    code = "macos_limit"
+
+
+class VolumeMissing(HostError):
+    """The volume on which the VM lies is not mounted."""
+
+    code = "volume_missing"
+
+
 class RequirementsUnmet(HostError):
     """The Mac offers less than the manifest asks for."""
 
@@ -151,6 +194,12 @@ class ReceiptInvalid(HostError):
     """A file among the receipts is not a valid receipt."""
 
     code = "receipt_invalid"
+
+
+class UnknownReceipt(ReceiptInvalid):
+    """A later version of this collection wrote the receipt, in a format that this version does not know."""
+
+    code = "unknown_receipt"
 
 
 class FactsUnsafe(HostError):

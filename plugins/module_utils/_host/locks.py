@@ -6,8 +6,8 @@
 """Locks between processes of one user, by ``flock(2)``.
 
 The kernel releases a lock when its process ends, however it ends; so there is no stale lock to break. The lock file
-only says who holds it, for the message that the others give. It is never removed: a process that waits on a file
-which another one unlinks would hold a lock on nothing.
+only says who holds it, for the message that the others give. It stays, unless whoever uses it says otherwise: a process
+that waits on a file which another one unlinks would hold a lock on nothing, so it has to look again.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
     CacheLocked,
     DirectoryLocked,
     from_os_error,
+    translated,
 )
 
 _FIRST_PAUSE_SECONDS = 0.02
@@ -61,20 +62,32 @@ def hold(
     alive: t.Callable[[], None] = lambda: None,
     clock: t.Callable[[], float] = time.monotonic,
     sleep: t.Callable[[float], None] = time.sleep,
+    leaves_file: bool = True,
 ) -> t.Iterator[None]:
     """Hold the lock at ``path`` for the block; ``holder`` says in a few words what for.
 
     ``on_wait`` is called once, with the present holder, if the lock is not free at once; ``alive`` each time that it
     is not, and an exception of it ends the waiting. After ``timeout_seconds`` of waiting CacheLocked is raised. Any
-    number may hold a ``shared`` lock together, or one alone an exclusive one.
+    number may hold a ``shared`` lock together, or one alone an exclusive one. With ``leaves_file`` False the lock file
+    is removed at the end, for directories that are not ours alone; everybody who uses that lock must then say so.
     """
-    descriptor = _open(path)
-    try:
-        _acquire(descriptor, path, timeout_seconds, on_wait, shared, alive, clock, sleep)
-        _write_holder(descriptor, holder)
-        yield
-    finally:
-        os.close(descriptor)
+    deadline, left_seconds = clock() + timeout_seconds, timeout_seconds
+    while True:
+        descriptor = _open(path)
+        try:
+            _acquire(descriptor, path, left_seconds, on_wait, shared, alive, clock, sleep)
+            # Whoever held it may have removed the file meanwhile: this would be a lock on nothing.
+            if leaves_file or _is_at(descriptor, path):
+                _write_holder(descriptor, holder)
+                try:
+                    yield
+                finally:
+                    if not leaves_file:
+                        _remove(path)
+                return
+        finally:
+            os.close(descriptor)
+        left_seconds = max(0.0, deadline - clock())
 
 
 @contextlib.contextmanager
@@ -95,6 +108,19 @@ def hold_directory(path: str, doing: str) -> t.Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    """Return True if an open file still has that path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: str) -> None:
+    with translated(CacheError, f"Removing the lock {path}"), contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _open(path: str) -> int:

@@ -18,6 +18,11 @@ import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import PrlctlError
 
+STOPPED = "stopped"
+SUSPENDED = "suspended"
+PAUSED = "paused"
+INVALID = "invalid"
+_RUNNING = frozenset({"running", "starting", "resuming"})
 # Escape sequences of terminals, and control characters other than white space.
 _NOISE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _MEBIBYTES = re.compile(r"\s*([0-9]+)\s*(?:Mb|MB|MiB)?\s*\Z")
@@ -46,9 +51,9 @@ class Adapter:
 
 @dataclasses.dataclass(frozen=True)
 class VirtualMachine:
-    """A registered VM. ``home`` is its bundle's path without a slash at the end, empty when prlctl does not tell.
+    """A registered VM. ``home`` is its bundle's path without a slash at the end, empty if prlctl does not tell it.
 
-    ``adapters`` is None when nothing was told about the hardware.
+    ``state`` is what prlctl prints, in lower case. ``adapters`` is None if prlctl told nothing about the hardware.
     """
 
     uuid: str
@@ -61,9 +66,26 @@ class VirtualMachine:
     disks: t.Tuple[Disk, ...] = ()
     adapters: t.Optional[t.Tuple[Adapter, ...]] = None
 
+    @property
+    def runs(self) -> bool:
+        """True if the VM runs, or is about to."""
+        return self.state in _RUNNING
+
+    @property
+    def is_invalid(self) -> bool:
+        """True if Parallels Desktop cannot read the VM's configuration, or does not find its bundle."""
+        return self.state == INVALID
+
+    @property
+    def is_macos(self) -> bool:
+        """True if it is a macOS VM of Apple silicon (.macvm), as far as its home or else its ``os`` tells."""
+        if self.home:
+            return self.home.endswith(".macvm")
+        return self.os.lower().startswith("macos")
+
 
 def parse_machines(output: str) -> t.Tuple[VirtualMachine, ...]:
-    """The VMs of ``prlctl list … -i --json``.
+    """Return the VMs of ``prlctl list … -i --json``.
 
     :raises PrlctlError: there is no such listing in the output
     """
@@ -81,7 +103,7 @@ def parse_machines(output: str) -> t.Tuple[VirtualMachine, ...]:
 
 
 def parse_vm_home(output: str) -> t.Optional[str]:
-    """The directory for new VMs, out of ``prlsrvctl info --json``; None when it is not told."""
+    """Return the directory for new VMs out of ``prlsrvctl info --json``, or None if it is not in there."""
     found = _VM_HOME.search(_NOISE.sub("", output))
     if found is None:
         return None
@@ -92,7 +114,7 @@ def parse_vm_home(output: str) -> t.Optional[str]:
 
 
 def normal_uuid(text: str) -> str:
-    """A UUID as we write it: lower case, no braces."""
+    """Return a UUID as we write it: in lower case, without braces."""
     return text.strip().strip("{}").lower()
 
 

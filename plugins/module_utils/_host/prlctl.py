@@ -11,6 +11,7 @@ prlctl shows each user the VMs of that user only, so the runner also decides who
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -39,18 +40,23 @@ _LOGIN_FAILED = "Login failed:"
 _NOT_FOUND = "could not be found"
 _LOGIN_ATTEMPTS = 4
 _LONGEST_REASON = 500
+_HINT = "See whether it works in a terminal of that user on the Mac."
+_HINTS = {
+    "start": "See whether it starts in a terminal of that user on the Mac. Parallels Desktop may need that user to be "
+    "logged in at the screen of the Mac.",
+}
 
 # How long each command may take. Listing starts the dispatcher if need be; deleting removes the files.
 _LIST_SECONDS = 60.0
 _SET_SECONDS = 60.0
-_REGISTER_SECONDS = 180.0
+REGISTER_SECONDS = 180.0
 _START_SECONDS = 180.0
 _STOP_SECONDS = 180.0
 _DELETE_SECONDS = 600.0
 
 
 class CommandResult(t.NamedTuple):
-    """How a program ended. ``timed_out`` when its deadline did it; the return code means nothing then."""
+    """How a program ended. If ``timed_out``, its deadline ended it and the return code means nothing."""
 
     returncode: int
     stdout: str
@@ -62,16 +68,16 @@ Runner = t.Callable[[t.Sequence[str], float], CommandResult]
 
 
 def find_prlctl(search_path: t.Optional[str] = None) -> str:
-    """The path of prlctl, from ``search_path`` (the PATH, if None) or where Parallels Desktop installs it.
+    """Return the path of prlctl: from ``search_path`` (the PATH, if None), or where Parallels Desktop installs it.
 
-    :raises PrlctlMissing: it is not there
+    :raises PrlctlMissing: it is in none of these places
     """
     for candidate in (shutil.which("prlctl", path=search_path), *_PLACES):
         if candidate and os.access(candidate, os.X_OK):
             return candidate
     raise PrlctlMissing(
         "Looking for prlctl failed: Parallels Desktop is not installed on this host.",
-        "Install Parallels Desktop (Pro, Business or Enterprise), or tell the path of prlctl.",
+        "Install Parallels Desktop (Pro, Business or Enterprise), or set prlctl_path.",
     )
 
 
@@ -84,57 +90,91 @@ class Prlctl:
         executable: str,
         *,
         sleep: t.Callable[[float], None] = time.sleep,
+        clock: t.Callable[[], float] = time.monotonic,
         login_delays: t.Callable[[], t.Iterable[float]] = lambda: delays(_LOGIN_ATTEMPTS),
     ) -> None:
         self._runner = runner
         self._executable = executable
         self._sleep = sleep
+        self._clock = clock
         self._login_delays = login_delays
 
     def list_machines(self) -> t.Tuple[VirtualMachine, ...]:
-        """Every VM of the user, running or not."""
-        machines = parse_machines(self._prlctl(["list", "-a", "-i", "--json"], _LIST_SECONDS))
-        # Listing all of them may leave out where they lie; listing one does not.
-        return tuple(machine if machine.home else self.find(machine.uuid) or machine for machine in machines)
+        """Return every VM of the user, running or not.
+
+        ``home`` may be empty: some versions leave it out of a listing of all VMs, see :meth:`with_homes`.
+        """
+        return parse_machines(self._prlctl(["list", "-a", "-i", "--json"], _LIST_SECONDS))
+
+    def with_homes(
+        self, machines: t.Sequence[VirtualMachine], wanted: t.Callable[[VirtualMachine], bool]
+    ) -> t.Tuple[VirtualMachine, ...]:
+        """Return the VMs, with the ``home`` of each wanted one, as far as prlctl tells it.
+
+        Each VM whose home is missing costs a call, so ask for few. All calls together have the deadline of one. A VM
+        that cannot be listed alone stays as it is: Parallels Desktop itself does not know where it lies.
+        """
+        deadline = self._clock() + _LIST_SECONDS
+        found = []
+        for machine in machines:
+            left_seconds = deadline - self._clock()
+            if not machine.home and left_seconds > 0 and wanted(machine):
+                with contextlib.suppress(PrlctlError):
+                    machine = self._find(machine.uuid, left_seconds) or machine
+            found.append(machine)
+        return tuple(found)
 
     def find(self, uuid: str) -> t.Optional[VirtualMachine]:
-        """The VM with that UUID, or None."""
+        """Return the VM with that UUID, or None."""
+        return self._find(uuid, _LIST_SECONDS)
+
+    def _find(self, uuid: str, timeout_seconds: float) -> t.Optional[VirtualMachine]:
         try:
-            output = self._prlctl(["list", uuid, "-a", "-i", "--json"], _LIST_SECONDS)
+            output = self._prlctl(["list", uuid, "-a", "-i", "--json"], timeout_seconds)
         except VmNotFound:
             return None
         return next((machine for machine in parse_machines(output) if machine.uuid == uuid), None)
 
     def register(self, bundle: str, uuid: str) -> None:
         """Register a copy of a VM as a new one: its UUID is given, that of its source made anew."""
-        self._prlctl(["register", bundle, "--uuid", uuid, "--regenerate-src-uuid"], _REGISTER_SECONDS)
+        self._prlctl(["register", bundle, "--uuid", uuid, "--regenerate-src-uuid"], REGISTER_SECONDS)
 
     def unregister(self, uuid: str) -> None:
         """Forget a VM; its bundle stays."""
         self._prlctl(["unregister", uuid], _SET_SECONDS)
 
-    def new_mac(self, uuid: str, adapter: str = "net0") -> None:
-        """Give a network adapter of a stopped VM an address of its own."""
-        self._prlctl(["set", uuid, "--device-set", adapter, "--mac", "auto"], _SET_SECONDS)
-
     def rename(self, uuid: str, name: str) -> None:
         """Give a stopped VM another name."""
         self._prlctl(["set", uuid, "--name", name], _SET_SECONDS)
+
+    def hide_window(self, uuid: str) -> None:
+        """Have a stopped VM start without a window, and run on when a window of it is closed.
+
+        macOS VMs (.macvm) do not have these settings.
+        """
+        self._prlctl(["set", uuid, "--startup-view", "headless", "--on-window-close", "keep-running"], _SET_SECONDS)
 
     def start(self, uuid: str) -> None:
         """Start a VM; does not wait for its guest."""
         self._prlctl(["start", uuid], _START_SECONDS)
 
     def resume(self, uuid: str) -> None:
-        """Let a suspended or paused VM go on."""
+        """Resume a suspended or paused VM."""
         self._prlctl(["resume", uuid], _START_SECONDS)
 
-    def stop(self, uuid: str, kill: bool = False) -> None:
-        """Shut a VM down, or with ``kill`` pull its plug."""
-        self._prlctl(["stop", uuid, *(["--kill"] if kill else [])], _STOP_SECONDS)
+    def stop(self, uuid: str, timeout_seconds: float = _STOP_SECONDS) -> None:
+        """Ask the guest to shut down, and wait until it has.
+
+        :raises PrlctlTimeout: it still shuts down; prlctl was ended, the guest goes on
+        """
+        self._prlctl(["stop", uuid], timeout_seconds)
+
+    def kill(self, uuid: str) -> None:
+        """End a running VM at once, as if its plug was pulled."""
+        self._prlctl(["stop", uuid, "--kill"], _STOP_SECONDS)
 
     def drop_state(self, uuid: str) -> None:
-        """Stop a suspended VM, what was in its memory is lost."""
+        """Make a suspended VM a stopped one; what was in its memory is lost."""
         self._prlctl(["stop", uuid, "--drop-state"], _STOP_SECONDS)
 
     def delete(self, uuid: str) -> None:
@@ -142,7 +182,7 @@ class Prlctl:
         self._prlctl(["delete", uuid], _DELETE_SECONDS)
 
     def vm_home(self) -> t.Optional[str]:
-        """The directory in which the user's new VMs are made, if prlsrvctl tells."""
+        """Return the directory in which the user's new VMs are made, or None if prlsrvctl does not tell."""
         directory, name = os.path.split(self._executable)
         server = os.path.join(directory, name.replace("prlctl", "prlsrvctl"))
         return parse_vm_home(self._run([server, "info", "--json"], _LIST_SECONDS))
@@ -185,7 +225,7 @@ def _failure(argv: t.Sequence[str], result: CommandResult) -> t.Union[PrlctlErro
     details = {"returncode": result.returncode}
     if _NOT_FOUND in reason and argv[1] != "register":
         return VmNotFound(message, details=details)
-    return PrlctlError(message, "See whether it works in a terminal of that user on the Mac.", details)
+    return PrlctlError(message, _HINTS.get(argv[1], _HINT), details)
 
 
 def _shown(argv: t.Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""What a Mac must offer for an image, and what this one does."""
+"""What an image needs of a Mac, and what this Mac has."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MIB = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class HostResources:
-    """What a host offers; ``disk_free_mb`` is that of the volume on which the VM shall lie."""
+    """What a host offers; ``disk_free_mb`` is what is free on the volume of the VM."""
 
     cpu: int
     memory_mb: int
@@ -28,7 +28,7 @@ class HostResources:
 
 
 def read_resources(directory: str) -> HostResources:
-    """Returns those of this host; ``directory`` tells the volume, and need not exist."""
+    """Return what this host offers; ``directory``, or its nearest existing parent, tells the volume."""
     return HostResources(
         os.cpu_count() or 1,
         os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MIB,
@@ -37,7 +37,7 @@ def read_resources(directory: str) -> HostResources:
 
 
 def hardware_architecture() -> str:
-    """The architecture of the hardware, as the system writes it: ``arm64``, ``x86_64``, on Linux also ``aarch64``.
+    """Return the architecture of the hardware as the system writes it: ``arm64``, ``x86_64``, on Linux ``aarch64``.
 
     A Python under Rosetta is told x86_64 by uname(1); the CPU's own feature is not translated.
     """
@@ -56,18 +56,29 @@ def _darwin_feature(name: bytes) -> bool:
     )
 
 
-def unmet(minimum: t.Mapping[str, t.Any], resources: HostResources) -> t.List[str]:
-    """A sentence for each thing that the host lacks.
+def unmet_compute(minimum: t.Mapping[str, t.Any], resources: HostResources) -> t.List[str]:
+    """Return a sentence for each of processor cores and memory of which the host has too little.
 
-    ``minimum`` has the keys ``cpu``, ``memory_mb`` and ``disk_mb``, any of which may be missing or 0.
+    Ask this when a VM is made or started. ``minimum`` may have the keys ``cpu`` and ``memory_mb``; 0 asks for nothing.
     """
     sentences = []
     for key, offered, what in (
         ("cpu", resources.cpu, "processor cores"),
         ("memory_mb", resources.memory_mb, "MiB of memory"),
-        ("disk_mb", resources.disk_free_mb, "MiB of free disk space"),
     ):
         wanted = int(minimum.get(key) or 0)
         if wanted > offered:
             sentences.append(f"The image needs {wanted} {what}, this host has {offered}.")
     return sentences
+
+
+def unmet_disk(minimum: t.Mapping[str, t.Any], free_mb: int, already_taken_mb: int) -> t.List[str]:
+    """Return a sentence if the volume has less room than ``disk_mb`` of ``minimum`` asks for, else an empty list.
+
+    ``already_taken_mb`` is what the image takes on that volume now: it counts as room, so that the answer stays the
+    same after the image was pulled. All numbers are in MiB.
+    """
+    wanted = int(minimum.get("disk_mb") or 0)
+    if wanted <= free_mb + already_taken_mb:
+        return []
+    return [f"The image needs {wanted} MiB of free disk space, this host has {free_mb + already_taken_mb}."]

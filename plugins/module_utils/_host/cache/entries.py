@@ -13,11 +13,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import os
 import stat
 import typing as t
-import unicodedata
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
     allocated_bytes,
@@ -75,11 +73,6 @@ class Cache:
     @property
     def path(self) -> str:
         return self._layout.path
-
-    def vm_lock_path(self, name: str) -> str:
-        """Return the lock of everything done to the VM of that name."""
-        key = hashlib.sha256(unicodedata.normalize("NFC", name).encode("utf-8", "surrogatepass")).hexdigest()
-        return self._layout.lock(f"vm-{key[:32]}")
 
     @property
     def receipts_path(self) -> str:

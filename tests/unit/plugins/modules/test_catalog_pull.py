@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull, room
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import naming
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import locks, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
@@ -378,7 +379,7 @@ def test_whoever_watches_can_end_the_waiting_for_a_lock(
     cache = Cache.open(str(mac.cache), create=True)
     lock = cache.lock(image.digest, locking.FILL, "somebody else", 0.0)
     if what != "the image":
-        lock = locks.hold(cache.vm_lock_path("runner"), "somebody else", 0.0)
+        lock = locks.hold(naming.lock_path(str(mac.vms), "runner"), "somebody else", 0.0)
     with lock:
         given = handover([image], progress_path=str(progress))
         result = mac.pull(image, name="runner", state="present", lock_timeout=600, handover=given)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 import typing as t
@@ -13,12 +14,11 @@ from pathlib import Path
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import commands
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.commands import CommandRunner
-from ansible_collections.macfleet.parallels.tests.unit.support import modules
 
 
 @pytest.fixture(scope="module")
 def runner() -> CommandRunner:
-    return CommandRunner(modules.module(), max_output_bytes=100_000)
+    return CommandRunner(max_output_bytes=100_000)
 
 
 def python(code: str, *words: str) -> list[str]:
@@ -40,8 +40,21 @@ def gone(pid: int) -> bool:
 
 
 def test_what_a_command_says(runner: CommandRunner) -> None:
-    code = "import os,sys; print('out', os.environ['LC_ALL']); sys.stderr.write('err'); sys.exit(3)"
-    assert runner(python(code)) == (3, "out C\n", "err", False)
+    code = "import sys; print('out'); sys.stderr.write('err'); sys.exit(3)"
+    assert runner(python(code)) == (3, "out\n", "err", False)
+
+
+def test_messages_are_english_and_names_are_utf8(runner: CommandRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.ISO-8859-1")
+    monkeypatch.setenv("MACFLEET_KEPT", "kept")
+    names = ("LC_ALL", "LC_MESSAGES", "LANGUAGE", "MACFLEET_KEPT")
+    code = f"import os; print([os.environ.get(name) for name in {names}], os.environ['LC_CTYPE'])"
+    # Where there is no locale UTF-8, the launcher makes it the one that is.
+    assert runner(python(code)).stdout in {f"[None, 'C', 'C', 'kept'] {name}\n" for name in ("UTF-8", "C.UTF-8")}
+
+
+def test_names_are_read_as_utf8(runner: CommandRunner) -> None:
+    assert runner(["printf", "日本語"]).stdout == "日本語"
 
 
 def test_arguments_arrive_as_they_are(runner: CommandRunner) -> None:
@@ -100,18 +113,52 @@ def test_output_is_bounded(runner: CommandRunner) -> None:
 def test_a_command_does_not_outlive_its_caller(
     runner: CommandRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = commands._Watch.started
-
-    def started(watch: t.Any, process: t.Any) -> None:
-        original(watch, process)
+    def read(_output: t.Any, _deadline: float) -> bool:
         while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
             time.sleep(0.02)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands._Watch, "started", started)
+    monkeypatch.setattr(commands._Output, "read", read)
     with pytest.raises(KeyboardInterrupt):
         runner(["sh", "-c", f"echo $$ > {tmp_path}/pid; sleep 60"], 30)
     assert gone(int((tmp_path / "pid").read_text()))
+
+
+_MODULE = """
+import sys
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.commands import CommandRunner
+CommandRunner()(sys.argv[1:], 60.0)
+"""
+
+
+def test_a_command_does_not_outlive_a_module_that_is_killed(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    module = subprocess.Popen(
+        [sys.executable, "-c", _MODULE, "sh", "-c", f"sleep 60 & echo $! > {pid_file}; wait"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    while not pid_file.exists() or not pid_file.read_text().strip():
+        time.sleep(0.02)
+    module.kill()
+    module.wait()
+    assert gone(int(pid_file.read_text()))
+
+
+def test_a_command_that_ended_leaves_no_guard(runner: CommandRunner, tmp_path: Path) -> None:
+    assert runner(["sh", "-c", f"echo $$ > {tmp_path}/pid"], 30).returncode == 0
+    group = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 10
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.02)
+
+
+def test_a_command_that_closes_its_outputs_is_awaited(runner: CommandRunner) -> None:
+    started = time.monotonic()
+    assert runner(["sh", "-c", "exec >&- 2>&-; sleep 0.5; exit 4"], 30).returncode == 4
+    assert runner(["sh", "-c", "exec >&- 2>&-; sleep 60"], 0.5).timed_out
+    assert time.monotonic() - started < 20
 
 
 def test_what_a_command_leaves_running_on_purpose_stays(runner: CommandRunner, tmp_path: Path) -> None:

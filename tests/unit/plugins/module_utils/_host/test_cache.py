@@ -344,12 +344,6 @@ def test_only_what_changes_files_is_exclusive() -> None:
     assert exclusive == {locking.FILL, locking.TIDY, locking.REMOVE}
 
 
-def test_vm_names_have_locks_of_their_own(cache: Cache) -> None:
-    assert cache.vm_lock_path("runner") != cache.vm_lock_path("Runner")
-    assert cache.vm_lock_path("caf\u00e9") == cache.vm_lock_path("cafe\u0301")
-    assert os.path.dirname(cache.vm_lock_path("../../x")) == os.path.join(cache.path, "locks")
-
-
 def test_full_disk_is_said_so(small_volume: pathlib.Path) -> None:
     cache = Cache.open(str(small_volume / "full-cache"), create=True)
     partial = cache.partial(DIGEST)

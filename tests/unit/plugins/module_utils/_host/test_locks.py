@@ -163,3 +163,33 @@ def test_link_in_place_of_the_lock_file_is_refused(tmp_path: pathlib.Path) -> No
     with pytest.raises(CacheError, match=os.strerror(errno.ELOOP)), locks.hold(str(tmp_path / "lock"), "mine", 0):
         pass
     assert not (tmp_path / "victim").exists()
+
+
+def test_lock_that_leaves_no_file(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "lock"
+    with locks.hold(str(path), "one", 0, leaves_file=False):
+        assert path.exists()
+    assert not path.exists()
+
+
+def test_lock_whose_file_was_removed_meanwhile_is_taken_again(tmp_path: pathlib.Path) -> None:
+    """While one waits, the holder removes the file, and a third makes it anew: the first must not hold the old one."""
+    path = str(tmp_path / "lock")
+    holders = [locks.hold(path, "the first", 0, leaves_file=False), locks.hold(path, "the third", 0, leaves_file=False)]
+    holders[0].__enter__()
+    seen: t.List[str] = []
+
+    def change_over(_seconds: float) -> None:
+        if len(seen) == 1:
+            holders[0].__exit__(None, None, None)
+            holders[1].__enter__()
+        elif len(seen) == 2:
+            holders[1].__exit__(None, None, None)
+        seen.append("slept")
+
+    seen.append("began")
+    with locks.hold(path, "the second", 60, sleep=change_over, leaves_file=False):
+        assert len(seen) == 3
+        with pytest.raises(CacheLocked, match="the second"), locks.hold(path, "a fourth", 0, leaves_file=False):
+            pass
+    assert os.listdir(tmp_path) == []

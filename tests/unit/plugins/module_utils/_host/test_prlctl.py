@@ -24,7 +24,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines 
     parse_machines,
     parse_vm_home,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import find_prlctl
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import CommandResult, Prlctl, find_prlctl
 from ansible_collections.macfleet.parallels.tests.support import bundles
 from ansible_collections.macfleet.parallels.tests.unit.support.macs import UUID, Mac
 from hypothesis import given
@@ -162,14 +162,10 @@ def test_life_of_a_machine(mac: Mac, bundle: str) -> None:
     assert machine is not None
     assert (machine.uuid, machine.name, machine.state, machine.home) == (UUID, "sample", "stopped", bundle)
     assert machine.disks[0].image.startswith(bundle)
-    mac.prlctl.new_mac(UUID)
     mac.prlctl.rename(UUID, "an <odd> & name")
     renamed = mac.prlctl.find(UUID)
     assert renamed is not None
     assert renamed.name == "an <odd> & name"
-    assert renamed.adapters is not None
-    assert machine.adapters is not None
-    assert renamed.adapters[0].mac != machine.adapters[0].mac
     for action, state in [
         (mac.prlctl.start, "running"),
         (mac.prlctl.stop, "stopped"),
@@ -183,16 +179,14 @@ def test_life_of_a_machine(mac: Mac, bundle: str) -> None:
 
 def test_commands_are_exactly_these(mac: Mac, bundle: str) -> None:
     mac.prlctl.register(bundle, UUID)
-    mac.prlctl.new_mac(UUID)
     mac.prlctl.start(UUID)
-    mac.prlctl.stop(UUID, kill=True)
+    mac.prlctl.kill(UUID)
     mac.prlctl.list_machines()
     mac.prlctl.find(UUID)
     mac.prlctl.unregister(UUID)
     mac.prlctl.vm_home()
     assert mac.simulated.calls() == [
         ["prlctl", "register", bundle, "--uuid", UUID, "--regenerate-src-uuid"],
-        ["prlctl", "set", UUID, "--device-set", "net0", "--mac", "auto"],
         ["prlctl", "start", UUID],
         ["prlctl", "stop", UUID, "--kill"],
         ["prlctl", "list", "-a", "-i", "--json"],
@@ -216,7 +210,61 @@ def test_directory_for_new_machines(mac: Mac) -> None:
 def test_home_that_the_bulk_listing_leaves_out(mac: Mac, bundle: str) -> None:
     mac.prlctl.register(bundle, UUID)
     mac.simulated.fail({"verb": "list", "empty_home": True})
-    assert [machine.home for machine in mac.prlctl.list_machines()] == [bundle]
+    machines = mac.prlctl.list_machines()
+    assert [machine.home for machine in machines] == [""]
+    assert [machine.home for machine in mac.prlctl.with_homes(machines, lambda one: one.name == "sample")] == [bundle]
+
+
+def test_homes_are_asked_for_only_where_they_matter(mac: Mac, bundle: str) -> None:
+    mac.prlctl.register(bundle, UUID)
+    mac.simulated.behave(empty_home=True)
+    machines = mac.prlctl.list_machines()
+    before = len(mac.simulated.calls())
+    assert mac.prlctl.with_homes(machines, lambda one: one.name == "other") == machines
+    assert len(mac.simulated.calls()) == before
+
+
+def test_all_homes_together_have_one_deadline(mac: Mac) -> None:
+    ticking = iter(range(0, 1000, 25))
+    asked = []
+
+    def run(argv: t.Sequence[str], timeout_seconds: float) -> CommandResult:
+        asked.append((argv[2], timeout_seconds))
+        return CommandResult(255, "", "Failed: busy\n")
+
+    prlctl = Prlctl(run, "/bin/prlctl", clock=lambda: next(ticking))
+    machines = [VirtualMachine(str(number), "x", "stopped") for number in range(5)]
+    assert list(prlctl.with_homes(machines, lambda _one: True)) == machines
+    assert asked == [("0", 35.0), ("1", 10.0)]
+
+
+@pytest.mark.parametrize("noise", ["nul", "escape", "warning", "progress", "bom"])
+def test_noise_of_a_listing(mac: Mac, bundle: str, noise: str) -> None:
+    mac.prlctl.register(bundle, UUID)
+    mac.simulated.behave(noise=[noise])
+    (machine,) = mac.prlctl.list_machines()
+    assert (machine.uuid, machine.state, machine.home, machine.os) == (UUID, "stopped", bundle, "macos")
+
+
+def test_start_that_fails_says_that_somebody_may_have_to_be_logged_in(mac: Mac, bundle: str) -> None:
+    mac.prlctl.register(bundle, UUID)
+    mac.simulated.fail({"verb": "start", "returncode": 255, "stderr": "Failed to start the VM.\n"})
+    with pytest.raises(PrlctlError, match="logged in at the screen"):
+        mac.prlctl.start(UUID)
+
+
+@pytest.mark.parametrize(
+    ("home", "system", "is_macos"),
+    [
+        ("/vms/a.macvm", "", True),
+        ("/vms/a.pvm", "macosx", False),
+        ("", "macosx", True),
+        ("", "macOS", True),
+        ("", "win-11", False),
+    ],
+)
+def test_macos_guest_is_known_by_its_home_or_its_system(home: str, system: str, is_macos: bool) -> None:
+    assert VirtualMachine(UUID, "a", "running", home, system).is_macos == is_macos
 
 
 def test_garbage_around_the_listing(mac: Mac, bundle: str) -> None:

@@ -11,7 +11,7 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import ReceiptInvalid
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import ReceiptInvalid, UnknownReceipt
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipts
 from ansible_collections.macfleet.parallels.tests.unit.support.macs import UUID, make_receipt
 
@@ -61,12 +61,71 @@ def test_junk_is_reported_and_stops_nobody(receipts: Receipts, tmp_path: pathlib
     assert caught.value.code == "receipt_invalid"
 
 
-@pytest.mark.parametrize("key, value", [("state", "sleeping"), ("vm_name", 5), ("bundle_inode", "1"), ("home", None)])
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("state", "sleeping"),
+        ("vm_name", 5),
+        ("bundle_inode", "1"),
+        ("home", None),
+        ("labels", []),
+        ("parent", "x"),
+        ("headless", 1),
+        ("superseded_by", 1),
+    ],
+)
 def test_receipt_with_a_wrong_field(receipts: Receipts, tmp_path: pathlib.Path, key: str, value: t.Any) -> None:
     receipts.write(make_receipt())
     path = tmp_path / f"{UUID}.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     assert receipts.read_all() == ([], [f"{UUID}.json"])
+
+
+def test_unknown_keys_are_kept(receipts: Receipts, tmp_path: pathlib.Path) -> None:
+    """A later version may have written them, and gets them back."""
+    receipts.write(make_receipt())
+    path = tmp_path / f"{UUID}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "lease": {"until": 5}}))
+    receipt = receipts.read(UUID)
+    assert receipt is not None
+    receipts.write(dataclasses.replace(receipt, state="removing"))
+    document = json.loads(path.read_text())
+    assert (document["lease"], document["state"], "extra" in document) == ({"until": 5}, "removing", False)
+
+
+def test_receipt_of_an_earlier_version_has_defaults(receipts: Receipts, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / f"{UUID}.json"
+    earliest = ["vm_uuid", "vm_name", "catalog_url", "catalog_id", "version", "architecture", "digest", "created_at"]
+    earliest += ["created_by", "home", "cache_path"]
+    document = dataclasses.asdict(make_receipt(state="ready"))
+    path.write_text(json.dumps({"format": 1, **{name: document[name] for name in earliest}}))
+    assert receipts.read_all() == ([make_receipt()], [])
+
+
+def test_what_is_known_of_the_image_is_kept(receipts: Receipts) -> None:
+    receipt = make_receipt(
+        parent={"catalog_id": "base", "digest": "1"},
+        requires={"macos": "15"},
+        superseded_by="1.5",
+        provenance={"builder": "x"},
+        labels={"team": "ci"},
+        release_notes="new",
+        phases={"clone": 0.5},
+    )
+    receipts.write(receipt)
+    assert receipts.read(UUID) == receipt
+
+
+def test_receipt_of_a_later_format_has_an_error_of_its_own(receipts: Receipts, tmp_path: pathlib.Path) -> None:
+    receipts.write(make_receipt())
+    path = tmp_path / f"{UUID}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2}))
+    with pytest.raises(UnknownReceipt, match=r"has the format 2.*Update the collection") as caught:
+        receipts.read(UUID)
+    assert caught.value.code == "unknown_receipt"
+    (unreadable,) = receipts.survey()[1]
+    assert (unreadable.vm_uuid, unreadable.vm_name, unreadable.path) == (UUID, "runner-01", str(path))
+    assert isinstance(unreadable.error, UnknownReceipt)
 
 
 def test_receipt_under_the_name_of_another(receipts: Receipts, tmp_path: pathlib.Path) -> None:

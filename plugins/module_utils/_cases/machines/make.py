@@ -1,0 +1,161 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""Making a VM of a bundle in the cache.
+
+    receipt "creating" → bundle under its final name, with a name and MAC addresses of its own → registered
+    → receipt "ready"
+
+The order makes every interruption recoverable. A failure undoes what was done; what a killed process left is undone by
+:func:`remove.recover` of the next task.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+import typing as t
+import uuid as uuids
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import lookup, naming, remove
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import ManagedVm
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.waiting import Patience
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, config_pvs
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    CloneFailed,
+    HostError,
+    PathTaken,
+    PrlctlTimeout,
+    VmNotFound,
+    translated,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import (
+    CREATING,
+    READY,
+    Receipt,
+    Receipts,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class CreatedVm:
+    """A VM that was just made, what its bundle took, and what the user should be warned of."""
+
+    vm: ManagedVm
+    cloned: clone.CloneResult
+    warnings: t.Tuple[str, ...] = ()
+
+
+def create(source_bundle: str, draft: Receipt, prlctl: Prlctl, receipts: Receipts, patience: Patience) -> CreatedVm:
+    """Make, register and remember a VM. ``draft`` has its name, home and origin; its UUID is replaced by a new one.
+
+    The caller holds the lock of the name (:func:`naming.lock_name`), so what lies at the home is decided here.
+
+    :raises PathTaken: something exists at the home
+    """
+    name = config_pvs.check_name(draft.vm_name)
+    if os.path.lexists(draft.home):
+        raise PathTaken(
+            f"Making the virtual machine {name!r} failed: {draft.home} exists and is not registered as ours.",
+            "Move it away, or choose another name or directory.",
+        )
+    receipt = dataclasses.replace(
+        draft,
+        vm_name=name,
+        vm_uuid=str(uuids.uuid4()),
+        state=CREATING,
+        bundle_inode=0,
+        volume=naming.mount_point(draft.home),
+    )
+    warnings = _warnings(receipt, receipts)
+    receipts.write(receipt)
+    try:
+        receipt, cloned = _make_bundle(source_bundle, receipt, receipts)
+        receipt = dataclasses.replace(receipt, registering_at=time.time())
+        receipts.write(receipt)
+        machine = _register(receipt, prlctl)
+        receipt = _settled(receipt, machine)
+        receipts.write(receipt)
+    except BaseException as error:
+        _undo(receipt.vm_uuid, error, prlctl, receipts, patience)
+        raise
+    return CreatedVm(ManagedVm(machine, receipt), cloned, warnings)
+
+
+def _make_bundle(source_bundle: str, receipt: Receipt, receipts: Receipts) -> t.Tuple[Receipt, clone.CloneResult]:
+    made = receipt
+
+    def prepare(bundle: str) -> None:
+        nonlocal made
+        config_pvs.set_identity(bundle, receipt.vm_name)
+        status = os.stat(bundle)
+        made = dataclasses.replace(receipt, bundle_inode=status.st_ino, bundle_born_at=lookup.born_at(status))
+        receipts.write(made)
+
+    temporary = naming.temporary_path(receipt.home, receipt.vm_uuid)
+    with translated(CloneFailed, f"Making {receipt.home}"):
+        os.makedirs(os.path.dirname(receipt.home), exist_ok=True)
+        cloned = clone.clone_tree(source_bundle, receipt.home, prepare=prepare, temporary=temporary)
+    return made, cloned
+
+
+def _register(receipt: Receipt, prlctl: Prlctl) -> VirtualMachine:
+    prlctl.register(receipt.home, receipt.vm_uuid)
+    machine = _require(receipt.vm_uuid, prlctl)
+    if lookup.same_name(machine.name, receipt.vm_name):
+        return machine
+    prlctl.rename(receipt.vm_uuid, receipt.vm_name)
+    return _require(receipt.vm_uuid, prlctl)
+
+
+def _settled(receipt: Receipt, machine: VirtualMachine) -> Receipt:
+    """Return the receipt of a VM that is there. Parallels Desktop may have renamed its bundle."""
+    is_renamed = machine.home not in ("", receipt.home) and lookup.is_our_bundle(receipt, machine.home)
+    return dataclasses.replace(receipt, state=READY, home=machine.home if is_renamed else receipt.home)
+
+
+def _require(uuid: str, prlctl: Prlctl) -> VirtualMachine:
+    machine = prlctl.find(uuid)
+    if machine is None:
+        raise VmNotFound(
+            f"Registering the virtual machine {uuid} failed: prlctl reported success, but does not list it."
+        )
+    return machine
+
+
+def _undo(uuid: str, cause: BaseException, prlctl: Prlctl, receipts: Receipts, patience: Patience) -> None:
+    """Undo a creation that failed. A receipt is left for the next task where that is not possible now."""
+    try:
+        receipt = receipts.read(uuid)
+        if receipt is None:
+            return
+        remove.erase(receipt, prlctl, patience)
+        # At its deadline prlctl was ended, but what it asked for may still happen.
+        if not isinstance(cause, PrlctlTimeout):
+            receipts.remove(uuid)
+    except HostError as error:
+        if isinstance(cause, HostError):
+            cause.details["not_undone"] = str(error)
+
+
+def _warnings(receipt: Receipt, receipts: Receipts) -> t.Tuple[str, ...]:
+    """Return a warning when the second macOS VM of one image is made, and none for those that follow."""
+    if not receipt.home.endswith(".macvm"):
+        return ()
+    others = [
+        other
+        for other in receipts.read_all()[0]
+        if other.state == READY and other.digest == receipt.digest and other.home.endswith(".macvm")
+    ]
+    if len(others) != 1:
+        return ()
+    return (
+        f"{receipt.vm_name} and {others[0].vm_name} are made of the same macOS image, so they share its hardware "
+        "identifier and serial number (ECID, in macid.bin). Do not enrol more than one of them in device management, "
+        "and do not sign in to iCloud in both.",
+    )

@@ -1,0 +1,73 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""Where a VM lies, and the lock of its name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import typing as t
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import config_pvs, locks
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CloneFailed, translated
+
+
+def home_path(directory: str, name: str, kind: str) -> str:
+    """Return the path of the bundle of a VM: ``kind`` is pvm or macvm."""
+    return os.path.join(directory, f"{config_pvs.check_name(name)}.{kind}")
+
+
+@contextlib.contextmanager
+def lock_name(
+    directory: str,
+    name: str,
+    timeout_seconds: float,
+    *,
+    on_wait: t.Optional[t.Callable[[str], None]] = None,
+    alive: t.Callable[[], None] = lambda: None,
+    clock: t.Callable[[], float] = time.monotonic,
+    sleep: t.Callable[[float], None] = time.sleep,
+) -> t.Iterator[None]:
+    """Hold the name of a VM for the block, in the directory that holds its bundle; the directory is made if need be.
+
+    Whatever cache a task uses, it meets the others here. The lock is a hidden file, which is gone afterwards.
+    ``on_wait`` and ``alive`` are those of :func:`locks.hold`.
+
+    :raises CacheLocked: another task holds it for longer than ``timeout_seconds``
+    """
+    name = config_pvs.check_name(name)
+    with translated(CloneFailed, f"Making the directory {directory}"):
+        os.makedirs(directory, exist_ok=True)
+    with locks.hold(
+        lock_path(directory, name),
+        f"work on the virtual machine {name}",
+        timeout_seconds,
+        on_wait=on_wait,
+        alive=alive,
+        clock=clock,
+        sleep=sleep,
+        leaves_file=False,
+    ):
+        yield
+
+
+def lock_path(directory: str, name: str) -> str:
+    """Return the path of the lock of a VM's name."""
+    return os.path.join(directory, f".{config_pvs.check_name(name)}.lock")
+
+
+def temporary_path(home: str, vm_uuid: str) -> str:
+    """Return where the bundle of a VM grows before it gets its name: hidden, and found again through the UUID."""
+    return os.path.join(os.path.dirname(home), f".{vm_uuid}.incomplete")
+
+
+def mount_point(path: str) -> str:
+    """Return the mount point of the volume on which ``path``, or its nearest existing parent, lies."""
+    path = os.path.realpath(path)
+    while not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path

@@ -1,0 +1,117 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""Removing VMs, and what interrupted tasks have left of them.
+
+receipt "removing" → stopped → deleted, or unregistered and its bundle removed → receipt removed
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+import typing as t
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import lookup, naming, power
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import ManagedVm
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.waiting import Patience
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import PrlctlError, VmBusy, VmNotFound
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import REGISTER_SECONDS, Prlctl
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import (
+    CREATING,
+    READY,
+    REMOVING,
+    Receipt,
+    Receipts,
+)
+
+# prlctl may take so long to register a VM, and then the dispatcher.
+_RECENT_SECONDS = REGISTER_SECONDS + 120.0
+
+
+def remove(vm: ManagedVm, prlctl: Prlctl, receipts: Receipts, patience: Patience) -> None:
+    """Stop a VM and delete it with its bundle, snapshots and all.
+
+    :raises VmBusy: its process cannot be ended
+    """
+    receipt = dataclasses.replace(vm.receipt, home=vm.home, state=REMOVING)
+    receipts.write(receipt)
+    erase(receipt, prlctl, patience)
+    receipts.remove(receipt.vm_uuid)
+
+
+def recover(interrupted: t.Iterable[Receipt], prlctl: Prlctl, receipts: Receipts, patience: Patience) -> None:
+    """Undo or finish what interrupted tasks left: everything in :attr:`lookup.Found.interrupted`."""
+    for receipt in interrupted:
+        if receipt.state != READY:
+            was_registered = erase(receipt, prlctl, patience)
+            if not was_registered and _may_still_land(receipt):
+                _await_registration(receipt.vm_uuid, prlctl, patience)
+        receipts.remove(receipt.vm_uuid)
+
+
+def erase(receipt: Receipt, prlctl: Prlctl, patience: Patience) -> bool:
+    """Have nothing left of a VM, registered or on disk; return True if it was registered. What is not ours stays.
+
+    :raises VmBusy: its process cannot be ended
+    :raises VolumeMissing: its volume is not mounted, so nobody can tell what is left
+    """
+    lookup.check_volume(receipt)
+    homes = [receipt.home]
+    machine = prlctl.find(receipt.vm_uuid)
+    if machine is not None:
+        homes.append(machine.home)
+        if receipt.state == REMOVING:
+            _delete(receipt, prlctl, patience)
+        else:
+            prlctl.unregister(receipt.vm_uuid)
+    clone.remove_tree(naming.temporary_path(receipt.home, receipt.vm_uuid))
+    for home in filter(None, homes):
+        if lookup.is_our_bundle(receipt, home):
+            clone.remove_tree(home)
+    return machine is not None
+
+
+def _delete(receipt: Receipt, prlctl: Prlctl, patience: Patience) -> None:
+    """Have Parallels Desktop delete a VM; one that it calls invalid can only be unregistered."""
+    uuid = receipt.vm_uuid
+    power.stop_for_good(uuid, prlctl, patience)
+    machine = prlctl.find(uuid)
+    if machine is None:
+        return
+    if not machine.is_invalid and os.path.lexists(machine.home or receipt.home):
+        try:
+            prlctl.delete(uuid)
+            return
+        except PrlctlError:
+            machine = prlctl.find(uuid)
+            if machine is not None and not machine.is_invalid:
+                raise
+    try:
+        prlctl.unregister(uuid)
+    except PrlctlError as error:
+        raise VmBusy(
+            f"Removing the virtual machine {receipt.vm_name} ({uuid}) failed: its files are gone or invalid, and "
+            f"Parallels Desktop does not let go of it: {error.message}",
+            "Its process may still run: quit Parallels Desktop or restart the Mac, and run the task again.",
+            {"vm_uuid": uuid},
+        ) from error
+
+
+def _may_still_land(receipt: Receipt) -> bool:
+    """Return True if a task may have been killed while Parallels Desktop registered the VM for it."""
+    is_asked = receipt.state == CREATING and receipt.registering_at > 0
+    return is_asked and time.time() - receipt.registering_at < _RECENT_SECONDS
+
+
+def _await_registration(uuid: str, prlctl: Prlctl, patience: Patience) -> None:
+    """Undo a registration that lands after its prlctl has ended."""
+    if patience.wait_for(lambda: prlctl.find(uuid) is not None, patience.quiet_seconds):
+        # Somebody else may have been faster.
+        with contextlib.suppress(VmNotFound):
+            prlctl.unregister(uuid)
