@@ -32,7 +32,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.s
     hold_seeds,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.segmented import Fill
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import trees, volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import power, trees, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
@@ -272,9 +272,10 @@ def _filled(fill: Fill, key: ImageKey, cache: Cache, context: Context, verify: b
     before = cache.find(digest)
     origin = Origin(key.address, now)
     partial = cache.demote(digest, origin) if before is not None else cache.partial(digest, origin)
-    applied = segmented.download(fill, partial, context)
-    if verify:
-        segmented.prove(fill, partial, context)
+    with power.awake(power.caffeinate()):
+        applied = segmented.download(fill, partial, context)
+        if verify:
+            segmented.prove(fill, partial, context)
     record = _record(fill, before, now, now if verify else None).with_address(key.address)
     return ImageOutcome(True, cache.publish(digest, record), fill, applied)
 

@@ -32,6 +32,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.pla
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.readable import readable
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.stopped import check_untouched
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import power
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, index, segments, writer
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import PackError
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index, encode_index
@@ -144,7 +145,8 @@ def _write(
 ) -> writer.WrittenPack:
     context.progress.start("push", snapshot.logical_bytes)
     sink = context.transfers.upload_sink(upload)
-    return writer.write_pack(snapshot, known, encoder(subject.request), sink.put, advance=context.progress.advance)
+    with power.awake(power.caffeinate()):
+        return writer.write_pack(snapshot, known, encoder(subject.request), sink.put, advance=context.progress.advance)
 
 
 def _add_resumed(known: KnownChunks, upload: OpenUpload, context: Context) -> int:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import collections
 import os
 import re
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure, observe, seeds, segmented
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import power, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, CacheLocked
@@ -344,3 +345,27 @@ def test_an_interrupted_pull_resumes(shelf: Shelf) -> None:
     outcome = shelf.pull(manifest)
     assert outcome.fill is not None and outcome.fill.resumes and outcome.fill.pack.kept_bytes > 0
     assert pulled_whole(shelf, manifest)
+
+
+def test_a_mac_is_kept_awake_while_bytes_move(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "caffeinate"
+    program.write_text(f"#!/bin/sh\necho begins >> {tmp_path}/calls\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(power, "caffeinate", lambda: str(program))
+    real = shelf.storage.fetch
+    seen: list[bool] = []
+
+    def fetch(*arguments: t.Any) -> bytes:
+        seen.append(True)
+        deadline = time.monotonic() + 10
+        while not (tmp_path / "calls").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return real(*arguments)
+
+    monkeypatch.setattr(shelf.storage, "fetch", fetch)
+    manifest = push(shelf, "1.0", 1, 2)
+    shelf.pull(manifest)
+    assert seen
+    assert (tmp_path / "calls").read_text() == "begins\n"
+    shelf.pull(manifest)
+    assert (tmp_path / "calls").read_text() == "begins\n"
