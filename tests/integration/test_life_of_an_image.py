@@ -84,7 +84,7 @@ def life(stage: Stage) -> Life:
         "mac01",
         [
             *thrice("entry absent", "catalog_cache", {"state": "absent", "catalog_id": IMAGE, "version": "1.1.*"}),
-            *thrice("absent", "catalog_pull", {"catalog_id": IMAGE, "name": VM, "state": "absent"}),
+            *thrice("absent", "catalog_pull", {"catalog_id": IMAGE, "name": VM, "state": "absent", "purge_cache": True}),
             task("facts", "catalog_cache_facts"),
         ],
     )
@@ -174,6 +174,8 @@ def test_present(life: Life, stage: Stage) -> None:
     assert check["vm"] == {}
     # Its name, and the addresses of its network, are its own; the disk is that of the running VM.
     own = {"config.pvs", Path(bundles.image_path("Life.pvm")).relative_to("Life.pvm").as_posix()}
+    # Parallels Desktop leaves its lock behind.
+    own.add("vm.lock")
     assert {name: kind for name, kind in life.vm.items() if name not in own} == {
         name: kind for name, kind in life.first.items() if name not in own
     }
@@ -220,10 +222,10 @@ def test_verification(life: Life) -> None:
     check, done = assert_predicted(life.damaged, "verified")
     assert check["removed"] == done["removed"] == [life.updated["second version"].result["manifest"]["digest"]]
     assert [len(entry["damaged"]) for entry in done["entries"] if entry["damaged"]] == [1]
-    assert done["freed_bytes"] == check["freed_bytes"] > 0
     check, done = assert_predicted(life.damaged, "cached")
     assert_same_counts(check, done)
-    assert done["bytes"]["downloaded"] == life.updated["second version"].result["bytes"]["encoded"]
+    # What is sound in a damaged entry is reused.
+    assert done["resumed"] and done["chunks"]["downloaded"] == 1
 
 
 def test_removal(life: Life, stage: Stage) -> None:

@@ -120,7 +120,9 @@ def test_a_prepared_host_has_facts(stage: Stage, pushed: tuple[Results, Results]
     assert nothing["caches"] == {} and nothing["vms"] == []
     local = done["gathered"].result["ansible_facts"]["ansible_local"]["parallels_catalog"]
     assert local["owners"] == {stage.user: {"readable": True}}
-    returned, asked = (done[name].result["ansible_facts"]["parallels_catalog"] for name in ("pull", "asked"))
+    returned = done["pull"].result["parallels_catalog"]
+    assert "ansible_facts" not in done["pull"].result
+    asked = done["asked"].result["ansible_facts"]["parallels_catalog"]
     for document in (returned, asked):
         assert document["vms"] == local["vms"]
         assert document["caches"].keys() == local["caches"].keys()
