@@ -84,7 +84,9 @@ def life(stage: Stage) -> Life:
         "mac01",
         [
             *thrice("entry absent", "catalog_cache", {"state": "absent", "catalog_id": IMAGE, "version": "1.1.*"}),
-            *thrice("absent", "catalog_pull", {"catalog_id": IMAGE, "name": VM, "state": "absent", "purge_cache": True}),
+            *thrice(
+                "absent", "catalog_pull", {"catalog_id": IMAGE, "name": VM, "state": "absent", "purge_cache": True}
+            ),
             task("facts", "catalog_cache_facts"),
         ],
     )
