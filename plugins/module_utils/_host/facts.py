@@ -7,10 +7,10 @@
 
     {"caches": {<path>: {…}}, "vms": [{…}], "owners": {<user>: {"readable": bool}}}
 
-Each owner publishes the part about the own caches as ``<facts directory>/<owner>/facts.json``, for everybody to read;
+Each owner publishes the part about their own caches as ``<facts directory>/<owner>/facts.json``, for everybody to read;
 the role catalog_host makes that directory, and its reader for ``gather_facts`` shows the same document. What others
-publish is data and nothing more: a regular file, reached through no link, of bounded size, valid JSON. Nobody can
-speak for a cache that somebody else publishes: of several who publish one path, the owner of the directory counts.
+publish is data and nothing more: a regular file, reached through no link, of bounded size, valid JSON. If several
+users publish the same cache path, only the owner of that directory is believed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Published:
 
 
 def cache_document(cache: Cache, owner: str, now: str) -> Document:
-    """What is to be known of one cache."""
+    """Return what one cache holds."""
     survey = cache.survey()
     entries = [_entry(entry) for entry in survey.entries]
     partials = cache.partials()
@@ -83,7 +83,7 @@ def cache_document(cache: Cache, owner: str, now: str) -> Document:
 
 
 def vm_documents(receipts: t.Iterable[Receipt], machines: t.Optional[t.Iterable[VirtualMachine]]) -> t.List[Document]:
-    """Every VM with a receipt; its state is ``missing`` where prlctl does not list it, ``unknown`` without prlctl."""
+    """Return every VM with a receipt; its state is ``missing`` where prlctl does not list it, ``unknown`` without prlctl."""
     known = {machine.uuid: machine for machine in machines or ()}
     documents = []
     for receipt in receipts:
@@ -111,7 +111,7 @@ def vm_documents(receipts: t.Iterable[Receipt], machines: t.Optional[t.Iterable[
 
 
 def read_published(facts_directory: str) -> Document:
-    """The document of this host, as far as its owners have published it."""
+    """Return the document of this host, as far as its owners have published it."""
     document: Document = {"caches": {}, "vms": [], "owners": {}}
     try:
         owners = sorted(os.listdir(facts_directory))
@@ -136,7 +136,7 @@ def read_published(facts_directory: str) -> Document:
 
 
 def _owns(uid: int, path: str) -> bool:
-    """Whether a cache is that user's. One that we cannot see is nobody's."""
+    """Return True if a cache belongs to that user. One that we cannot see belongs to nobody."""
     try:
         return os.lstat(path).st_uid == uid
     except (OSError, ValueError):
@@ -144,13 +144,13 @@ def _owns(uid: int, path: str) -> bool:
 
 
 def with_cache(document: Document, cache_path: str, cache: Document, vms: t.Iterable[Document]) -> Document:
-    """A document with this news of one cache and its VMs; what it says of others stays as it was. Pure."""
+    """Return a document with one cache and its VMs replaced; what it says of others stays as it was. Pure."""
     others = [vm for vm in document["vms"] if vm.get("cache_path") != cache_path]
     return {**document, "caches": {**document["caches"], cache_path: cache}, "vms": [*others, *vms]}
 
 
 def check_publishable(facts_directory: str, owner: str) -> bool:
-    """Whether the host is prepared for the facts of this owner; changes nothing.
+    """Return True if the host is prepared for the facts of this owner; changes nothing.
 
     :raises FactsUnsafe: the directory or the file is a link, or somebody else's
     """
@@ -167,9 +167,9 @@ def check_publishable(facts_directory: str, owner: str) -> bool:
 def publish(
     facts_directory: str, owner: str, cache_path: str, cache: Document, vms: t.Iterable[Document]
 ) -> t.Optional[str]:
-    """Publish the news of one cache among those of its owner, for everybody to read; the path of the file.
+    """Publish what one cache holds among the caches of its owner, for everybody to read; return the path of the file.
 
-    None when the host is not prepared: the owner's directory has to be there already.
+    Return None when the host is not prepared: the owner's directory has to be there already.
 
     :raises FactsTooLarge: nobody would read that much
     :raises FactsUnsafe: the directory or the file is a link, or somebody else's
@@ -255,7 +255,7 @@ def _partial(state: PartialState) -> Document:
 
 
 def _read(directory: str) -> _Published:
-    """What one owner has published.
+    """Return what one owner has published.
 
     :raises ValueError: it is not what a cache publishes
     """
@@ -267,13 +267,13 @@ def _read(directory: str) -> _Published:
         os.close(root)
     with os.fdopen(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise ValueError("it is no regular file")
+            raise ValueError("it is not a regular file")
         data = stream.read(_LARGEST_BYTES + 1)
     if len(data) > _LARGEST_BYTES:
         raise ValueError("it is too large")
     document = json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
     if not isinstance(document, dict):
-        raise ValueError("it is no object")
+        raise ValueError("it is not an object")
     caches, vms = document.get("caches", {}), document.get("vms", [])
     if not isinstance(caches, dict) or not isinstance(vms, list):
         raise ValueError("it is not what a cache publishes")
@@ -283,7 +283,7 @@ def _read(directory: str) -> _Published:
 
 
 def _refuse(text: str) -> t.NoReturn:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")
 
 
 def _finite(text: str) -> float:
@@ -299,7 +299,7 @@ def _require_ours(path: str, is_kind: t.Callable[[int], bool], kind: str) -> Non
     if stat.S_ISLNK(status.st_mode):
         reason = "it is a symbolic link"
     elif not is_kind(status.st_mode):
-        reason = f"it is no {kind}"
+        reason = f"it is not a {kind}"
     elif status.st_uid != os.geteuid():
         reason = f"it belongs to user id {status.st_uid}, not to {os.geteuid()} who runs this task"
     elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

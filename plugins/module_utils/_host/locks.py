@@ -92,7 +92,7 @@ def hold(
 
 @contextlib.contextmanager
 def hold_directory(path: str, doing: str) -> t.Iterator[None]:
-    """Hold a directory that is not ours to write to, against others who do the same; does not wait.
+    """Hold the lock of a directory that we may not be able to write to; does not wait.
 
     :raises DirectoryLocked: another process holds it
     """

@@ -38,7 +38,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where the parts of an image lie, whether it is complete or not."""
+    """Where the parts of an image lie, complete or not."""
 
     digest: str
     path: str
