@@ -63,9 +63,9 @@ class Case:
 
 
 CASES = (
-    Case("deflate by zlib", "deflate", "zlib", "plain", None),
-    Case("deflate by isal", "deflate", "isal", "fast", 0.6),
-    Case("zstd", "zstd", "zstandard", "fast", 0.6),
+    Case("deflate by zlib", "deflate", "zlib", "plain", 0.8),
+    Case("deflate by isal", "deflate", "isal", "fast", 0.85),
+    Case("zstd", "zstd", "zstandard", "fast", 0.85),
 )
 MAIN_CASE = CASES[1]
 
@@ -215,7 +215,7 @@ def measure_throughput(stand: Stand, case: Case, machine: bundles.SampleVm, runs
             )
         )
         bench.bars.append(
-            Bar(f"{verb}, peak memory, {case.name}", peaks[verb] / MIB, "MiB", AT_MOST, 300, "most of any one process")
+            Bar(f"{verb}, peak memory, {case.name}", peaks[verb] / MIB, "MiB", AT_MOST, 256, "most of any one process")
         )
 
 
@@ -242,6 +242,13 @@ def measure_delta(stand: Stand, first: bundles.SampleVm, second: bundles.SampleV
     uploaded = stand.server.stored_bytes() - stored
     note = f"{uploaded / MIB:.1f} MiB stored for {changed / MIB:.1f} MiB of changed chunks, index included"
     bench.bars.append(Bar("second version, uploaded", uploaded / changed, "×", AT_MOST, 1.15, note))
+    measure_busy_seed(stand, cache, volume)
+    # It came while the machine was made; once more, for its figures.
+    stand.module(
+        case.host,
+        "catalog_cache",
+        {"cache_path": str(cache), "state": "absent", "catalog_id": "delta", "version": "1.1.0"},
+    )
     pulled, _peak = stand.module(case.host, "catalog_pull", pull_options("delta", "1.1.0", cache))
     downloaded = pulled.result["bytes"]["downloaded"] + index_bytes(stand, "1.1.0")
     note = f"{downloaded / MIB:.1f} MiB, index included"
@@ -249,6 +256,31 @@ def measure_delta(stand: Stand, first: bundles.SampleVm, second: bundles.SampleV
     allowed = max(cold.result["elapsed"] * 0.1, 1.0)
     note = f"cold on the same volume: {cold.result['elapsed']:.1f} s"
     bench.bars.append(Bar("second version, pull, reflinks", pulled.result["elapsed"], "s", AT_MOST, allowed, note))
+
+
+def measure_busy_seed(stand: Stand, cache: Path, volume: Path) -> None:
+    """A machine is made of a cached image while a newer version is pulled with that image as its seed."""
+    bench, case = stand.bench, MAIN_CASE
+    with Gate(stand.server.url) as gate:
+        held_at = index_bytes(stand, "1.1.0") + 4 * MIB
+        gate.hold(DOWN, lambda moved: moved >= held_at)
+        newer = {**pull_options("delta", "1.1.0", cache), "catalog_url": gate.url}
+        run, _mark = stand.start(case.host, [{"macfleet.parallels.catalog_pull": newer}])
+        try:
+            if not gate.wait_until_held(TRANSFER_SECONDS):
+                raise RuntimeError(f"the pull did not begin to download, see {run.log}")
+            vm = {"state": "present", "name": "bench-busy", "path": str(volume / "machines")}
+            made, _peak = stand.module(case.host, "catalog_pull", pull_options("delta", "1.0.0", cache, **vm))
+            gate.release()
+            pulled = run.wait(TRANSFER_SECONDS)[-1]
+        finally:
+            gate.release()
+            run.end()
+    if not made.result["changed"] or not pulled.result["changed"]:
+        raise RuntimeError("neither of two pulls may find its work done")
+    bench.bars.append(
+        Bar("machine of a cached image while it is a seed", made.result["elapsed"], "s", AT_MOST, 1.0, "reflinks")
+    )
 
 
 def measure_noop(stand: Stand, options: t.Mapping[str, t.Any]) -> None:
@@ -267,7 +299,7 @@ def measure_noop(stand: Stand, options: t.Mapping[str, t.Any]) -> None:
     seconds = statistics.median(done.seconds for done in pulls)
     note = f"{seconds:.2f} s, empty module {empty:.2f} s, medians of {NOOPS}"
     stand.bench.bars.append(
-        Bar("pull with nothing to do, over an empty module", seconds - empty, "s", AT_MOST, 1.0, note)
+        Bar("pull with nothing to do, over an empty module", seconds - empty, "s", AT_MOST, 0.5, note)
     )
     stand.bench.bars.append(
         Bar("pull with nothing to do, requests", len(asked) / NOOPS, "", AT_MOST, 1.0, ", ".join(sorted(set(asked))))
