@@ -83,7 +83,10 @@ def cache_document(cache: Cache, owner: str, now: str) -> Document:
 
 
 def vm_documents(receipts: t.Iterable[Receipt], machines: t.Optional[t.Iterable[VirtualMachine]]) -> t.List[Document]:
-    """Return every VM with a receipt; its state is ``missing`` where prlctl does not list it, ``unknown`` without prlctl."""
+    """Return every VM with a receipt.
+
+    Its state is ``missing`` where prlctl does not list it, ``unknown`` without prlctl.
+    """
     known = {machine.uuid: machine for machine in machines or ()}
     documents = []
     for receipt in receipts:
