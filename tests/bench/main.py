@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
-from ansible_collections.macfleet.parallels.tests.bench import chunk_sizes
+from ansible_collections.macfleet.parallels.tests.bench import chunk_sizes, small_files
 from ansible_collections.macfleet.parallels.tests.bench.report import AT_MOST, Bar, as_json, as_table
 from ansible_collections.macfleet.parallels.tests.bench.watch import MARK, PeakMemory, kill_module
 from ansible_collections.macfleet.parallels.tests.integration.gate import DOWN, Gate
@@ -48,7 +48,10 @@ ARCHITECTURE = "arm64"
 POLL_SECONDS = 0.05
 TRANSFER_SECONDS = 1800
 NOOPS = 5
+PARTS = ("throughput", "small-files", "rest")
+SMALL_FILES = 5000
 LIMIT = Path(__file__).with_name("limit.py")
+PLAIN = Path(__file__).with_name("small_files.py")
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,14 @@ class Stand:
         finally:
             run.end()
         return results[-1], memory.peak_bytes
+
+    def plain(self, host: str, *words: str) -> float:
+        """Run small_files.py. Returns the seconds that it took."""
+        os.sync()
+        done = subprocess.run(
+            [self.bench.pythons[host], str(PLAIN), *words], env=self.environment, stdout=subprocess.PIPE, check=True
+        )
+        return float(json.loads(done.stdout)["elapsed"])
 
     def limit(
         self, case: Case, verb: str, path: Path, address: t.Mapping[str, str], chunk_size: int
@@ -306,6 +317,38 @@ def measure_noop(stand: Stand, options: t.Mapping[str, t.Any]) -> None:
     )
 
 
+def measure_small_files(stand: Stand, runs: int) -> None:
+    """A bundle of thousands of small files pulled, and made a machine of, in turn with plain scripts."""
+    bench, case = stand.bench, MAIN_CASE
+    times: dict[str, list[float]] = {name: [] for name in ("pull", "plain pull", "VM", "plain copy")}
+    address = {"catalog_id": "small-files", "version": "1.0.0"}
+    with scratch(bench, "small-files") as place:
+        bundle = bundles.make_bundle(str(place), os.urandom(MIB), "small", bundles.MACVM, bundles.PLAIN)
+        small_files.fill(bundle, SMALL_FILES)
+        options = {**address, "architecture": ARCHITECTURE, "path": bundle, "codec": case.codec}
+        stand.module(case.host, "catalog_push", options)
+        for number in range(runs):
+            bench.say(f"small files: run {number + 1} of {runs}")
+            plain = place / f"plain-{number}"
+            words = [*(item for pair in address.items() for item in (f"--{pair[0].replace('_', '-')}", pair[1]))]
+            words += ["--url", stand.server.url, "--provider", case.provider]
+            times["plain pull"].append(stand.plain(case.host, "pull", str(plain / "pulled"), *words))
+            cache = place / f"cache-{number}"
+            cache.mkdir(0o700)
+            pulled, _peak = stand.module(case.host, "catalog_pull", pull_options("small-files", "1.0.0", cache))
+            times["pull"].append(pulled.result["elapsed"])
+            times["plain copy"].append(stand.plain(case.host, "copy", bundle, str(plain / "copied")))
+            vm = {"state": "present", "name": f"small-{number}", "path": str(place / "machines")}
+            made, _peak = stand.module(case.host, "catalog_pull", pull_options("small-files", "1.0.0", cache, **vm))
+            times["VM"].append(made.result["elapsed"])
+    for name, plain_name, allowed in (("pull", "plain pull", 2.0), ("VM", "plain copy", 1.5)):
+        took, yardstick = statistics.median(times[name]), statistics.median(times[plain_name])
+        note = f"{took:.1f} s, {plain_name} {yardstick:.1f} s, medians of {runs}"
+        bench.bars.append(
+            Bar(f"{SMALL_FILES} small files, {name}", took / yardstick, "×", AT_MOST, allowed, note, times[name])
+        )
+
+
 def measure_resume(stand: Stand, machine: bundles.SampleVm) -> None:
     """Kill a push and a pull at half, run them again, see what moves again."""
     bench, case = stand.bench, MAIN_CASE
@@ -388,8 +431,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data-gib", type=float, default=bundles.BENCH.data_bytes / GIB)
     parser.add_argument("--logical-gib", type=float, default=bundles.BENCH.logical_bytes / GIB)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", choices=["throughput", "rest"], help="a part of it")
+    parser.add_argument("--only", choices=PARTS, help="a part of it")
     return parser.parse_args()
+
+
+@contextlib.contextmanager
+def new_stand(bench: Bench, name: str) -> t.Iterator[Stand]:
+    """A server without images."""
+    settings = {"CATALOG_TOKEN_SECONDS": "86400"}
+    with scratch(bench, "server") as place, ServerProcess(place, bench.arguments.server_python, settings) as server:
+        yield Stand(bench, server, name)
 
 
 def main() -> None:
@@ -410,28 +461,24 @@ def main() -> None:
         return machine
 
     second = bench.machine("2", make_second)
-    settings = {"CATALOG_TOKEN_SECONDS": "86400"}
+    parts = (arguments.only,) if arguments.only else PARTS
     try:
-        if bench.arguments.only != "rest":
+        if "throughput" in parts:
             for case in CASES:
-                with (
-                    scratch(bench, "server") as place,
-                    ServerProcess(place, bench.arguments.server_python, settings) as server,
-                ):
-                    stand = Stand(bench, server, case.provider)
-                    measure_throughput(stand, case, first, bench.arguments.runs)
-        if bench.arguments.only != "throughput":
-            with (
-                scratch(bench, "server") as place,
-                ServerProcess(place, bench.arguments.server_python, settings) as server,
-            ):
-                measure_rest(Stand(bench, server, "rest"), first, second)
+                with new_stand(bench, case.provider) as stand:
+                    measure_throughput(stand, case, first, arguments.runs)
+        if "small-files" in parts:
+            with new_stand(bench, "small-files") as stand:
+                measure_small_files(stand, arguments.runs)
+        if "rest" in parts:
+            with new_stand(bench, "rest") as stand:
+                measure_rest(stand, first, second)
     finally:
         write_report(bench, first)
 
 
 def measure_rest(stand: Stand, first: bundles.SampleVm, second: bundles.SampleVm) -> None:
-    """All that is no throughput."""
+    """All that is not throughput."""
     size = int(4 * first.guest.data_bytes) + 4 * GIB
     try:
         with reflink_volume(stand.bench.work, size) as volume:
