@@ -24,7 +24,7 @@ HANG_DEADLINE_SECONDS = 240
 FAULTS = {
     "refuses to register": {"verb": "register", **FAILED},
     "registers and says that it failed": {"verb": "register", "when": "after", **FAILED},
-    "refuses the address": {"verb": "set", **FAILED},
+    "refuses to list": {"verb": "list", **FAILED},
     "lists nonsense": {"verb": "list", "stdout": "", "returncode": 0},
 }
 
@@ -49,6 +49,8 @@ def hanging(stage: Stage, image: Results) -> t.Iterator[Run]:
 def pulls(stage: Stage, image: Results, hanging: Run) -> tuple[Results, list[t.Any]]:
     """A pull with each fault, then without, and what the host held before and after them."""
     mac = stage.mac("mac02")
+    # So that there is a directory for faults.
+    mac.parallels.fail()
     wanted = {"catalog_id": IMAGE, "name": "Faulty"}
     stage.play("mac02", [task("cached", "catalog_pull", {"catalog_id": IMAGE, "state": "cached"})])
     before = mac.holdings()

@@ -41,6 +41,7 @@ class Host:
 
     def __init__(self, mac: Mac, directory: pathlib.Path) -> None:
         self.mac = mac
+        mac.in_process = True
         self.bundle = self.make_bundle(directory)
         self.directory = mac.home / "Parallels"
         (directory / "receipts").mkdir()

@@ -157,6 +157,7 @@ def test_registration_that_did_not_happen(host: Host) -> None:
 
 
 def test_registration_that_hangs_can_be_undone_by_the_next_task(host: Host) -> None:
+    host.mac.in_process = False
     host.mac.timeout_seconds = 1.0
     host.mac.simulated.fail({"verb": "register", "times": 1, "when": "after", "hang_seconds": 600})
     with pytest.raises(PrlctlTimeout):
