@@ -25,6 +25,8 @@ SERVER_PACKAGES = "roles/catalog_server/files"
 NOT_ON_MANAGED_HOSTS = ("plugins/action", "plugins/plugin_utils", "roles/catalog_server", "tools")
 SHELL_SCRIPT = re.compile(rb"#!.*\b(sh|bash)\b")
 INTEGRATION = "tests/integration"
+# Each process of pytest-xdist has its own servers and volumes; one that a test kills takes its tests along.
+IN_PARALLEL = ("--numprocesses=2", "--dist=loadfile")
 LIFE_OF_AN_IMAGE = f"{INTEGRATION}/test_life_of_an_image.py"
 NOTHING_TO_CHECK = "No tests applicable"
 
@@ -215,7 +217,7 @@ class House:
         name = f"units-{written(version)}"
         if version not in self.machine.pythons:
             return Tally(skipped=[f"unit tests on Python {written(version)}: no such Python was found on this machine"])
-        words = ["tests/unit"]
+        words = ["tests/unit", *IN_PARALLEL]
         search = [self.machine.build]
         if version == self.machine.newest:
             requirements = self.requirements("units", "controller")
@@ -228,7 +230,7 @@ class House:
 
     def server_tests(self) -> Tally:
         search = f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"
-        return self.pytest("server", self.server(), ["tests/server"], {"PYTHONPATH": search})
+        return self.pytest("server", self.server(), ["tests/server", *IN_PARALLEL], {"PYTHONPATH": search})
 
     def integration(self, version: Version, tests: str) -> Tally:
         """Plays between a real server and real hosts; the modules run on this Python."""
