@@ -289,8 +289,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, compose, handover, options
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull, wanted
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull import run, wanted
 
 
 def pull_spec() -> options.Spec:
@@ -343,7 +343,7 @@ def main() -> None:
     module = boundary.make_module(pull_spec())
     boundary.run_transfer(
         module,
-        lambda before_long: pull.run(
+        lambda before_long: run.run(
             pull_request(module.params), pull_context(module, before_long), check_mode=module.check_mode
         ),
     )

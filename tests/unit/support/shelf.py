@@ -14,11 +14,11 @@ from pathlib import Path
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull, wanted
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import CacheSettings, Context, Remote
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import ImageKey
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.segmented import Fill
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull import run, wanted
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.transfers import SignedTransfers
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache, CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CachedAddress
@@ -147,4 +147,4 @@ class Shelf:
 
     def run(self, *manifests: Manifest, check_mode: bool = False, **fields: t.Any) -> dict[str, t.Any]:
         """The result of such a task."""
-        return pull.run(self.request(*manifests, **fields), self.context, check_mode=check_mode)
+        return run.run(self.request(*manifests, **fields), self.context, check_mode=check_mode)

@@ -15,8 +15,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull, room
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import room
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import naming
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull import demands
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import locks, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
@@ -346,7 +347,7 @@ def test_whoever_watches_sees_the_progress(
 ) -> None:
     progress = tmp_path / "progress"
     given = handover([image], progress_path=str(progress))
-    monkeypatch.setattr(pull, "SHORT_BYTES", 0)
+    monkeypatch.setattr(demands, "SHORT_BYTES", 0)
     host.expect_index(image)
     host.pull(image, check_mode=True, handover=given)
     assert not progress.exists()

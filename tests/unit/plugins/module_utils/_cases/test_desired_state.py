@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest, MinimumRequirements
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.wanted import (
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wanted import (
     ABSENT,
     CACHED,
     PRESENT,

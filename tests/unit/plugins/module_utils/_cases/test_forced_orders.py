@@ -23,7 +23,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.records im
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache as cache_case
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure, observe, seeds, segmented
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import vms
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.wanted import PRESENT
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wanted import PRESENT
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, locks
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import pull, room
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.wanted import (
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import room
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull import demands, run
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wanted import (
     ABSENT,
     CACHED,
     PRESENT,
@@ -146,10 +147,10 @@ def test_a_long_copy_is_done_in_the_background(
 ) -> None:
     shelf.run(manifest)
     disks.has_clones, disks.is_one = has_clones, is_one
-    monkeypatch.setattr(pull, "SHORT_BYTES", shelf.entry(manifest).record.allocated_bytes - 1)
+    monkeypatch.setattr(demands, "SHORT_BYTES", shelf.entry(manifest).record.allocated_bytes - 1)
     announced: list[bool] = []
     context = dataclasses.replace(shelf.context, before_long=lambda: announced.append(True))
-    pull.run(shelf.request(manifest, state=PRESENT), context, check_mode=False)
+    run.run(shelf.request(manifest, state=PRESENT), context, check_mode=False)
     assert bool(announced) is not is_short
 
 
@@ -232,11 +233,11 @@ def test_a_vm_that_vanished_is_not_reported_as_started(
 ) -> None:
     shelf.run(manifest, state=PRESENT)
     request = shelf.request(manifest, state=STARTED)
-    planned = pull.plan(request, shelf.context)
-    assert isinstance(planned, pull.KeepVm) and planned.power == STARTED
+    planned = run.plan(request, shelf.context)
+    assert isinstance(planned, run.KeepVm) and planned.power == STARTED
     shelf.run(state=ABSENT)
     with pytest.raises(VmNotFound, match="Bringing the virtual machine Runner to the state started failed"):
-        pull.apply(planned, request, shelf.context)
+        run.apply(planned, request, shelf.context)
 
 
 # Absence
@@ -320,8 +321,8 @@ def test_an_entry_that_is_wanted_meanwhile_stays(
 ) -> None:
     shelf.run(manifest)
     request = shelf.request(state=ABSENT, purge_cache=True)
-    planned = pull.plan(request, shelf.context)
-    assert isinstance(planned, pull.RemoveVm) and planned.purges.removed == (manifest.digest,)
+    planned = run.plan(request, shelf.context)
+    assert isinstance(planned, run.RemoveVm) and planned.purges.removed == (manifest.digest,)
     pull_as(shelf, manifest, catalog_id="other")
-    pull.apply(planned, request, shelf.context)
+    run.apply(planned, request, shelf.context)
     assert versions(shelf) == [(URL, "other", "1.0", "arm64")]

@@ -14,7 +14,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.records im
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cached import Removed
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.ensure import ImageOutcome
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.vms import ManagedVm
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.wanted import STARTED, PullRequest
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wanted import STARTED, PullRequest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import records
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
 

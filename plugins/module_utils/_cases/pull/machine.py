@@ -1,0 +1,193 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+"""The virtual machine exists, in the state that is asked for: made, started or stopped under the lock of its name."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cached
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import naming, vms
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import ManagedVm
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.result import Outcome, result_of
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wanted import (
+    STARTED,
+    STOPPED,
+    PullRequest,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    VmNotFound,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipt
+
+
+@dataclass(frozen=True)
+class KeepVm:
+    """The virtual machine is there. ``power`` is the state that it has to be brought to, None if it may stay.
+
+    ``manifest`` is None where the version must not be pulled any more; ``blocked`` says so.
+    """
+
+    vm: ManagedVm
+    machines: t.Sequence[VirtualMachine]
+    manifest: t.Optional[Manifest] = None
+    blocked: t.Optional[Blocked] = None
+    power: t.Optional[str] = None
+
+
+@dataclass(frozen=True)
+class MakeVm:
+    """A virtual machine is to be made at ``home``, and started if ``starts``."""
+
+    manifest: Manifest
+    home: str
+    starts: bool
+
+
+def make(
+    planned: MakeVm, entry: CacheEntry, outcome: Outcome, request: PullRequest, cache: Cache, context: Context
+) -> Outcome:
+    """Make the VM unless another task was faster, and bring it to its state; the image is held."""
+    with hold_name(planned.home, request, context):
+        control = vms.Vms.of(context, cache)
+        machines = context.prlctl.list_machines()
+        found = control.look(request.name, machines)
+        found.require_sound()
+        vm = found.vm
+        if vm is None:
+            control.recover(found.interrupted)
+            vm = _created(planned, entry, cache, control, request, context)
+            outcome = dataclasses.replace(outcome, made=planned.home, vm=vm)
+        else:
+            outcome = dataclasses.replace(outcome, before=vm, vm=vm)
+        with telling(lambda: outcome, request):
+            power = power_of(request, vm)
+            if power is not None:
+                vm = _powered(vm, power, control, context)
+                outcome = dataclasses.replace(outcome, power=power, vm=vm)
+        return dataclasses.replace(outcome, machines=_with(machines, vm))
+
+
+def apply_power(planned: KeepVm, request: PullRequest, context: Context) -> Outcome:
+    cache = cached.open_cache(context)
+    with hold_name(planned.vm.home, request, context):
+        control = vms.Vms.of(context, cache)
+        machines = context.prlctl.list_machines()
+        vm = control.look(request.name, machines).vm
+        if vm is None:
+            raise VmNotFound(
+                f"Bringing the virtual machine {request.name} to the state {request.state} failed: it was there, and "
+                "has been removed meanwhile.",
+                "Run the task again to make a new one.",
+            )
+        power = power_of(request, vm)
+        after = vm if power is None else _powered(vm, power, control, context)
+        outcome = kept(dataclasses.replace(planned, vm=vm), power)
+        return dataclasses.replace(outcome, vm=after, machines=_with(machines, after))
+
+
+def _created(
+    planned: MakeVm, entry: CacheEntry, cache: Cache, control: vms.Vms, request: PullRequest, context: Context
+) -> ManagedVm:
+    manifest = planned.manifest
+    draft = Receipt(
+        vm_uuid="",
+        vm_name=request.name,
+        catalog_url=request.catalog_url,
+        catalog_id=manifest.catalog_id,
+        version=manifest.version,
+        architecture=manifest.architecture,
+        digest=manifest.digest,
+        created_at=utc_text(time.time()),
+        created_by=context.cache.owner,
+        home=planned.home,
+        cache_path=cache.path,
+    )
+    created = control.create(entry.bundle_path, draft)
+    if created.cloned.method == clone.COPY:
+        context.warn(
+            f"{planned.home} is a full copy of {created.cloned.bytes_copied} bytes, as its volume has no clones of "
+            f"files of {cache.path}. Keep both on one APFS volume to make virtual machines at once and without disk "
+            "space."
+        )
+    for sentence in created.warnings:
+        context.warn(sentence)
+    return created.vm
+
+
+def power_of(request: PullRequest, vm: ManagedVm) -> t.Optional[str]:
+    """Return the state that a VM has to be brought to, None if it is in it."""
+    if request.state == STARTED and not vm.runs:
+        return STARTED
+    if request.state == STOPPED and not vm.is_stopped:
+        return STOPPED
+    return None
+
+
+def _powered(vm: ManagedVm, power: str, control: vms.Vms, context: Context) -> ManagedVm:
+    if power == STARTED:
+        control.start(vm)
+    else:
+        control.stop(vm)
+    now = context.prlctl.find(vm.machine.uuid)
+    return dataclasses.replace(vm, machine=now or vm.machine)
+
+
+def kept(planned: KeepVm, power: t.Optional[str]) -> Outcome:
+    return Outcome(
+        planned.manifest,
+        planned.blocked,
+        before=planned.vm,
+        vm=planned.vm,
+        power=power,
+        machines=planned.machines,
+    )
+
+
+def _with(machines: t.Sequence[VirtualMachine], vm: ManagedVm) -> t.Sequence[VirtualMachine]:
+    """Return all machines, one of them as it is now."""
+    return (*(machine for machine in machines if machine.uuid != vm.machine.uuid), vm.machine)
+
+
+@contextlib.contextmanager
+def telling(outcome: t.Callable[[], Outcome], request: PullRequest) -> t.Iterator[None]:
+    """Have a failure of the block tell what was done before it."""
+    try:
+        yield
+    except CatalogError as error:
+        if not error.done:
+            error.done = tuple(result_of(outcome(), request)["actions"]) if outcome().changed else ()
+        raise
+
+
+def hold_name(home: str, request: PullRequest, context: Context) -> t.ContextManager[None]:
+    """Hold the name of the VM that lies, or will lie, at ``home``."""
+
+    def waiting(present: str) -> None:
+        context.before_long()
+        context.progress.start("wait", 0)
+        context.warn(f"Waiting for the lock of the virtual machine {request.name}: it is held by {present}.")
+
+    return naming.lock_name(
+        os.path.dirname(home),
+        request.name,
+        context.cache.lock_timeout_seconds,
+        on_wait=waiting,
+        alive=context.progress.alive,
+    )
