@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
+
 """The cache of a host: verify what it holds, or take entries out of it. Plan, then apply.
 
 A plan chooses entries. They are read under their locks in the real run, and without one in check mode.

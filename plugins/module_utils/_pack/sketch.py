@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
+
 """A small record of which chunks a listing has, to tell how much two listings have in common. Pure.
 
 A sketch holds the smallest of the distinct chunk ids ("bottom-k", Cohen and Kaplan, PODC 2007). Chunk ids are digests,

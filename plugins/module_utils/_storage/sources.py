@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
+
 """Where a transfer reads segments from, and where it writes them to.
 
 A source or sink hides how it is done: by signed URLs, or by a provider directly. Both retry by themselves, and both

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
+
 """Pull: this host has an image in its cache, a virtual machine made of it, or neither. Plan, then apply.
 
 A plan is cheap and made without a lock; it says which kind of work there is. The image is planned once: without a

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
+
 """A host's store of unpacked, read-only bundles by digest: see layout.py for where they lie.
 
 The life of an entry: partial → published → removed, or back to partial for repair. Each step is one rename, so an

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
+
 """Where things lie in a cache directory, which is private to the user who owns it.
 
 <cache>/bundles/<digest>/bundle/      the files of the bundle, 0444

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
+
 """How each operation on an entry holds its lock.
 
 Exclusive locks are for changing files. Counting a use, marking a state and reading need a shared one, so a cached

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
+
 """What a cache remembers of an entry and of a partial image, as records and as JSON. Pure.
 
 Records grow: a reader keeps the keys that it does not know and writes them back, and has a default for each key that

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
+
 """What tells that nobody has changed a bundle since its content was proved: a stamp for each thing in it.
 
 A file is stamped by its inode, size and times, a link by its target, a directory by being there.

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
+
 """What was taken out of the cache and is being deleted.
 
 Deleting 200 GB takes time, and may be interrupted or refused; what is left is counted, told, and deleted by the next
