@@ -23,8 +23,12 @@ class ActionModule(CatalogAction):
         """Called by ``run``."""
         options = self.checked({**connection_spec(), **info_spec()})
         client = self.connection(options).client()
-        manifests = [manifest.to_json() for manifest in _manifests.query(client, options)]
+        found = _manifests.query(client, options)
+        manifests = [manifest.to_json() for manifest in found]
         result: Result = {"changed": False, "manifests": manifests}
+        hint = _manifests.hint(options, found)
+        if hint:
+            result["warnings"] = [hint]
         if options["query"]:
             result["result"] = search(options["query"], manifests)
         return result

@@ -38,7 +38,8 @@ attributes:
 options:
   catalog_id:
     description:
-      - What the image is called in the catalog.
+      - What the image is called in the catalog. Upper case and special characters are normalised as the catalog does it, so
+        V(Runner X) means V(runner_x).
     type: str
     required: true
   version:
@@ -114,7 +115,7 @@ EXAMPLES = r"""
 - name: Let nobody pull a version that turned out to be broken
   macfleet.parallels.catalog_manifest:
     catalog_url: https://catalog.example.com
-    catalog_token: "{{ vault_catalog_token }}"
+    catalog_api_key: "{{ vault_catalog_api_key }}"
     catalog_id: macos-15-runner
     version: 1.4.0
     tainted: true

@@ -32,11 +32,12 @@ attributes:
 options:
   catalog_id:
     description:
-      - Only records of this catalog ID.
+      - Only records of this catalog ID. Upper case and special characters are normalised as the catalog does it, so
+        V(Runner X) means V(runner_x).
     type: str
   version:
     description:
-      - Only records of this version, or of versions in this range, such as V(1.4.*) or V(>=1.4,<2).
+      - Only records of this version, or of versions in this range, such as V(1.4.*) or V(>=1.4,<2). For a tag, use O(tag).
       - Unlike M(macfleet.parallels.catalog_pull), a range finds tainted and revoked versions, too.
     type: str
   architecture:
@@ -77,7 +78,7 @@ EXAMPLES = r"""
 - name: All versions of an image that may be pulled
   macfleet.parallels.catalog_manifest_info:
     catalog_url: https://catalog.example.com
-    catalog_token: "{{ vault_catalog_token }}"
+    catalog_api_key: "{{ vault_catalog_api_key }}"
     catalog_id: macos-15-runner
     tainted: false
     revoked: false

@@ -10,6 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.addresses import parse_version
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.boundary import failure
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import (
@@ -17,12 +18,38 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options
     cache_spec,
     connection_spec,
 )
-from ansible_collections.macfleet.parallels.plugins.plugin_utils._connection import Connection, connection
+from ansible_collections.macfleet.parallels.plugins.plugin_utils._connection import Connection, OptionError, connection
 
 Result = t.Dict[str, t.Any]
 
 # What module_defaults may set for the whole action group; a module ignores what it has no use for.
 _GROUP_OPTIONS = frozenset({*connection_spec(), *cache_spec()})
+
+
+# Options that are names, though some look like numbers.
+_TEXTS = ("version", "tag", "tags", "bases")
+
+
+def check_texts(args: t.Mapping[str, t.Any]) -> None:
+    """Refuse what YAML has read as something else than a text, and tags that look like versions.
+
+    :raises OptionError: there is such an option
+    """
+    for name in _TEXTS:
+        given = args.get(name)
+        for value in given if isinstance(given, (list, tuple)) else [given]:
+            if value is not None and not isinstance(value, str):
+                raise OptionError(
+                    f"{name} is {value!r}, which is not a text. YAML reads 1.10 without quotes as the number 1.1.",
+                    f"Quote it, for example {name}: '1.10'.",
+                )
+    tags = args.get("tags")
+    for tag in tags.split(",") if isinstance(tags, str) else tags or ():
+        if parse_version(tag.strip()) is not None:
+            raise OptionError(
+                f"The tag {tag.strip()!r} looks like a version, and a version of that name would hide it.",
+                "Choose a tag that does not look like a version.",
+            )
 
 
 class CatalogAction(ActionBase):
@@ -42,6 +69,7 @@ class CatalogAction(ActionBase):
         for name in _GROUP_OPTIONS.difference(self.group_options):
             self._task.args.pop(name, None)
         try:
+            check_texts(self._task.args)
             result.update(self.perform(task_vars or {}))
         except CatalogError as error:
             result.update(failure(error), failed=True)

@@ -11,6 +11,7 @@ import os
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible import constants
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import api_key_header, bearer, login
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Unauthenticated
@@ -18,12 +19,13 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.http impor
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.boundary import register_secret
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.connections import transport
+from ansible_collections.macfleet.parallels.plugins.plugin_utils._logins import login_once
 
 PREFIX = "MACFLEET_CATALOG_"
 
 
 class OptionError(CatalogError):
-    """An option, or a combination of them, that cannot be."""
+    """An option, or a combination of options, that is not valid."""
 
     code = "invalid_option"
 
@@ -37,7 +39,7 @@ class Connection:
     ca_certificates: str | None = field(repr=False)
 
     def client(self) -> CatalogClient:
-        """A client that says who asks; with a user name and password, that is one login."""
+        """Return a client that says who asks; with a user name and password, after one login for the whole run."""
         send = transport(self.params, self.ca_certificates).send
         timeout_seconds = float(self.params["timeout"])
         if self.params["catalog_token"]:
@@ -47,7 +49,12 @@ class Connection:
             register_secret(headers["X-Api-Key"])
         else:
             http = Http(self.url, send, timeout_seconds=timeout_seconds)
-            token = login(http, self.params["catalog_username"], self.params["catalog_password"]).token
+            user, password = self.params["catalog_username"], self.params["catalog_password"]
+            token = login_once(
+                str(vars(constants)["DEFAULT_LOCAL_TMP"]),
+                (self.url, user, password),
+                lambda: login(http, user, password),
+            )
             register_secret(token)
             headers = bearer(token)
         return CatalogClient(Http(self.url, send, authorization=lambda: headers, timeout_seconds=timeout_seconds))
@@ -71,7 +78,7 @@ def connection(params: t.Mapping[str, t.Any], environment: t.Mapping[str, str] |
             f"Set catalog_url, or {PREFIX}URL in the environment of the controller.",
         )
     if params["timeout"] < 1:
-        raise OptionError(f"A timeout of {params['timeout']} seconds cannot be.", "Set timeout to 1 or more.")
+        raise OptionError(f"timeout is {params['timeout']} seconds, which is too short.", "Set timeout to 1 or more.")
     api_url(resolved["catalog_url"])
     for name in ("catalog_password", "catalog_api_key", "catalog_token"):
         if resolved[name]:

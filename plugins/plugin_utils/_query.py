@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.boundary import require
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._connection import OptionError
 
 try:
@@ -21,12 +21,23 @@ else:
     HAS_JMESPATH = True
 
 
-def search(expression: str, data: t.Any) -> t.Any:
-    """What ``expression`` finds in ``data``.
+class MissingLibrary(CatalogError):
+    """A Python package is not installed on the controller."""
 
+    code = "missing_library"
+
+
+def search(expression: str, data: t.Any) -> t.Any:
+    """Return what ``expression`` finds in ``data``.
+
+    :raises MissingLibrary: jmespath is not installed
     :raises OptionError: it cannot be understood, or does not fit
     """
-    require("jmespath", HAS_JMESPATH, "for the option query, on the controller")
+    if not HAS_JMESPATH:
+        raise MissingLibrary(
+            "The option query needs the Python package jmespath on the controller, beside ansible-core.",
+            "Run pip install jmespath in the environment of ansible-core, or add it to the execution environment.",
+        )
     # JMESPath knows the type str alone, and not the kinds of text that Ansible makes of it.
     plain = str.__str__(expression).encode("utf-8").decode("utf-8")
     try:

@@ -91,7 +91,8 @@ def story(stage: Stage) -> Story:
         "catalog_pull": examples_of("catalog_pull", url),
         "catalog_push": examples_of("catalog_push", {**url, BUNDLE: bundle}),
     }
-    started, filled, preview, absent = examples["catalog_pull"].values()
+    started, filled, preview, absent, purged, facts = examples["catalog_pull"].values()
+    verified, emptied, dropped = examples["catalog_cache"].values()
     owners = {f"owner: {owner}": f"owner: {stage.user}" for owner in ("build", "qa")}
     volume = {"/Volumes/Images/qa-cache": f'"{PLACE}/qa-cache"', "volume: /Volumes/Images": f'volume: "{PLACE}"'}
     role = documents.play(HOST_README, {"hosts: macs": "hosts: mac01", **owners, **volume})
@@ -113,7 +114,7 @@ def story(stage: Stage) -> Story:
             task("old", "catalog_push", {"path": str(old), "catalog_id": IMAGE, "version": "1.3.0"}),
             task("new", "catalog_push", {"path": str(new), "catalog_id": IMAGE, "version": "1.4.1"}),
         ),
-        play("mac02", preview, filled),
+        play("mac02", preview, facts, filled),
         play("mac01:mac02", *examples["catalog_cache_facts"].values()),
         play(readme["hosts"], {**runner, "name": "readme"}, **defaults),
         play(
@@ -121,16 +122,18 @@ def story(stage: Stage) -> Story:
             started,
             task("old on the host", "catalog_pull", {"catalog_id": IMAGE, "version": "1.3.0", "state": "cached"}),
             task("facts", "catalog_cache_facts"),
-            *examples["catalog_cache"].values(),
+            verified,
+            dropped,
             task("gather again", "ansible.builtin.setup", gather),
             task("published", "ansible.builtin.debug", {"var": local_facts}),
         ),
-        play("macs", absent, *examples["catalog_manifest"].values()),
+        play("macs", absent, purged, *examples["catalog_manifest"].values()),
+        play("mac02", emptied),
         play("mac01", *examples["catalog_manifest_info"].values()),
     ]
     homes = {BUILDER: builder, **{name: stage.mac(name).home for name in MACS}}
     variables = {
-        "vault_catalog_token": stage.server.admin_token,
+        "vault_catalog_api_key": stage.server.process.command("user", "key", "bench", "--never-expires").strip(),
         "places": {host: str(home / "documented") for host, home in homes.items()},
         # The role's play works as root, and keeps to directories of the machine.
         "ansible_become": False,
@@ -170,10 +173,13 @@ def test_examples_of_catalog_pull(story: Story) -> None:
     absent = story.of("catalog_pull", 3)
     assert sorted(absent) == list(MACS)
     assert all(result["changed"] and not result["vm"] for result in absent.values())
+    assert not story.of("catalog_pull", 4)["mac01"]["changed"]
+    assert story.single("catalog_pull", 5)["ansible_facts"]["parallels_catalog"] == preview["parallels_catalog"]
 
 
 def test_examples_of_catalog_cache(story: Story) -> None:
-    verified, dropped = story.single("catalog_cache", 0), story.single("catalog_cache", 1)
+    verified, emptied, dropped = (story.single("catalog_cache", number) for number in range(3))
+    assert emptied["changed"] and emptied["removed"] and not emptied["entries"]
     assert not verified["changed"] and len(verified["entries"]) == 2
     assert dropped["changed"] and len(dropped["removed"]) == 1
     assert [address["version"] for entry in dropped["entries"] for address in entry["addresses"]] == ["1.3.0"]
@@ -225,6 +231,29 @@ def test_role_catalog_host(story: Story, stage: Stage) -> None:
     assert published["owners"] == {stage.user: {"readable": True}}
     assert [vm["name"] for vm in published["vms"]] == ["runner-01"]
     assert (stage.mac("mac01").home / "documented/qa-cache").stat().st_mode & 0o777 == 0o700
+
+
+def test_recipes(story: Story, stage: Stage) -> None:
+    newer = small_bundle(stage.builder.home / "documented", "Newer")
+    stage.play(BUILDER, [task("push", "catalog_push", {"path": str(newer), "catalog_id": IMAGE, "version": "1.5.0"})])
+    older = {"catalog_id": IMAGE, "version": "1.4.1", "name": "runner-01", "state": "started"}
+    stage.play("macs", [task("older", "catalog_pull", older)])
+    recipes = [play for text in documents.blocks("docs/recipes.md", "yaml") for play in yaml.safe_load(text)]
+    run = stage.ansible.start("recipes", recipes, {})
+    results = Results(run.wait(DEADLINE_SECONDS), run.log)
+    compared = results.of("Compare the virtual machine with the catalog")
+    assert sorted(compared) == list(MACS)
+    assert all(row.result["update_available"] and not row.result["changed"] for row in compared.values())
+    for name, state in (("Stop it politely", "stopped"), ("Make it of the new version", "running")):
+        rows = results.of(name)
+        assert sorted(rows) == list(MACS)
+        assert {row.result["vm"]["state"] for row in rows.values()} == {state}
+    assert {row.result["vm"]["version"] for row in rows.values()} == {"1.5.0"}
+    for row in results.of("Remove the runner and what is cached of its image").values():
+        assert row.result["changed"] and not row.result["vm"]
+        (cache,) = row.result["parallels_catalog"]["caches"].values()
+        assert cache["entries"] == []
+    assert {row.result["msg"] for row in results.of("Show how many images there are").values()} == {"1 images"}
 
 
 def test_storage_is_laid_out_as_the_format_says(story: Story, stage: Stage) -> None:

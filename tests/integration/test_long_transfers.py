@@ -15,6 +15,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.tests.integration.gate import Gate
 from ansible_collections.macfleet.parallels.tests.integration.images import MIB, small_bundle, tree
@@ -47,7 +48,7 @@ def digest(stage: Stage, bundle: Path) -> str:
 @contextlib.contextmanager
 def _in_the_way(cache: Path, digest: str) -> t.Iterator[None]:
     """Hold the lock of an image, as another pull would."""
-    with Cache.open(str(cache), create=True).lock(digest, "another pull", 0):
+    with Cache.open(str(cache), create=True).lock(digest, locking.FILL, "another pull", 0):
         yield
 
 

@@ -275,11 +275,13 @@ def test_playbooks_take_the_variables_that_they_name(stage: Stage, pusher: User,
         "pull_catalog_id": "every-variable-playbook",
         "pull_version": "nightly",
         "pull_state": "started",
+        "pull_purge_cache": True,
         "pull_name": "By a playbook",
         "pull_path": str(place / "machines"),
         "pull_architecture": ARCHITECTURE,
         "pull_verify": True,
         "pull_cache_path": str(place / "cache"),
+        "pull_prlctl_path": str(stage.work / "bin/prlctl"),
         "pull_owner": stage.user,
     }
     credentials = {"catalog_api_key", "catalog_token", "catalog_username", "catalog_password"}
@@ -287,7 +289,7 @@ def test_playbooks_take_the_variables_that_they_name(stage: Stage, pusher: User,
     assert pull.keys() | credentials == variables_of("pull")
 
     pushed = stage.playbook("push", push)["Push the bundle"].result
-    pulled = stage.playbook("pull", pull)["Pull the image"].result
+    pulled = stage.playbook("pull", pull)["Pull the image as its owner"].result
     by_token = {name: value for name, value in pull.items() if name not in credentials}
     absent = stage.playbook("pull", {**by_token, "catalog_token": reader.token, "pull_state": "absent"})
     manifest = pushed["manifest"]
@@ -296,7 +298,7 @@ def test_playbooks_take_the_variables_that_they_name(stage: Stage, pusher: User,
     assert (manifest["description"], manifest["minimum_requirements"]["cpu"]) == ("By a playbook", 1)
     assert pulled["vm"]["home"] == str(place / "machines/By a playbook.pvm")
     assert pulled["vm"]["state"] == "running"
-    assert absent["Pull the image"].result["changed"]
+    assert absent["Pull the image as its owner"].result["changed"]
     (there,) = stage.server.manifests("every-variable-playbook")
     assert there["last_downloaded_user"] == reader.name
     assert variables_of("server") == {"server_hosts", "server_become"}

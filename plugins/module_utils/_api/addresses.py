@@ -56,14 +56,14 @@ _RANGE_CHARACTERS = frozenset("*<>=!,")
 def _checked(text: str, what: str, longest: int) -> str:
     """``text`` in NFC and lower case, or InvalidAddress."""
     if not isinstance(text, str):
-        raise InvalidAddress(f"{text!r} is no {what}: it is not a text.", "Put it between quotation marks.")
+        raise InvalidAddress(f"{text!r} is not a valid {what}: it is not a text.", "Put it between quotation marks.")
     text = unicodedata.normalize("NFC", text.strip("\t\r\n").lower())
     if not text or text in {".", ".."}:
-        raise InvalidAddress(f"{text!r} is no {what}.")
+        raise InvalidAddress(f"{text!r} is not a valid {what}.")
     if len(text) > longest:
-        raise InvalidAddress(f"{text[:40] + '…'!r} is no {what}: it has more than {longest} characters.")
+        raise InvalidAddress(f"{text[:40] + '…'!r} is not a valid {what}: it has more than {longest} characters.")
     if any(unicodedata.category(character).startswith("C") for character in text):
-        raise InvalidAddress(f"{text!r} is no {what}: it contains control characters.")
+        raise InvalidAddress(f"{text!r} is not a valid {what}: it contains control characters.")
     return text
 
 
@@ -78,7 +78,7 @@ def normalise_version(text: str) -> str:
     for character in version:
         if character in _SPECIAL:
             raise InvalidAddress(
-                f"{version!r} is no version: the character {character!r} must not stand in one.",
+                f"{version!r} is not a valid version: the character {character!r} is not allowed in one.",
                 "Use letters, digits, '.', '_' and '-'.",
             )
     return version
@@ -88,7 +88,7 @@ def normalise_architecture(text: str) -> str:
     """``arm64`` or ``x86_64`` for any of their names."""
     if isinstance(text, str) and text.strip().lower() in _ARCHITECTURES:
         return _ARCHITECTURES[text.strip().lower()]
-    raise InvalidAddress(f"{text!r} is no architecture.", "Use arm64 or x86_64.")
+    raise InvalidAddress(f"{text!r} is not a valid architecture.", "Use arm64 or x86_64.")
 
 
 def normalise_tag(text: str) -> str:
@@ -96,7 +96,7 @@ def normalise_tag(text: str) -> str:
     tag = _checked(text, "tag", MAX_NAME_LENGTH)
     if not _TAG.match(tag):
         raise InvalidAddress(
-            f"{tag!r} is no tag.", "Use letters, digits, '.', '_' and '-', and begin with a letter or a digit."
+            f"{tag!r} is not a valid tag.", "Use letters, digits, '.', '_' and '-', and begin with a letter or a digit."
         )
     return tag
 
@@ -105,7 +105,7 @@ def normalise_right(text: str) -> str:
     """The one way to write the name of a role or claim: in capitals, special characters as ``_``."""
     right = text.strip().translate(_SPECIAL_TO_UNDERSCORE).upper() if isinstance(text, str) else ""
     if not right.isprintable() or not 1 <= len(right) <= MAX_NAME_LENGTH:
-        raise InvalidAddress(f"{str(text)[:MAX_NAME_LENGTH]!r} is no name of a role or claim.")
+        raise InvalidAddress(f"{str(text)[:MAX_NAME_LENGTH]!r} is not a valid name of a role or claim.")
     return right
 
 
@@ -190,7 +190,7 @@ class Range:
     conditions: t.Tuple[t.Union[_Condition, _Wildcard], ...]
 
     def admits(self, version: t.Union[str, OrderedVersion, None]) -> bool:
-        """Whether ``version`` lies in the range; one that cannot be ordered never does."""
+        """Return True if ``version`` lies in the range; one that cannot be ordered never does."""
         if isinstance(version, str):
             version = parse_version(version)
         if version is None or not all(condition.admits(version) for condition in self.conditions):
@@ -204,7 +204,7 @@ class Range:
 
 
 def is_range(text: str) -> bool:
-    """Whether ``text`` is meant as a range, rather than as a version or a tag."""
+    """Return True if ``text`` is meant as a range, rather than as a version or a tag."""
     return not _RANGE_CHARACTERS.isdisjoint(text)
 
 
@@ -218,7 +218,8 @@ def _parse_condition(text: str, whole: str) -> t.Union[_Condition, _Wildcard]:
     version = parse_version(found.group("version").strip()) if found else None
     if not found or version is None:
         raise InvalidAddress(
-            f"{whole!r} is no range: {text!r} is no condition.", "Write for example '1.4.*' or '>=1.4,<2'."
+            f"{whole!r} is not a valid range: {text!r} is not a valid condition.",
+            "Write for example '1.4.*' or '>=1.4,<2'.",
         )
     return _Condition(found.group("operator"), version)
 
@@ -227,7 +228,9 @@ def parse_range(text: str) -> Range:
     """Read a range such as ``1.4.*`` or ``>=1.4,<2``."""
     stripped = text.strip()
     if len(stripped) > MAX_NAME_LENGTH:
-        raise InvalidAddress(f"{stripped[:40] + '…'!r} is no range: it has more than {MAX_NAME_LENGTH} characters.")
+        raise InvalidAddress(
+            f"{stripped[:40] + '…'!r} is not a valid range: it has more than {MAX_NAME_LENGTH} characters."
+        )
     return Range(stripped, tuple(_parse_condition(part.strip(), stripped) for part in stripped.split(",")))
 
 
@@ -241,7 +244,7 @@ def parse_wanted(text: t.Optional[str]) -> t.Union[str, Range]:
 
 
 def latest_moves(current: t.Optional[str], pushed: str) -> bool:
-    """Whether the tag ``latest`` moves from the version ``current`` to the one that was just pushed."""
+    """Return True if the tag ``latest`` moves from the version ``current`` to the one that was just pushed."""
     if current is None:
         return True
     old, new = parse_version(current), parse_version(pushed)
@@ -294,7 +297,9 @@ def check_pullable(candidate: Candidate, catalog_id: str, wanted: t.Optional[str
     raise Blocked(
         f"Version {candidate.version!r} of catalog id {catalog_id!r} for {candidate.architecture}{asked} "
         f"is {word} and must not be pulled.",
-        "Choose another version, or have it untainted." if word == "tainted" else "Choose another version.",
+        "Choose another version, or have it untainted. version: '*' is the newest that may be pulled."
+        if word == "tainted"
+        else "Choose another version. version: '*' is the newest that may be pulled.",
         code=word,
     )
 

@@ -11,6 +11,7 @@ ApiError                                       what was asked of the server and 
  ├── Unauthenticated   unauthenticated, …      it does not know who asks: wrong password, expired token or grant
  ├── Forbidden         forbidden, grant_scope  it knows who asks, and that is not enough
  ├── Missing           unknown_manifest, …     not there, or not for these eyes: both look the same
+ │    └── StockServer  stock_server            the server is a stock one, and has no such route
  ├── Conflict          version_exists, …       it contradicts what is there already
  │    └── Blocked      tainted, revoked        it is there and must not be pulled
  ├── Throttled         locked_out              too many attempts; wait
@@ -54,7 +55,7 @@ class BadRequest(ApiError):
 
 
 class InvalidAddress(BadRequest):
-    """A text that is no catalog id, version, architecture, tag or range."""
+    """A text that is not a valid catalog id, version, architecture, tag or range."""
 
 
 class Unauthenticated(ApiError):
@@ -73,6 +74,12 @@ class Missing(ApiError):
     """Not there, or not for these eyes."""
 
     code = "not_found"
+
+
+class StockServer(Missing):
+    """What answers is a stock Parallels DevOps server, which has no such route."""
+
+    code = "stock_server"
 
 
 class Conflict(ApiError):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 import typing as t
 import urllib.parse
@@ -24,6 +25,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
     Conflict,
     Forbidden,
     Missing,
+    StockServer,
     Throttled,
     TlsFailure,
     Unauthenticated,
@@ -76,7 +78,7 @@ HINTS = {
     "grant_scope": "A grant opens one image for one transfer; run the task again to get one for this image.",
     "forbidden": "Ask the administrator of the catalog for the right to do this.",
     "unknown_manifest": "Check the spelling, and the roles and claims of the user.",
-    "tainted": "Choose another version, or have it untainted.",
+    "tainted": "Choose another version, or have it untainted. version: '*' is the newest that may be pulled.",
     "revoked": "Choose another version.",
     "version_exists": "Push it as another version, or set force.",
     "upload_changed": "Let the other push of this version end, then run this one again.",
@@ -87,6 +89,10 @@ HINTS = {
     "internal_error": "See the log of the server.",
     "unavailable": "See whether the server is being restarted, and its log.",
     "tls_failure": "Check ca_path, validate_certs, and client_cert.",
+    "stock_server": (
+        "Set catalog_url to a metadata server of this collection, which the role catalog_server deploys. A stock "
+        "server has no grants, signed transfers and segmented packs, and works with its own clients alone."
+    ),
     "unreachable": "Check catalog_url, the network, and that the server runs.",
     "bad_reply": "Check that catalog_url is the catalog's own, and not that of a proxy or of another service.",
 }
@@ -233,6 +239,13 @@ class Http:
         kind = _ERRORS.get(status, Unavailable if status >= 500 else ApiError)
         if word in ("tainted", "revoked"):
             kind = Blocked
+        elif word is None and _is_of_stock_server(status, body):
+            return self._error(
+                StockServer,
+                doing,
+                "a stock Parallels DevOps server answers there, which has no such thing",
+                details=details,
+            )
         elif word is None and status >= 500 and kind is Unavailable:
             word = "unavailable" if status in (502, 503, 504) else "internal_error"
         reason = redact(_one_line(body.get("message")), secrets) or f"the server answered {status}"
@@ -269,6 +282,11 @@ class Http:
             {"attempts": attempts, **(details or {})},
             code=word,
         )
+
+
+def _is_of_stock_server(status: int, body: t.Mapping[str, t.Any]) -> bool:
+    """Return True if this is what a stock server says of a route that it does not have (prl-devops-service 1.0.6)."""
+    return status == 404 and re.fullmatch(r"resource /api/\S* not found", str(body.get("message"))) is not None
 
 
 def api_url(catalog_url: str) -> str:

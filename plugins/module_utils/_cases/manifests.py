@@ -104,7 +104,7 @@ class Change:
 
     @property
     def changed(self) -> bool:
-        """Whether anything has to happen."""
+        """Return True if anything has to happen."""
         return self.after is None or bool(self.edits) or bool(self.marks)
 
     def diff(self) -> dict[str, t.Any]:
@@ -147,7 +147,8 @@ def plan(wanted: Wanted, found: t.Sequence[Manifest]) -> list[Change]:
     if not found:
         raise Missing(
             f"Could not set fields of {wanted.address}: there is none, or you may not see it.",
-            "Push it first with macfleet.parallels.catalog_push, or check the spelling and the rights of the user.",
+            "Push it first with macfleet.parallels.catalog_push, or check the spelling and the rights of the user. "
+            "A tag such as 'latest' is not accepted here; catalog_manifest_info finds its version by the option tag.",
             code="unknown_manifest",
         )
     return [_change(wanted, manifest) for manifest in found]
@@ -258,6 +259,14 @@ def query(client: CatalogClient, options: t.Mapping[str, t.Any]) -> list[Manifes
     if isinstance(versions, addresses.Range):
         found = (manifest for manifest in found if versions.admits(manifest.version))
     return sorted(found, key=_by_address)
+
+
+def hint(options: t.Mapping[str, t.Any], found: t.Sequence[Manifest]) -> str | None:
+    """Return what a user should know who finds nothing because the name of a tag is not that of a version."""
+    name = options["version"]
+    if found or not name or addresses.is_range(name):
+        return None
+    return f"There is no version {name!r}. If it is a tag, set the option tag instead of version."
 
 
 def _by_address(manifest: Manifest) -> tuple[t.Any, ...]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
 import pytest
@@ -54,7 +55,7 @@ def test_check_mode(server: Recording) -> None:
 def test_options_arrive_in_any_form_that_ansible_allows(server: Recording) -> None:
     server.expect("GET", "manifests", reply={"manifests": [manifest()]}, **LISTED)
     server.expect("POST", f"manifests/{ID}/taint", body={}, reply=manifest(tainted=True))
-    assert run("catalog_manifest", {**CONNECTION, "catalog_id": "macos-15", "version": 1.4, "tainted": "yes"})[
+    assert run("catalog_manifest", {**CONNECTION, "catalog_id": "macos-15", "version": "1.4", "tainted": "yes"})[
         "changed"
     ]
 
@@ -96,6 +97,46 @@ def test_what_was_never_pushed(server: Recording) -> None:
     server.expect("GET", "manifests", reply={"manifests": []}, **LISTED)
     result = run("catalog_manifest", {**CONNECTION, **ADDRESS, "tainted": True})
     assert (result["failed"], result["error_code"]) == (True, "unknown_manifest")
+    assert "A tag such as 'latest' is not accepted here" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"version": 1.1}, "version is 1.1, which is not a text"),
+        ({"version": datetime.date(2026, 11, 27)}, "which is not a text"),
+        ({"tags": ["stable", 15]}, "tags is 15, which is not a text"),
+        ({"tags": ["stable", "2.0.0"]}, "The tag '2.0.0' looks like a version"),
+        ({"tags": "stable, v2"}, "The tag 'v2' looks like a version"),
+    ],
+)
+def test_what_yaml_has_made_of_a_text_is_refused(server: Recording, args: dict[str, t.Any], words: str) -> None:
+    for name in ("catalog_manifest", "catalog_push", "catalog_pull"):
+        if name == "catalog_pull" and "tags" in args:
+            continue
+        result = run(name, {**CONNECTION, **ADDRESS, **({"path": "/x"} if name == "catalog_push" else {}), **args})
+        assert (result["failed"], result["error_code"]) == (True, "invalid_option")
+        assert words in result["msg"]
+    assert not server.requests
+
+
+def test_a_stock_server_is_called_by_its_name(server: Recording) -> None:
+    told = {"message": "resource /api/v1/manifests not found", "code": 404}
+    server.expect("GET", "manifests", status=404, reply=told, **LISTED)
+    result = run("catalog_manifest", {**CONNECTION, **ADDRESS, "tainted": True})
+    assert (result["failed"], result["error_code"]) == (True, "stock_server")
+    assert "a stock Parallels DevOps server answers there" in result["msg"]
+    assert "catalog_server" in result["hint"]
+
+
+def test_a_tag_in_place_of_a_version_is_explained(server: Recording) -> None:
+    query = {"version": "latest", "limit": "200"}
+    server.expect("GET", "manifests", query=query, reply={"manifests": []})
+    result = run("catalog_manifest_info", {**CONNECTION, "version": "latest"})
+    assert result["manifests"] == []
+    assert result["warnings"] == [
+        "There is no version 'latest'. If it is a tag, set the option tag instead of version."
+    ]
 
 
 # Queries
@@ -124,4 +165,4 @@ def test_a_query_without_its_library(server: Recording, monkeypatch: pytest.Monk
     server.expect("GET", "manifests", query={"limit": "200"}, reply={"manifests": []})
     result = run("catalog_manifest_info", {**CONNECTION, "query": "[0]"})
     assert (result["failed"], result["error_code"]) == (True, "missing_library")
-    assert "jmespath" in result["msg"]
+    assert "pip install jmespath" in result["hint"]

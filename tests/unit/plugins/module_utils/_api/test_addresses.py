@@ -66,7 +66,7 @@ def test_a_version_has_one_way_to_be_written(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "..", "1 4", "1.4*", ">=1", "a/b", "1,2", "1" * 101, "1.0+build"])
 def test_what_is_no_version_is_refused(text: str) -> None:
-    with pytest.raises(InvalidAddress, match="no version"):
+    with pytest.raises(InvalidAddress, match="not a valid version"):
         addresses.normalise_version(text)
 
 
@@ -93,7 +93,7 @@ def test_aliases_of_architectures(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "riscv64", "i386", None])
 def test_another_architecture_is_refused(text: t.Any) -> None:
-    with pytest.raises(InvalidAddress, match="no architecture"):
+    with pytest.raises(InvalidAddress, match="not a valid architecture"):
         addresses.normalise_architecture(text)
 
 
@@ -220,7 +220,7 @@ def test_what_lies_in_a_range(text: str, inside: list[str], outside: list[str]) 
     [">=", ">=sequoia", "=1.4", "1.4", "1.4*", "*.4", "1.*.2", ">=1.4,", "~1.4", "<>1", ",", ">" * 200],
 )
 def test_what_is_no_range_is_refused(text: str) -> None:
-    with pytest.raises(InvalidAddress, match="no range"):
+    with pytest.raises(InvalidAddress, match="not a valid range"):
         addresses.parse_range(text)
 
 
