@@ -77,7 +77,7 @@ def is_zero(view: memoryview) -> bool:
     """
     if len(view) == MAX_CHUNK_SIZE:
         return _ZEROS == view
-    # The first bytes of most chunks tell; the slice is made for the rest only.
+    # For most chunks the first bytes are enough; only the rest is compared as a whole.
     head = min(len(view), 64)
     if bytes(view[:head]) != bytes(head):
         return False

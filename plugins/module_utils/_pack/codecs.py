@@ -105,10 +105,10 @@ def _zstandard_provider() -> Provider:
 
     def encoder(level: int) -> Encoder:
         def encode(data: Buffer) -> bytes:
-            made: dict[int, t.Any] = local.__dict__.setdefault("compressors", {})
-            if level not in made:
-                made[level] = zstandard.ZstdCompressor(level=level, write_content_size=True)
-            return made[level].compress(data)
+            compressors: dict[int, t.Any] = local.__dict__.setdefault("compressors", {})
+            if level not in compressors:
+                compressors[level] = zstandard.ZstdCompressor(level=level, write_content_size=True)
+            return compressors[level].compress(data)
 
         return encode
 
@@ -130,7 +130,7 @@ _MAKERS: dict[int, tuple[t.Callable[[], Provider], ...]] = {
 
 
 def answers_correctly(provider: Provider) -> bool:
-    """Whether a provider passes its known-answer test; whatever it raises is a wrong answer."""
+    """Return True if a provider passes its known-answer test; whatever it raises is a wrong answer."""
     level = provider.levels[0]
     try:
         encoded = provider.encoder(max(level, DEFAULT_LEVEL))(_SAMPLE)
@@ -149,7 +149,7 @@ def answers_correctly(provider: Provider) -> bool:
 
 @functools.lru_cache(maxsize=None)
 def providers(codec: int) -> tuple[Provider, ...]:
-    """The providers of a codec that can be used here, best first."""
+    """Return the providers of a codec that can be used here, best first."""
     usable = []
     for make in _MAKERS.get(codec, ()):
         try:
@@ -163,7 +163,7 @@ def providers(codec: int) -> tuple[Provider, ...]:
 
 
 def best_provider(codec: int) -> Provider:
-    """The provider that carries out a codec here.
+    """Return the provider that carries out a codec here.
 
     :raises UnsupportedCodec: there is none
     """
@@ -177,12 +177,12 @@ def best_provider(codec: int) -> Provider:
 
 
 def decodable() -> frozenset[int]:
-    """The codecs that can be read here."""
+    """Return the codecs that can be read here."""
     return frozenset({CODEC_RAW} | {codec for codec in _MAKERS if providers(codec)})
 
 
 def make_encoder(codec: int, level: int) -> t.Callable[[Buffer], tuple[int, bytes]]:
-    """A function from raw bytes to (codec, encoded bytes) that falls back to raw when nothing is gained.
+    """Return a function from raw bytes to (codec, encoded bytes); it falls back to raw when nothing is gained.
 
     ``level`` is brought into the range of the provider.
 
@@ -201,7 +201,7 @@ def make_encoder(codec: int, level: int) -> t.Callable[[Buffer], tuple[int, byte
 
 
 def decode(codec: int, data: Buffer, length: int) -> Buffer:
-    """The ``length`` raw bytes of an encoded chunk.
+    """Return the ``length`` raw bytes of an encoded chunk.
 
     :raises DamagedChunk: they do not decode, or to another length
     :raises UnsupportedCodec: the codec has no provider here

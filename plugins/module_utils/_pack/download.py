@@ -24,7 +24,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ranges im
 FetchRange = t.Callable[[SegmentRef, int, int], Buffer]
 Advance = t.Callable[[int], None]
 
-# Written bytes after which the disk is made to begin, so that flushing at the end is short.
+# After so many bytes the files are flushed, so that flushing at the end does not take long.
 _FLUSH_BYTES = 256 << 20
 
 

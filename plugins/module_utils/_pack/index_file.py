@@ -29,7 +29,7 @@ def decode_index(data: bytes) -> Index:
     :raises UnsupportedFormat: one needs something that this version does not know
     """
     if len(data) < 24 or data[:8] != INDEX_MAGIC:
-        raise MalformedIndex("The index does not begin as one.")
+        raise MalformedIndex("The index does not begin with the magic bytes of one.")
     listing_bytes, locator_bytes = struct.unpack_from("<QQ", data, 8)
     if 24 + listing_bytes + locator_bytes != len(data):
         raise MalformedIndex("The index is shorter or longer than it says.")

@@ -47,7 +47,7 @@ class TrailerRow:
 
 
 class SegmentBuilder:
-    """Takes encoded chunks in order and gives whole segments.
+    """Takes encoded chunks in order and makes whole segments of them.
 
     A segment ends with the chunk that takes it to ``target_bytes``. Its trailer counts, too: of chunks that
     shrink to a few bytes, the trailer is the larger part.
@@ -66,7 +66,7 @@ class SegmentBuilder:
         self._length = len(MAGIC)
 
     def add(self, identity: bytes, codec: int, data: bytes, raw_length: int) -> TrailerRow:
-        """Append one encoded chunk to the open segment; says where it lies."""
+        """Append one encoded chunk to the open segment; return where it lies."""
         row = TrailerRow(identity, self._length, len(data), raw_length, codec)
         self._parts.append(data)
         self._rows.append(row)
@@ -75,11 +75,11 @@ class SegmentBuilder:
 
     @property
     def is_full(self) -> bool:
-        """Whether the open segment should be finished."""
+        """True if the open segment should be finished."""
         return self._length + len(self._rows) * _ROW.size >= self._target_bytes
 
     def finish(self) -> bytes:
-        """The bytes of the open segment; the next chunk opens another."""
+        """Return the bytes of the open segment; the next chunk opens another."""
         trailer = b"".join(
             _ROW.pack(row.identity, row.offset, row.length, row.raw_length, row.codec) for row in self._rows
         )
@@ -91,20 +91,20 @@ class SegmentBuilder:
 
 
 def trailer_length(tail: bytes) -> int:
-    """Bytes of trailer and footer together, from the last ``FOOTER_BYTES`` bytes or more of a segment.
+    """Return the bytes of trailer and footer together, from the last ``FOOTER_BYTES`` bytes or more of a segment.
 
-    :raises MalformedIndex: it is no segment
+    :raises MalformedIndex: it is not a segment
     """
     if len(tail) < FOOTER_BYTES:
         raise MalformedIndex("A segment is shorter than its footer.")
     rows, length, magic = _FOOTER.unpack_from(tail, len(tail) - FOOTER_BYTES)
     if magic != TRAILER_MAGIC or length != rows * _ROW.size or length > MAX_SEGMENT_BYTES:
-        raise MalformedIndex("A segment does not end as one.")
+        raise MalformedIndex("A segment does not end with the magic bytes of one.")
     return int(length) + FOOTER_BYTES
 
 
 def read_trailer(tail: bytes, segment_bytes: int) -> list[TrailerRow]:
-    """The rows of a trailer, from the last ``trailer_length`` bytes or more of a segment of that size.
+    """Return the rows of a trailer, from the last ``trailer_length`` bytes or more of a segment of that size.
 
     :raises MalformedIndex: it breaks the grammar
     """
@@ -130,7 +130,7 @@ def read_trailer(tail: bytes, segment_bytes: int) -> list[TrailerRow]:
 
 
 def fetch_trailer(fetch: t.Callable[[int, int], bytes], segment_bytes: int) -> list[TrailerRow]:
-    """The rows of a segment's trailer through ``fetch(offset, length)``: one request, seldom two."""
+    """Return the rows of a segment's trailer, read by ``fetch(offset, length)``: one request, seldom two."""
     guess = min(segment_bytes, TRAILER_GUESS_BYTES)
     tail = bytes(fetch(segment_bytes - guess, guess))
     needed = trailer_length(tail)

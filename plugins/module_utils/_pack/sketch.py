@@ -13,23 +13,29 @@ from __future__ import annotations
 
 import base64
 import binascii
+import bisect
 import heapq
 import struct
 import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import Listing
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import MAX_CHUNKS, Listing
 
 SIZE = 128
 # The first bytes of a chunk id are enough to tell it from others.
 _PREFIX_BYTES = 8
+_PREFIXES = 1 << (8 * _PREFIX_BYTES)
 _COUNT = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """How many distinct chunks that are no holes a listing has, and the smallest prefixes of their ids, in order."""
+    """About how many distinct chunks a listing has, and the smallest prefixes of their ids, in order.
+
+    Holes do not count. The number is exact up to ``SIZE`` of them, otherwise it follows from how close together the
+    smallest lie.
+    """
 
     count: int
     smallest: tuple[bytes, ...]
@@ -37,11 +43,25 @@ class Sketch:
 
 def of(listing: Listing) -> Sketch:
     """Return the sketch of a listing."""
-    ids = listing.chunk_ids
-    zero = chunks.ZERO_CHUNK_ID[:_PREFIX_BYTES]
-    step = chunks.CHUNK_ID_BYTES
-    distinct = {ids[start : start + _PREFIX_BYTES] for start in range(0, len(ids), step)} - {zero}
-    return Sketch(len(distinct), tuple(heapq.nsmallest(SIZE, distinct)))
+    ids, zero = listing.chunk_ids, chunks.ZERO_CHUNK_ID[:_PREFIX_BYTES]
+    smallest: list[bytes] = []
+    # What is not smaller than this does not belong to the smallest.
+    bound = b"\xff" * (_PREFIX_BYTES + 1)
+    for start in range(0, len(ids), chunks.CHUNK_ID_BYTES):
+        prefix = ids[start : start + _PREFIX_BYTES]
+        if prefix >= bound or prefix == zero:
+            continue
+        place = bisect.bisect_left(smallest, prefix)
+        if place < len(smallest) and smallest[place] == prefix:
+            continue
+        smallest.insert(place, prefix)
+        if len(smallest) > SIZE:
+            smallest.pop()
+            bound = smallest[-1]
+    if len(smallest) < SIZE:
+        return Sketch(len(smallest), tuple(smallest))
+    count = (SIZE - 1) * _PREFIXES // max(1, int.from_bytes(smallest[-1], "big"))
+    return Sketch(min(max(count, SIZE), MAX_CHUNKS), tuple(smallest))
 
 
 def similarity(wanted: Sketch, other: Sketch) -> float:

@@ -5,7 +5,7 @@
 
 """What the files of a bundle on disk really hold, chunk by chunk.
 
-Used to go on with a partial bundle, to check a cache entry, and to trust a seed.
+Used to resume a partial bundle, and to check a cache entry.
 """
 
 from __future__ import annotations
@@ -42,11 +42,13 @@ def hash_files(
     workers: t.Optional[int] = None,
     advance: Advance = lambda count: None,
 ) -> dict[str, bytes]:
-    """The chunk ids of the files of ``entries`` as they lie below ``root``, by path.
+    """Return the chunk ids (32 bytes each, one after another) of files as they lie below ``root``, by path.
 
-    A file that is not there, or no regular file, or is reached through a link, is left out; a chunk behind the end
-    of a shorter file, or on a part of the disk that cannot be read, has ``MISSING_CHUNK_ID``. Only the geometry of
-    the entries is used, not their digests.
+    Only paths and sizes of ``entries`` are used. A file that is not there, is not a regular file, or is reached through
+    a link, is left out. A chunk behind the end of a shorter file, or on a part of the disk that cannot be read, has
+    ``MISSING_CHUNK_ID``. ``advance`` receives the bytes of each piece as soon as it is hashed, in the caller's thread.
+
+    :raises OSError: a file cannot be read for another reason
     """
     workers = workers or pipeline.core_count()
     directories = {"": True}
@@ -61,7 +63,7 @@ def hash_files(
     with contextlib.closing(pipeline.ordered_map(handle, orders, workers=workers, window=2 * workers + 2)) as stage:
         for order, identities in stage:
             found[order.path] += identities
-            advance(sum(length for _offset, length in order.spans))
+            advance(order.length)
     return {path: bytes(identities) for path, identities in found.items()}
 
 
@@ -70,7 +72,7 @@ def _is_regular(root: str, path: str, directories: dict[str, bool]) -> bool:
 
 
 def _is_below_directories(root: str, path: str, directories: dict[str, bool]) -> bool:
-    """Whether a path and all above it are directories and no links; ``directories`` holds what is known already."""
+    """Return True if a path and all above it are directories, not links; ``directories`` holds what is known."""
     if path not in directories:
         parent = os.path.dirname(path)
         directories[path] = _is_below_directories(root, parent, directories) and stat.S_ISDIR(_mode(root, path))
@@ -121,7 +123,7 @@ def damaged_paths(
     workers: t.Optional[int] = None,
     advance: Advance = lambda count: None,
 ) -> list[str]:
-    """Paths below ``root`` that are not exactly what the listing says, or that it does not know."""
+    """Return the paths below ``root`` that are not exactly as the listing says, or that it does not know."""
     identities = hash_files(root, listing.entries, listing.chunk_size, workers=workers, advance=advance)
     damaged = []
     for entry in listing.entries:
@@ -172,7 +174,7 @@ def _kind(found: os.DirEntry[str]) -> t.Optional[str]:
 
 
 def _is_reached(root: str, path: str, disk_path: str) -> bool:
-    """Whether ``path`` leads to what the file system spells ``disk_path``, and not to its neighbour or nowhere."""
+    """Return True if ``path`` leads to what the file system spells ``disk_path``."""
     if path == disk_path:
         return True
     try:

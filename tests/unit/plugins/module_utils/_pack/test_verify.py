@@ -12,7 +12,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import verify
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import cut, verify
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import DIRECTORY, FILE, LINK, Entry
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
@@ -118,6 +118,20 @@ def test_progress_adds_up_and_stays_in_the_thread_of_the_caller(root: Path) -> N
     hashed(root, advance=advance)
     assert sum(seen) == LISTING.logical_bytes
     assert threads == {threading.get_ident()}
+
+
+def test_each_piece_is_reported_as_soon_as_it_is_hashed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cut, "ORDER_BYTES", CHUNK)
+    reported = threading.Event()
+    hash_order = verify._hash_order
+
+    def wait(directory: str, order: cut.Order, pool: t.Any) -> bytes:
+        # All but the first piece are hashed only after that one was reported.
+        assert (order.path, order.start) == ("a", 0) or reported.wait(30)
+        return hash_order(directory, order, pool)
+
+    monkeypatch.setattr(verify, "_hash_order", wait)
+    hashed(root, advance=lambda _count: reported.set())
 
 
 def test_a_bundle_that_is_as_listed_has_no_damage(root: Path) -> None:
