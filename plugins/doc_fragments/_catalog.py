@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This doc fragment is private to the collection.
 
-"""How to reach the metadata server; in code, ``_bridge.options.connection_spec()`` and ``handover_spec()``."""
+"""How to reach the metadata server; in code, ``_bridge.options``."""
 
 from __future__ import annotations
 
@@ -65,6 +65,8 @@ options:
   timeout:
     description:
       - How many seconds the server or the storage may keep silent before a request counts as failed.
+      - A managed host tries such a request again for eight times as long, so that a transfer survives the restart of a
+        switch or a server. What cannot be reached at all is reported sooner.
     type: int
     default: 30
   use_proxy:
@@ -76,6 +78,17 @@ options:
 notes:
   - The environment variables are read on the controller, not on the managed hosts.
   - A managed host gets a grant only, which opens one image for one transfer and for an hour at a time.
+"""
+
+    # For modules that move bytes.
+    TRANSFER = r"""
+options:
+  connections:
+    description:
+      - How many requests to the storage run at once.
+      - The default is 4 at first, and up to 16 as long as more of them move more bytes.
+      - A push keeps one segment of 32 MiB in memory for each, 8 at most by default.
+    type: int
 """
 
     # For modules that run on the managed host and talk to the server.
@@ -92,9 +105,9 @@ options:
       grant:
         description: The token of the host for this one transfer.
         type: str
-      expires_at:
-        description: When the grant expires, in seconds since 1970.
-        type: int
+      lifetime_seconds:
+        description: For how many seconds the grant is good from now on. The clock of the host does not matter.
+        type: float
       manifests:
         description: The manifests that the wanted version means, at most one for each architecture.
         type: list

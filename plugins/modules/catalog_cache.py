@@ -168,6 +168,9 @@ details:
   sample: {}
 """
 
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, compose, options
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache
 
@@ -189,6 +192,13 @@ def cache_request(params: options.Params) -> cache.CacheRequest:
     return cache.CacheRequest(params["state"], params["digest"], params["catalog_id"], params["version"], params["all"])
 
 
+def run_module(module: AnsibleModule) -> t.Mapping[str, t.Any]:
+    """Return what the module returns."""
+    request = cache_request(module.params)
+    with compose.host_context(module, "a task of catalog_cache") as context:
+        return cache.change(request, context, check_mode=module.check_mode)
+
+
 def main() -> None:
     """Run the module."""
     module = boundary.make_module(
@@ -196,14 +206,7 @@ def main() -> None:
         required_by={"version": "catalog_id"},
         mutually_exclusive=[("digest", "catalog_id")],
     )
-    boundary.run(
-        module,
-        lambda: cache.change(
-            cache_request(module.params),
-            compose.host_context(module, "a task of catalog_cache"),
-            check_mode=module.check_mode,
-        ),
-    )
+    boundary.run(module, lambda: run_module(module))
 
 
 if __name__ == "__main__":

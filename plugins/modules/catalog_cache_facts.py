@@ -172,14 +172,23 @@ details:
   sample: {}
 """
 
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, compose, options
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import host_facts
+
+
+def run_module(module: AnsibleModule) -> t.Mapping[str, t.Any]:
+    """Return what the module returns."""
+    with compose.host_context(module, "reading facts") as context:
+        return host_facts.gather(context)
 
 
 def main() -> None:
     """Run the module."""
     module = boundary.make_module(options.cache_spec())
-    boundary.run(module, lambda: host_facts.gather(compose.host_context(module, "reading facts")))
+    boundary.run(module, lambda: run_module(module))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - macfleet.parallels._cache
   - macfleet.parallels._catalog
   - macfleet.parallels._catalog.handover
+  - macfleet.parallels._catalog.transfer
 attributes:
   action:
     support: full
@@ -299,6 +300,7 @@ def pull_spec() -> options.Spec:
     return {
         **options.connection_spec(),
         **options.handover_spec(),
+        **options.transfer_spec(),
         **options.cache_spec(),
         "catalog_id": {"type": "str", "required": True},
         "version": {"type": "str"},
@@ -330,10 +332,17 @@ def pull_request(params: options.Params) -> wanted.PullRequest:
     )
 
 
-def pull_context(module: AnsibleModule, before_long: t.Callable[[], None]) -> Context:
-    """Return what the task works with. What is to be absent is found on the host alone."""
+def run_module(module: AnsibleModule, before_long: t.Callable[[], None]) -> t.Mapping[str, t.Any]:
+    """Return what the module returns."""
+    request = pull_request(module.params)
+    with _context(module, before_long) as context:
+        return run.run(request, context, check_mode=module.check_mode)
+
+
+def _context(module: AnsibleModule, before_long: t.Callable[[], None]) -> t.ContextManager[Context]:
     doing = f"a pull of {module.params['catalog_id']}"
     if module.params["state"] == wanted.ABSENT:
+        # What is to be absent is found on the host alone.
         return compose.host_context(module, doing)
     return compose.transfer_context(module, doing, before_long)
 
@@ -341,12 +350,7 @@ def pull_context(module: AnsibleModule, before_long: t.Callable[[], None]) -> Co
 def main() -> None:
     """Run the module."""
     module = boundary.make_module(pull_spec())
-    boundary.run_transfer(
-        module,
-        lambda before_long: run.run(
-            pull_request(module.params), pull_context(module, before_long), check_mode=module.check_mode
-        ),
-    )
+    boundary.run_transfer(module, lambda before_long: run_module(module, before_long))
 
 
 if __name__ == "__main__":

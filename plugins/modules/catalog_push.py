@@ -32,6 +32,7 @@ extends_documentation_fragment:
   - macfleet.parallels._attributes.action_group
   - macfleet.parallels._catalog
   - macfleet.parallels._catalog.handover
+  - macfleet.parallels._catalog.transfer
 attributes:
   action:
     support: full
@@ -296,6 +297,9 @@ details:
   sample: {}
 """
 
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MinimumRequirements
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, compose, handover, options
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push import run as _push
@@ -307,6 +311,7 @@ def push_spec() -> options.Spec:
     return {
         **options.connection_spec(),
         **options.handover_spec(),
+        **options.transfer_spec(),
         "path": {"type": "path", "required": True},
         "catalog_id": {"type": "str", "required": True},
         "version": {"type": "str", "required": True},
@@ -353,17 +358,18 @@ def push_request(params: options.Params) -> PushRequest:
     )
 
 
+def run_module(module: AnsibleModule, before_long: t.Callable[[], None]) -> t.Mapping[str, t.Any]:
+    """Return what the module returns."""
+    request = push_request(module.params)
+    doing = f"a push of {module.params['catalog_id']}"
+    with compose.transfer_context(module, doing, before_long) as context:
+        return _push.run(request, context, check_mode=module.check_mode)
+
+
 def main() -> None:
     """Run the module."""
     module = boundary.make_module(push_spec())
-    boundary.run_transfer(
-        module,
-        lambda before_long: _push.run(
-            push_request(module.params),
-            compose.transfer_context(module, f"a push of {module.params['catalog_id']}", before_long),
-            check_mode=module.check_mode,
-        ),
-    )
+    boundary.run_transfer(module, lambda before_long: run_module(module, before_long))
 
 
 if __name__ == "__main__":

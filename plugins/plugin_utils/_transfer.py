@@ -99,7 +99,7 @@ class TransferAction(CatalogAction):
 def _described(grant: MintedGrant) -> dict[str, t.Any]:
     return {
         "grant": grant.token,
-        "expires_at": int(grant.expires_at),
+        "lifetime_seconds": grant.lifetime_seconds,
         "manifests": [manifest.to_json() for manifest in grant.manifests],
         "bases": [manifest.to_json() for manifest in grant.bases],
     }

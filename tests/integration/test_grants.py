@@ -95,24 +95,24 @@ def results(stage: Stage, server: Server, mac: Mac, pusher: User, images: Result
         "expired_push": expired_push["grant"],
     }
 
-    def handover(grant: str, expires_at: int, manifests: list[dict[str, t.Any]]) -> dict[str, t.Any]:
-        return {"url": server.url, "grant": grant, "expires_at": expires_at, "manifests": manifests, "bases": []}
+    def handover(grant: str, lifetime: int, manifests: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+        return {"url": server.url, "grant": grant, "lifetime_seconds": lifetime, "manifests": manifests, "bases": []}
 
-    def pull(name: str, grant: str, manifest: dict[str, t.Any], expires_at: int = good_pull["expires_at"]) -> Task:
+    def pull(name: str, grant: str, manifest: dict[str, t.Any], lifetime: int = good_pull["expires_in"]) -> Task:
         args = {
             "catalog_id": manifest["catalog_id"],
             "version": "1.0.0",
             "state": "cached",
-            "handover": handover(grant, expires_at, [manifest]),
+            "handover": handover(grant, lifetime, [manifest]),
         }
         return task(name, "hand_over", {"module": "macfleet.parallels.catalog_pull", "args": args}, may_fail=True)
 
-    def push(name: str, grant: str, expires_at: int = good_push["expires_at"], **address: str) -> Task:
+    def push(name: str, grant: str, lifetime: int = good_push["expires_in"], **address: str) -> Task:
         args = {
             "path": bundle,
             "catalog_id": GRANTED,
             "version": "2.0.0",
-            "handover": handover(grant, expires_at, []),
+            "handover": handover(grant, lifetime, []),
             **address,
         }
         return task(name, "hand_over", {"module": "macfleet.parallels.catalog_push", "args": args}, may_fail=True)
@@ -124,7 +124,7 @@ def results(stage: Stage, server: Server, mac: Mac, pusher: User, images: Result
                 "mac03": [
                     pull("of another image", "{{ pull }}", other),
                     pull("to push, for a pull", "{{ push }}", wanted),
-                    pull("expired", "{{ expired_pull }}", wanted, expired_pull["expires_at"]),
+                    pull("expired", "{{ expired_pull }}", wanted, 0),
                     pull("taken back", "{{ taken_back }}", wanted),
                     pull("made up", "not.a.grant", wanted),
                 ],
@@ -132,7 +132,7 @@ def results(stage: Stage, server: Server, mac: Mac, pusher: User, images: Result
                     push("to pull, for a push", "{{ pull }}"),
                     push("to push another version", "{{ push }}", version="3.0.0"),
                     push("to push another image", "{{ push }}", catalog_id="new-image"),
-                    push("expired, for a push", "{{ expired_push }}", expired_push["expires_at"]),
+                    push("expired, for a push", "{{ expired_push }}", 0),
                     # Were it refused, too, the others would tell nothing.
                     push("good", "{{ push }}"),
                 ],

@@ -25,8 +25,8 @@ from ansible_collections.macfleet.parallels.tests.support.server_process import 
 
 IMAGE = "long-image"
 GRANT_SECONDS = 20
-# A URL is not used in its last 20 seconds: so another page is asked for when the first grant has expired. A push asks
-# for the URL of its fourth segment when one of the first three, which share the link, is stored.
+# A URL is renewed when half of its lifetime has passed. A push asks for the URL of a segment when that is finished, so
+# for the last one after the first grant has expired.
 URL_SECONDS = GRANT_SECONDS + 21
 SIZE = 130 * MIB
 SLOW = 4 * MIB

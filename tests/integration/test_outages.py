@@ -27,6 +27,8 @@ PULLED_BYTES = 64 * MIB
 # What four workers may have in hand of ranges that are not whole.
 IN_FLIGHT_BYTES = 4 * 8 * MIB
 PATIENCE_SECONDS = 120
+# Requests are tried again for eight timeouts: long enough here, and short enough for a test.
+TIMEOUT_SECONDS = 3
 
 
 class Outage(t.NamedTuple):
@@ -67,7 +69,7 @@ def _looked_at(server: Server, mac: Mac, bundle: Path, cache: Path) -> dict[str,
 
 @pytest.fixture(scope="module")
 def push(stage: Stage, server: Server, bundle: Path) -> Outage:
-    wanted = {"path": str(bundle), "catalog_id": IMAGE, "version": "1.0.0", "codec": "raw"}
+    wanted = {"path": str(bundle), "catalog_id": IMAGE, "version": "1.0.0", "codec": "raw", "timeout": TIMEOUT_SECONDS}
     before = len(server.segments(SEGMENT_BYTES // 2))
     with Gate(server.url) as gate:
         gate.hold(UP, lambda total: total > SEGMENT_BYTES and len(server.segments(SEGMENT_BYTES // 2)) > before)
@@ -84,7 +86,7 @@ def push(stage: Stage, server: Server, bundle: Path) -> Outage:
 @pytest.fixture(scope="module")
 def pull(stage: Stage, server: Server, mac: Mac, bundle: Path, push: Outage) -> Outage:
     cache = mac.home / "outages"
-    wanted = {"catalog_id": IMAGE, "state": "cached", "cache_path": str(cache)}
+    wanted = {"catalog_id": IMAGE, "state": "cached", "cache_path": str(cache), "timeout": TIMEOUT_SECONDS}
     replica = ServerProcess(server.process.directory, server.process.python, {"CATALOG_LOG_LEVEL": "warning"})
     with replica, Gate(replica.url) as gate:
         gate.hold(DOWN, lambda total: total > PULLED_BYTES)

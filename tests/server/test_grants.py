@@ -53,6 +53,7 @@ def test_a_pull_grant_brings_the_manifest(server: Server) -> None:
         assert [found["id"] for found in reply["manifests"]] == [manifest_id]
         assert reply["bases"] == []
         assert 3550 < reply["expires_at"] - time.time() <= 3601
+        assert reply["expires_in"] == 3600
 
 
 def test_without_an_architecture_a_grant_is_for_each(server: Server) -> None:
@@ -232,6 +233,7 @@ def test_a_grant_is_renewed_as_the_same_grant(server: Server) -> None:
     assert after.pop("exp") >= before.pop("exp")
     assert after == before
     assert renewed["id"] == before["jti"]
+    assert renewed["expires_in"] == 3600
 
 
 def test_a_grant_expires(start_server: StartServer) -> None:
@@ -246,6 +248,7 @@ def test_renewals_end_with_the_age_of_the_grant(start_server: StartServer) -> No
     reply = mint(server, "reader", "pull", _catalog_id_of(server, put_manifest(server))).json()
     end = jwt.decode(reply["grant"], options={"verify_signature": False})["iat"] + 3
     wait_until(lambda: server.call("POST", "/grants/renew", bearer=reply["grant"]).json()["expires_at"] == end)
+    assert server.call("POST", "/grants/renew", bearer=reply["grant"]).json().get("expires_in", 0) <= 2
 
 
 def _catalog_id_of(server: Server, manifest_id: str) -> str:

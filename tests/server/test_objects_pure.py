@@ -58,7 +58,7 @@ def test_links_say_all_that_is_signed() -> None:
     now = datetime.datetime.fromtimestamp(1000.7, datetime.UTC)
     links = Links(SIGNER, "https://catalog.example.com/api/v1", now)
     link = links.store("packs/1/a", 5, 900, now + datetime.timedelta(seconds=60))
-    assert link.expires_at == 1060
+    assert (link.expires_at, link.expires_in) == (1060, 60)
     assert links.read("packs/1/a", 900).expires_at == 1900
     parts = urlsplit(link.url)
     assert f"{parts.scheme}://{parts.netloc}{parts.path}" == "https://catalog.example.com/api/v1/objects/packs/1/a"

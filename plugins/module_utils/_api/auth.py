@@ -3,13 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""Who asks: headers of the credentials, login, and the grant of a host that is renewed before it expires."""
+"""Who asks: headers of the credentials, login, and the grant of a host, which is renewed before it expires."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import threading
 import time
 import typing as t
 
@@ -19,17 +18,19 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
     Unreachable,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Headers, Http
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Token
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import RenewedGrant, Token
 
-RENEW_BEFORE_SECONDS = 600.0
-RETRY_RENEWAL_SECONDS = 30.0
+# Counted from the end of an attempt to renew a grant that failed.
+RETRY_SECONDS = 30.0
+# A lifetime shorter than this is taken for this: a server cannot make a host renew all the time.
+_LEAST_LIFETIME_SECONDS = 2.0
 REVOKED = "grant_revoked"
 
 
 def bearer(token: str) -> Headers:
     """Headers for a login token or a grant."""
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise BadRequest("The token contains characters that no token has.", "Check catalog_token.")
+        raise BadRequest("The token contains characters that a token cannot have.", "Check catalog_token.")
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -64,66 +65,62 @@ def login(http: Http, username: str, password: str) -> Token:
 
 
 class GrantHolder:
-    """The grant of this host's transfer, renewed by whoever asks for it, or makes progress, when it nears its end.
+    """The grant of this host's transfer.
 
-    ``renew(token)`` asks the server for the next one. As long as the grant is valid, a server that does not answer,
-    or that will not renew it any more because of its age, is no reason to stop. Usable from several threads.
+    ``token`` gives it to any thread, at once. ``keep`` renews it, and is called again and again by one thread beside
+    the transfer: by then, half of the lifetime has passed. Times are lengths on this host's monotonic clock, so it
+    does not matter what the host takes for the time of day.
     """
 
     def __init__(
         self,
         token: str,
-        expires_at: float,
-        renew: t.Callable[[str], Token],
-        clock: t.Callable[[], float] = time.time,
+        lifetime_seconds: float,
+        renew: t.Callable[[str], RenewedGrant],
+        clock: t.Callable[[], float] = time.monotonic,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        self._current = Token(token, expires_at)
+        self._token = token
         self._renew = renew
         self._clock = clock
-        self._lock = threading.Lock()
-        # How long it was good for when it was made is known of the renewed ones only.
-        self._renew_at = expires_at - RENEW_BEFORE_SECONDS
+        self._retry_seconds = retry_seconds
+        self._last_lifetime(lifetime_seconds, clock())
 
     def token(self) -> str:
-        """The grant to use now.
-
-        :raises Blocked: the image was tainted or revoked meanwhile
-        :raises Unauthenticated: the grant was revoked, or has expired and is not renewed any more
-        """
-        with self._lock:
-            now = self._clock()
-            if now >= self._renew_at:
-                self._renewed(now)
-            return self._current.token
-
-    def keep(self) -> None:
-        """Renew it if it is time to, for a transfer that goes on without asking the server anything.
-
-        :raises ApiError: the rights to the transfer are lost; whoever needs the grant finds out all else
-        """
-        if not self._current.token:
-            return
-        try:
-            self.token()
-        except Unreachable:
-            pass
-        except Unauthenticated as error:
-            if error.code == REVOKED:
-                raise
+        """Return the grant to use now."""
+        return self._token
 
     def headers(self) -> Headers:
-        """Headers with the grant to use now."""
-        return bearer(self.token())
+        """Return headers with the grant to use now."""
+        return bearer(self._token)
 
-    def _renewed(self, now: float) -> None:
-        # Also where the clock of this host is wrong and each new one seems to be over, it is not asked all the time.
-        self._renew_at = now + RETRY_RENEWAL_SECONDS
+    def keep(self) -> float:
+        """Renew the grant if it is time to; return the seconds after which to call this again.
+
+        As long as the grant is valid, a server that does not answer, or that does not renew it any more because of its
+        age, is no reason to stop.
+
+        :raises ApiError: the rights to the transfer are lost
+        """
+        if not self._token:
+            return self._retry_seconds
+        now = self._clock()
+        if now < self._renew_at:
+            return self._renew_at - now
         try:
-            self._current = self._renew(self._current.token)
-        except (Unreachable, Unauthenticated) as error:
-            if error.code == REVOKED or self._current.expires_at <= now:
+            renewed = self._renew(self._token)
+        except Unreachable:
+            return self._retry_seconds
+        except Unauthenticated as error:
+            if error.code == REVOKED or self._clock() >= self._ends_at:
                 raise
-            return
-        left = self._current.expires_at - now
-        if left > 0:
-            self._renew_at = now + max(left - RENEW_BEFORE_SECONDS, left / 2)
+            return self._retry_seconds
+        # The lifetime began when the server answered; the time before the question is the safe one to count from.
+        self._token = renewed.token
+        self._last_lifetime(renewed.lifetime_seconds, now)
+        return max(self._renew_at - self._clock(), 0.0)
+
+    def _last_lifetime(self, seconds: float, since: float) -> None:
+        seconds = max(seconds, _LEAST_LIFETIME_SECONDS)
+        self._renew_at = since + seconds / 2
+        self._ends_at = since + seconds

@@ -16,13 +16,14 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.http impor
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import (
     Manifest,
     MintedGrant,
+    RenewedGrant,
     ServerInfo,
-    SignedUrlRecord,
-    Token,
     Upload,
     UploadRequest,
     manifests_from_json,
+    signed_url_from_json,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 
 # Beyond any index of a bundle that a Mac can hold: a million chunks make about a tenth of it.
 MAX_INDEX_BYTES = 512 << 20
@@ -81,12 +82,12 @@ class CatalogClient:
         doing = f"get a grant to push {_named(catalog_id, version, architecture)}"
         return MintedGrant.from_json(self._http.json("POST", "grants", doing, body=body, idempotent=True))
 
-    def renew_grant(self, token: str) -> Token:
+    def renew_grant(self, token: str) -> RenewedGrant:
         """The next grant for ``token``, which is one; rights are looked at anew."""
         reply = self._http.json(
             "POST", "grants/renew", "renew the grant", body={}, authorization=bearer(token), idempotent=True
         )
-        return Token.from_json(reply, "grant")
+        return RenewedGrant.from_json(reply)
 
     # Manifests
 
@@ -163,9 +164,9 @@ class CatalogClient:
         doing = f"read the locator of the manifest {manifest_id}"
         return self._http.read_bytes(f"{_of(manifest_id)}/locator", doing, max_bytes=MAX_INDEX_BYTES)
 
-    def segment_urls(self, manifest_id: str, segments: t.Iterable[Segment]) -> dict[Segment, SignedUrlRecord]:
+    def segment_urls(self, manifest_id: str, segments: t.Iterable[Segment]) -> dict[Segment, SignedUrl]:
         """URLs that read segments of a manifest, each named by pack and SHA-256."""
-        found: dict[Segment, SignedUrlRecord] = {}
+        found: dict[Segment, SignedUrl] = {}
         for page in _pages(segments, URLS_OF_A_PULL):
             reply = self._http.json(
                 "POST",
@@ -187,9 +188,9 @@ class CatalogClient:
         """An open upload as it is now."""
         return Upload.from_json(self._http.json("GET", _upload(upload_id), f"read the upload {upload_id}"))
 
-    def upload_urls(self, upload_id: str, segments: t.Iterable[tuple[str, int]]) -> dict[str, SignedUrlRecord]:
+    def upload_urls(self, upload_id: str, segments: t.Iterable[tuple[str, int]]) -> dict[str, SignedUrl]:
         """URLs that store segments, each given by SHA-256 and size."""
-        found: dict[str, SignedUrlRecord] = {}
+        found: dict[str, SignedUrl] = {}
         for page in _pages(segments, URLS_OF_AN_UPLOAD):
             reply = self._http.json(
                 "POST",
@@ -255,11 +256,11 @@ def _pages(items: t.Iterable[Item], length: int) -> t.Iterator[list[Item]]:
 def _items(reply: t.Any, name: str) -> list[dict[str, t.Any]]:
     items = reply.get(name) if isinstance(reply, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise BadReply(f"The server sent a reply whose field {name!r} is missing or not what it should be.")
+        raise BadReply(f"The server sent a reply whose field {name!r} is missing or not valid.")
     return items
 
 
-def _url_of(urls: t.Mapping[t.Any, t.Any], key: Key) -> SignedUrlRecord:
+def _url_of(urls: t.Mapping[t.Any, t.Any], key: Key) -> SignedUrl:
     if key not in urls:
         raise BadReply("The server did not send all the URLs that it was asked for.")
-    return SignedUrlRecord.from_json(urls[key])
+    return signed_url_from_json(urls[key])

@@ -7,7 +7,8 @@
 
 ApiError                                       what was asked of the server and not done
  ├── BadRequest        bad_request, …          the server does not understand or accept the request
- │    └── InvalidAddress  bad_request          no catalog id, version, architecture, tag or range
+ │    ├── InvalidAddress  bad_request          not a catalog id, version, architecture, tag or range
+ │    └── TooLarge     payload_too_large       the body is longer than the server, or a proxy, takes
  ├── Unauthenticated   unauthenticated, …      it does not know who asks: wrong password, expired token or grant
  ├── Forbidden         forbidden, grant_scope  it knows who asks, and that is not enough
  ├── Missing           unknown_manifest, …     not there, or not for these eyes: both look the same
@@ -56,6 +57,12 @@ class BadRequest(ApiError):
 
 class InvalidAddress(BadRequest):
     """A text that is not a valid catalog id, version, architecture, tag or range."""
+
+
+class TooLarge(BadRequest):
+    """The body is longer than the server takes, or a proxy in front of it."""
+
+    code = "payload_too_large"
 
 
 class Unauthenticated(ApiError):

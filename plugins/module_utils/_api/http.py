@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""Requests to the metadata server: JSON, errors by status and word, bounded retries.
+"""Requests to the metadata server: JSON, errors by status and word, retries bounded by time.
 
 How bytes get there and back is handed in as ``send``; see ``_base/transport.py`` for what it raises.
 """
@@ -28,23 +28,26 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
     StockServer,
     Throttled,
     TlsFailure,
+    TooLarge,
     Unauthenticated,
     Unavailable,
     Unreachable,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import redact, redact_url
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import delays as retry_delays
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import NEVER, Patience, attempt
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
     AnswerTooLong,
     NotConnected,
     Request,
     Response,
     TlsRefused,
+    UrlRefused,
 )
 
 MAX_JSON_BYTES = 32 << 20
-ATTEMPTS = 4
-# A server that asks for more patience than this gets its error reported.
+# What somebody waits for who looks at a prompt: the server restarts, or a packet is lost.
+BRIEF = Patience(5.0, longest_seconds=5.0)
+# A server that asks for a longer pause than this gets its error reported.
 LONGEST_DELAY_SECONDS = 30.0
 _LONGEST_MESSAGE = 1000
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "PATCH"})
@@ -60,7 +63,7 @@ _ERRORS: dict[int, type[ApiError]] = {
     404: Missing,
     409: Conflict,
     410: Conflict,
-    413: BadRequest,
+    413: TooLarge,
     422: BadRequest,
     429: Throttled,
     502: Unavailable,
@@ -73,7 +76,7 @@ HINTS = {
     "unauthenticated": "Set catalog_token, catalog_api_key, or catalog_username and catalog_password.",
     "invalid_credentials": "Check the user name and the password, or the API key.",
     "token_expired": "Get a new catalog_token, or use catalog_api_key.",
-    "grant_expired": "Run the task again; it gets a new grant and goes on where it stopped.",
+    "grant_expired": "Run the task again; it gets a new grant and resumes where it stopped.",
     "grant_revoked": "Ask the administrator of the catalog why.",
     "grant_scope": "A grant opens one image for one transfer; run the task again to get one for this image.",
     "forbidden": "Ask the administrator of the catalog for the right to do this.",
@@ -83,7 +86,7 @@ HINTS = {
     "version_exists": "Push it as another version, or set force.",
     "upload_changed": "Let the other push of this version end, then run this one again.",
     "upload_closed": "Run the push again.",
-    "upload_expired": "Run the push again; it begins anew.",
+    "upload_expired": "Run the push again; it starts from the beginning.",
     "base_unusable": "Run the push again; it chooses another base.",
     "locked_out": "Wait a while before the next attempt.",
     "internal_error": "See the log of the server.",
@@ -93,13 +96,22 @@ HINTS = {
         "Set catalog_url to a metadata server of this collection, which the role catalog_server deploys. A stock "
         "server has no grants, signed transfers and segmented packs, and works with its own clients alone."
     ),
+    "invalid_url": "Set catalog_url to something like https://catalog.example.com.",
+    "payload_too_large": (
+        "Either the index of the image is longer than the server takes (see index_bytes of its settings), or a proxy "
+        "in front of the server refuses bodies of this size: for nginx, raise client_max_body_size."
+    ),
     "unreachable": "Check catalog_url, the network, and that the server runs.",
     "bad_reply": "Check that catalog_url is the catalog's own, and not that of a proxy or of another service.",
 }
 
 
 class Http:
-    """One server. ``authorization()`` gives the headers that say who asks, anew for each request."""
+    """One server. ``authorization()`` gives the headers that say who asks, anew for each request.
+
+    What is idempotent is tried again with ``patience`` once the server has answered anything. Before, the patience is
+    ``first_patience``: an address that is wrong must not take minutes to show.
+    """
 
     def __init__(
         self,
@@ -108,15 +120,20 @@ class Http:
         *,
         authorization: t.Callable[[], Headers] = dict,
         timeout_seconds: float = 30.0,
-        delays: t.Callable[[], t.Iterable[float]] = lambda: retry_delays(ATTEMPTS, longest_seconds=10.0),
+        patience: Patience = BRIEF,
+        first_patience: Patience | None = None,
         sleep: t.Callable[[float], None] = time.sleep,
+        clock: t.Callable[[], float] = time.monotonic,
     ) -> None:
         self._base_url = api_url(base_url)
         self._send = send
         self._authorization = authorization
         self._timeout_seconds = timeout_seconds
-        self._delays = delays
+        self._patience = patience
+        self._first_patience = first_patience or patience
         self._sleep = sleep
+        self._clock = clock
+        self._has_answered = False
 
     def json(
         self,
@@ -182,33 +199,34 @@ class Http:
             body=data,
             timeout_seconds=timeout_seconds or self._timeout_seconds,
             max_body_bytes=max_bytes,
+            repeatable=method in _IDEMPOTENT_METHODS if idempotent is None else idempotent,
         )
-        if idempotent is None:
-            idempotent = method in _IDEMPOTENT_METHODS
-        waits = iter(self._delays() if idempotent else ())
         secrets = [word for value in credentials.values() for word in value.split()]
-        attempts = 0
-        while True:
-            attempts += 1
+
+        def once(number: int) -> Response:
             try:
-                return self._once(request, doing, secrets, attempts)
+                return self._once(request, doing, secrets, number)
             except Missing:
-                if method != "DELETE" or attempts == 1:
+                if method != "DELETE" or number == 1:
                     raise
                 # An attempt before has deleted it, and only its answer was lost.
                 return Response(204, {}, b"")
-            except (Unreachable, Throttled) as error:
-                wait = next(waits, None)
-                asked = _asked_delay(error)
-                if wait is None or not _worth_retrying(error) or asked > LONGEST_DELAY_SECONDS:
-                    raise
-                self._sleep(max(wait, asked))
+
+        return attempt(once, _asked_delay, self._patience_of(request), sleep=self._sleep, clock=self._clock)
+
+    def _patience_of(self, request: Request) -> Patience:
+        if not request.repeatable:
+            return NEVER
+        return self._patience if self._has_answered else self._first_patience
 
     def _once(self, request: Request, doing: str, secrets: list[str], attempts: int) -> Response:
         try:
             response = self._send(request)
         except (NotConnected, AnswerTooLong) as error:
-            raise self._error(_kind(error), doing, redact(error.message, secrets), attempts=attempts) from error
+            code = error.code if isinstance(error, UrlRefused) else None
+            reason = redact(error.message, secrets)
+            raise self._error(_kind(error), doing, reason, code=code, attempts=attempts) from error
+        self._has_answered = True
         if 200 <= response.status < 300:
             return response
         raise self._refused(response, doing, secrets, attempts)
@@ -228,6 +246,9 @@ class Http:
         try:
             body = self._decoded(response, doing)
         except BadReply as error:
+            if status == 413:
+                reason = f"a proxy in front of the server answered {status}, the request is too large for it"
+                return self._error(TooLarge, doing, reason, details=details)
             if status in (502, 503, 504):
                 return self._error(
                     Unavailable, doing, f"the server answered {status}", details=details, attempts=attempts
@@ -290,21 +311,22 @@ def _is_of_stock_server(status: int, body: t.Mapping[str, t.Any]) -> bool:
 
 
 def api_url(catalog_url: str) -> str:
-    """Where the API is of a server whose address a user wrote, with or without the API's own path."""
-    try:
-        parts = urllib.parse.urlsplit(catalog_url.strip())
-        port_is_fine = parts.port != 0
-    except ValueError:
-        port_is_fine = False
-    if not port_is_fine or parts.scheme not in ("http", "https") or not parts.hostname:
+    """Return where the API is of a server whose address a user wrote, with or without the API's own path.
+
+    :raises BadRequest: it is not the address of a server, or it contains more than that
+    """
+    parts = _address(catalog_url)
+    if parts is None:
         raise BadRequest(
-            f"{redact_url(catalog_url)!r} is no address of a metadata server.",
-            "Set catalog_url to something like https://catalog.example.com.",
+            f"{redact_url(catalog_url)!r} is not a valid address of a metadata server.",
+            HINTS["invalid_url"],
+            code="invalid_url",
         )
     if parts.username is not None or parts.query or parts.fragment:
         raise BadRequest(
             f"The address {redact_url(catalog_url)!r} contains a user, a query or a fragment.",
             "Set catalog_url to the plain address, and the credentials in their own options.",
+            code="invalid_url",
         )
     path = parts.path.rstrip("/")
     for ending in ("/api/v1", "/api"):
@@ -314,7 +336,25 @@ def api_url(catalog_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}/api/v1"
 
 
+def _address(text: str) -> urllib.parse.SplitResult | None:
+    """Return the parts of an http or https address, or None if no request could be sent to it."""
+    text = text.strip()
+    try:
+        parts = urllib.parse.urlsplit(text)
+        host = parts.hostname or ""
+        # As a look-up of the name does it: empty and overlong labels are refused.
+        host.encode("idna")
+        is_sound = bool(host) and parts.port != 0 and parts.scheme in ("http", "https")
+    except ValueError:
+        return None
+    # What urlsplit() drops silently, and what cannot stand in a request line.
+    has_blanks = any(character.isspace() or not character.isprintable() for character in text)
+    return parts if is_sound and not has_blanks and parts.path.isascii() else None
+
+
 def _kind(error: NotConnected | AnswerTooLong) -> type[ApiError]:
+    if isinstance(error, UrlRefused):
+        return BadRequest
     if isinstance(error, AnswerTooLong):
         return BadReply
     return TlsFailure if isinstance(error, TlsRefused) else Unreachable
@@ -329,15 +369,14 @@ def _one_line(value: t.Any) -> str:
     ]
 
 
-def _worth_retrying(error: ApiError) -> bool:
-    if isinstance(error, TlsFailure):
-        return False
-    return error.details.get("status") in (None, 429, 502, 503, 504)
-
-
-def _asked_delay(error: ApiError) -> float:
+def _asked_delay(error: Exception) -> float | None:
+    """Return the pause that a server asks for, in seconds, or None if another attempt will not help."""
+    if not isinstance(error, (Unreachable, Throttled)) or isinstance(error, TlsFailure):
+        return None
+    if error.details.get("status") not in (None, 429, 502, 503, 504):
+        return None
     value = str(error.details.get("retry_after", "")).strip()
     # The other form, a date, would need the clocks of both sides to agree.
     if value.isascii() and value.isdigit() and len(value) < 7:
-        return float(value)
-    return LONGEST_DELAY_SECONDS + 1 if isinstance(error, Throttled) else 0.0
+        return float(value) if float(value) <= LONGEST_DELAY_SECONDS else None
+    return None if isinstance(error, Throttled) else 0.0

@@ -5,8 +5,8 @@
 
 """What the metadata server knows, as frozen records.
 
-Readers are tolerant: they ignore what they do not know and fill in what is missing, but for the fields that say which
-thing it is. What a host uses as part of a path must look like what it is, whoever sent it.
+Readers are tolerant: they ignore unknown fields and fill in missing ones, except for those that identify the thing.
+What a host uses as part of a path is checked, whoever sent it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadReply
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 
 Json = t.Dict[str, t.Any]
 
@@ -30,12 +31,12 @@ class _Reader:
 
     def __init__(self, data: t.Any, what: str) -> None:
         if not isinstance(data, t.Mapping):
-            raise BadReply(f"The server sent a {what} that is no JSON object.")
+            raise BadReply(f"The server sent a {what} that is not a JSON object.")
         self._data = data
         self._what = what
 
     def wrong(self, name: str) -> BadReply:
-        return BadReply(f"The server sent a {self._what} whose field {name!r} is missing or not what it should be.")
+        return BadReply(f"The server sent a {self._what} whose field {name!r} is missing or not valid.")
 
     def text(self, name: str, default: str | None = None) -> str:
         value = self._data.get(name)
@@ -104,7 +105,7 @@ class _Reader:
 
 @dataclass(frozen=True)
 class MinimumRequirements:
-    """What a host must offer; 0 means that nothing is demanded."""
+    """What a host must offer; 0 means any."""
 
     cpu: int = 0
     memory_mb: int = 0
@@ -215,7 +216,7 @@ _OPTIONAL_TEXTS = (
 def manifests_from_json(data: t.Any) -> tuple[Manifest, ...]:
     """Read a list of manifests."""
     if not isinstance(data, (list, tuple)):
-        raise BadReply("The server sent something else than a list of manifests.")
+        raise BadReply("The server sent something that is not a list of manifests.")
     return tuple(Manifest.from_json(item) for item in data)
 
 
@@ -246,15 +247,28 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class Token:
-    """A token and when it expires, in seconds since 1970."""
+    """A login token and when it expires, in seconds since 1970."""
 
     token: str = field(repr=False)
     expires_at: float
 
     @classmethod
-    def from_json(cls, data: t.Any, name: str = "token") -> Token:
-        reader = _Reader(data, name)
-        return cls(token=reader.text(name), expires_at=reader.moment("expires_at"))
+    def from_json(cls, data: t.Any) -> Token:
+        reader = _Reader(data, "token")
+        return cls(token=reader.text("token"), expires_at=reader.moment("expires_at"))
+
+
+@dataclass(frozen=True)
+class RenewedGrant:
+    """A grant, and how long it is good for from its receipt on."""
+
+    token: str = field(repr=False)
+    lifetime_seconds: float
+
+    @classmethod
+    def from_json(cls, data: t.Any) -> RenewedGrant:
+        reader = _Reader(data, "grant")
+        return cls(token=reader.text("grant"), lifetime_seconds=float(reader.number("expires_in")))
 
 
 @dataclass(frozen=True)
@@ -262,7 +276,7 @@ class MintedGrant:
     """A grant, and the manifests that it is about; ``bases`` are those that a push may refer to."""
 
     token: str = field(repr=False)
-    expires_at: float
+    lifetime_seconds: float
     manifests: tuple[Manifest, ...] = ()
     bases: tuple[Manifest, ...] = ()
 
@@ -271,27 +285,19 @@ class MintedGrant:
         reader = _Reader(data, "grant")
         return cls(
             token=reader.text("grant"),
-            expires_at=reader.moment("expires_at"),
+            lifetime_seconds=float(reader.number("expires_in")),
             manifests=manifests_from_json(reader.list("manifests")),
             bases=manifests_from_json(reader.list("bases")),
         )
 
 
-@dataclass(frozen=True)
-class SignedUrlRecord:
-    """A URL that opens one object for a while."""
-
-    url: str = field(repr=False)
-    expires_at: float
-    headers: t.Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def from_json(cls, data: t.Any) -> SignedUrlRecord:
-        reader = _Reader(data, "signed URL")
-        headers = reader.object("headers") or {}
-        if not isinstance(headers, t.Mapping) or not all(isinstance(value, str) for value in headers.values()):
-            raise reader.wrong("headers")
-        return cls(url=reader.text("url"), expires_at=reader.moment("expires_at"), headers=dict(headers))
+def signed_url_from_json(data: t.Any) -> SignedUrl:
+    """Read a signed URL."""
+    reader = _Reader(data, "signed URL")
+    headers = reader.object("headers") or {}
+    if not isinstance(headers, t.Mapping) or not all(isinstance(value, str) for value in headers.values()):
+        raise reader.wrong("headers")
+    return SignedUrl(reader.text("url"), float(reader.number("expires_in")), dict(headers))
 
 
 @dataclass(frozen=True)

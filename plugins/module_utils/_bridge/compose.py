@@ -7,17 +7,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
-import time
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import GrantHolder
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import delays
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.link_meter import LinkMeter
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.repeated import Repeated
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import connections, options, progress_file
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.commands import CommandRunner
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.handover import handover
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import CacheSettings, Context, Remote
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.transfers import SignedTransfers
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.transfers import (
+    SignedTransfers,
+    TransferSettings,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import PrlctlMissing
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl, find_prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer
@@ -25,36 +31,71 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-# Tries of one request to a storage: with their pauses about a minute, the length of a reboot of a switch.
-_TRANSFER_ATTEMPTS = 7
+_MOST_CONNECTIONS = 64
 
 
-def host_context(module: AnsibleModule, doing: str) -> Context:
-    """Return the context of a task that needs nothing but this host."""
-    return _context(module, doing, None, _stay)
+class InvalidOption(CatalogError):
+    """An option has a value that is not possible."""
+
+    code = "invalid_option"
+
+
+@contextlib.contextmanager
+def host_context(module: AnsibleModule, doing: str) -> t.Iterator[Context]:
+    """Yield the context of a task that needs nothing but this host."""
+    progress = progress_file.progress(module)
+    with progress.reporting():
+        yield _context(module, doing, progress, None, _stay)
 
 
 def _stay() -> None:
     """The task waits for the end of the module, however long it takes."""
 
 
-def transfer_context(module: AnsibleModule, doing: str, before_long: t.Callable[[], None]) -> Context:
-    """Return the context of a task that asks the metadata server with the grant that was handed over."""
-    grant = connections.host_grant(module.params, connections.host_transport(module.params))
-    return _context(module, doing, grant, before_long)
+@contextlib.contextmanager
+def transfer_context(module: AnsibleModule, doing: str, before_long: t.Callable[[], None]) -> t.Iterator[Context]:
+    """Yield the context of a task that asks the metadata server with the grant that was handed over.
+
+    While it is open, a thread of its own renews the grant.
+    """
+    params = module.params
+    progress = progress_file.progress(module)
+    meter = LinkMeter()
+    with contextlib.ExitStack() as stack:
+        transport = connections.host_transport(params, meter)
+        stack.callback(transport.close)
+        grant = connections.host_grant(params, transport)
+        catalog = connections.host_catalog(params, transport, grant, progress.sleep)
+        transfer = SignedTransfer(transport.connect, progress.moved, https_only=_is_https(params), meter=meter)
+        stack.callback(transfer.close)
+        settings = TransferSettings(connections.host_patience(params), _connection_count(params), progress.sleep)
+        stack.enter_context(progress.reporting())
+        stack.enter_context(Repeated(grant.keep, progress.fail, "grant"))
+        remote = Remote(catalog, SignedTransfers(catalog, transfer, progress, settings, meter))
+        yield _context(module, doing, progress, remote, before_long)
 
 
 def _context(
-    module: AnsibleModule, doing: str, grant: t.Optional[GrantHolder], before_long: t.Callable[[], None]
+    module: AnsibleModule,
+    doing: str,
+    progress: Progress,
+    remote: t.Optional[Remote],
+    before_long: t.Callable[[], None],
 ) -> Context:
-    progress = progress_file.progress(module, grant)
-    remote = None
-    if grant is not None:
-        transport = connections.host_transport(module.params)
-        catalog = connections.host_catalog(module.params, transport, grant)
-        transfer = SignedTransfer(transport.connect, progress.alive)
-        remote = Remote(catalog, SignedTransfers(catalog, transfer, _transfer_delays, time.sleep))
     return Context(_cache_settings(module.params), progress, module.warn, doing, _prlctl(module), remote, before_long)
+
+
+def _is_https(params: options.Params) -> bool:
+    return handover(params).url.strip().lower().startswith("https:")
+
+
+def _connection_count(params: options.Params) -> t.Optional[int]:
+    count: t.Optional[int] = params.get("connections")
+    if count is not None and not 1 <= count <= _MOST_CONNECTIONS:
+        raise InvalidOption(
+            f"{count} connections are not possible.", f"Set connections to a number from 1 to {_MOST_CONNECTIONS}."
+        )
+    return count
 
 
 def _cache_settings(params: options.Params) -> CacheSettings:
@@ -74,10 +115,6 @@ def _user_name() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return str(os.geteuid())
-
-
-def _transfer_delays() -> t.Iterator[float]:
-    return delays(_TRANSFER_ATTEMPTS)
 
 
 def _prlctl(module: AnsibleModule) -> t.Optional[Prlctl]:

@@ -25,18 +25,22 @@ class NoHandover(CatalogError):
 
 @dataclass(frozen=True)
 class Handover:
-    """What the controller found out for this host; ``blocked`` is why the version must not be pulled."""
+    """What the controller found out for this host.
+
+    The grant is good for ``lifetime_seconds`` from the start of the module on. ``blocked`` is why the version must not
+    be pulled.
+    """
 
     url: str
     grant: str = field(repr=False)
-    expires_at: float
+    lifetime_seconds: float
     manifests: tuple[Manifest, ...]
     bases: tuple[Manifest, ...]
     blocked: t.Optional[Blocked]
 
 
 def handover(params: Params) -> Handover:
-    """The handover among a module's options.
+    """Return the handover among a module's options.
 
     :raises NoHandover: there is none
     """
@@ -49,7 +53,7 @@ def handover(params: Params) -> Handover:
     return Handover(
         url=given["url"],
         grant=given.get("grant") or "",
-        expires_at=float(given.get("expires_at") or 0),
+        lifetime_seconds=float(given.get("lifetime_seconds") or 0),
         manifests=manifests_from_json(given.get("manifests") or []),
         bases=manifests_from_json(given.get("bases") or []),
         blocked=_blocked(given),

@@ -33,12 +33,17 @@ def connection_spec() -> Spec:
     }
 
 
+def transfer_spec() -> Spec:
+    """How bytes are moved: fragment ``_catalog.transfer``."""
+    return {"connections": {"type": "int"}}
+
+
 def handover_spec() -> Spec:
     """What the action plugin gives to the managed host: fragment ``_catalog.handover``."""
     options: Spec = {
         "url": {"type": "str"},
         "grant": {"type": "str", "no_log": True},
-        "expires_at": {"type": "int"},
+        "lifetime_seconds": {"type": "float"},
         "manifests": {"type": "list", "elements": "dict"},
         "bases": {"type": "list", "elements": "dict"},
         "blocked": {"type": "str", "choices": ["tainted", "revoked"]},

@@ -13,29 +13,20 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import GrantHolder
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress, Snapshot
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.background import CANCEL_SUFFIX, Cancelled
 
-_PROGRESS_BYTES = 512
+_PROGRESS_BYTES = 1024
 
 
-def progress(module: AnsibleModule, grant: t.Optional[GrantHolder] = None) -> Progress:
-    """Counters that write where the action plugin looks, if it does; each report is an occasion to keep the grant."""
-    watchers: list[t.Callable[[Snapshot], None]] = []
+def progress(module: AnsibleModule) -> Progress:
+    """Return counters that report where the action plugin looks, if it does."""
     path = (module.params.get("handover") or {}).get("progress_path")
-    if path:
-        for name in (path, path + CANCEL_SUFFIX):
-            module.add_cleanup_file(name)
-        watchers.append(ProgressFile(path))
-    if grant is not None:
-        watchers.append(lambda snapshot: grant.keep())
-
-    def report(snapshot: Snapshot) -> None:
-        for watcher in watchers:
-            watcher(snapshot)
-
-    return Progress(report)
+    if not path:
+        return Progress()
+    for name in (path, path + CANCEL_SUFFIX):
+        module.add_cleanup_file(name)
+    return Progress(ProgressFile(path))
 
 
 class ProgressFile:
@@ -43,7 +34,7 @@ class ProgressFile:
 
     As long as the file is not there, nobody polls, and nothing is written. It is written in place, padded to one
     length, in one call: short enough for a reader to see the old one or the new one, and no harm is done if it sees
-    neither.
+    neither. Only one thread may call it.
     """
 
     def __init__(self, path: str) -> None:
@@ -53,7 +44,7 @@ class ProgressFile:
     def __call__(self, snapshot: Snapshot) -> None:
         """Write ``snapshot``.
 
-        :raises Cancelled: somebody asked for it
+        :raises Cancelled: the controller asked for the end of the transfer
         """
         if os.path.exists(self._path + CANCEL_SUFFIX):
             raise Cancelled()
@@ -62,9 +53,7 @@ class ProgressFile:
                 self._descriptor = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW)
             except FileNotFoundError:
                 return
-        told = {**snapshot, "pid": os.getpid()}
-        data = json.dumps(told).encode("ascii").ljust(_PROGRESS_BYTES)[:_PROGRESS_BYTES]
-        # A full disk ends the transfer where it is written to. This may be called from inside of a request, which would
-        # seem to have failed.
+        data = json.dumps({**snapshot, "pid": os.getpid()}).encode("ascii").ljust(_PROGRESS_BYTES)
+        # A full disk ends the transfer where it is written to.
         with contextlib.suppress(OSError):
             os.pwrite(self._descriptor, data, 0)

@@ -7,32 +7,51 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import typing as t
+from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Upload
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import LinkCost, estimate
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.link_meter import LinkMeter
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import Patience
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.urls import PullUrls, ResumeUrls, UploadUrls
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.chunks import chunk_id
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import SegmentRef
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.retrying import RetryingTransfer
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer, SignedUrl
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage import limited
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.retrying import RetryingTransfer, Transfer
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.sources import (
     Buffer,
     SegmentSink,
     SegmentSource,
 )
 
-# URLs asked for with one request, in the order in which they will be used.
-_URL_PAGE = 64
-# A URL that ends sooner is not used any more.
-_URL_MARGIN_SECONDS = 20.0
+Key = t.TypeVar("Key")
 
-SegmentKey = t.Tuple[str, str]
+# Segments that wait for their upload, or are under way: each takes its 32 MiB of memory. While the metadata server is
+# silent, those that have their URL are still stored.
+_MOST_PUTS = 8
 
 
 class Transfers(t.Protocol):
-    """Makes the sources and sinks of one task."""
+    """Makes the sources and sinks of one task.
+
+    ``fetch_workers`` and ``put_workers`` are the threads to use them from. How many requests really run at once is
+    decided behind them.
+    """
+
+    @property
+    def fetch_workers(self) -> int: ...  # pylint: disable=missing-function-docstring
+
+    @property
+    def put_workers(self) -> int: ...  # pylint: disable=missing-function-docstring
+
+    def link(self) -> LinkCost:
+        """Return what a request costs, as far as that is known from the requests so far."""
+        ...  # pylint: disable=unnecessary-ellipsis
 
     def pull_source(self, manifest_id: str, order: t.Iterable[SegmentRef]) -> SegmentSource:
         """Return a source of the segments of a manifest, which will be read in about this ``order``."""
@@ -47,39 +66,73 @@ class Transfers(t.Protocol):
         ...  # pylint: disable=unnecessary-ellipsis
 
 
+@dataclass(frozen=True)
+class TransferSettings:
+    """How transfers are made.
+
+    ``patience`` is that of each request to the storage. ``connections`` is the number of requests at once; None means
+    a number that grows while that moves more. ``sleep`` and ``clock`` are those of the retries.
+    """
+
+    patience: Patience
+    connections: t.Optional[int] = None
+    sleep: t.Callable[[float], None] = time.sleep
+    clock: t.Callable[[], float] = time.monotonic
+
+
 class SignedTransfers:
-    """Transfers by signed URLs; ``delays`` and ``sleep`` are those of ``RetryingTransfer``."""
+    """Transfers by signed URLs."""
 
     def __init__(
         self,
         catalog: CatalogClient,
-        transfer: SignedTransfer,
-        delays: t.Callable[[], t.Iterable[float]],
-        sleep: t.Callable[[float], None],
+        transfer: Transfer,
+        progress: Progress,
+        settings: TransferSettings,
+        meter: t.Optional[LinkMeter] = None,
     ) -> None:
         self._catalog = catalog
-        self._transfer = transfer
-        self._delays = delays
-        self._sleep = sleep
+        self._progress = progress
+        self._settings = settings
+        self._meter = meter or LinkMeter()
+        number = settings.connections
+        growth = limited.Growth(number, number) if number else limited.Growth()
+        self._transfer = limited.LimitedTransfer(transfer, growth, progress.alive)
+
+    @property
+    def fetch_workers(self) -> int:
+        """See ``Transfers``."""
+        return self._settings.connections or limited.MOST
+
+    @property
+    def put_workers(self) -> int:
+        """See ``Transfers``."""
+        return self._settings.connections or _MOST_PUTS
+
+    def link(self) -> LinkCost:
+        """See ``Transfers``."""
+        return estimate(self._meter.samples(), sharing=self._settings.connections or limited.LEAST)
 
     def pull_source(self, manifest_id: str, order: t.Iterable[SegmentRef]) -> SegmentSource:
         """See ``Transfers``."""
-        urls = PullUrls(self._catalog, manifest_id, order)
-        return _SignedSource(RetryingTransfer(self._transfer, urls, self._delays, self._sleep))
+        keys = [(segment.pack, segment.sha256) for segment in order]
+        return _SignedSource(self._retrying(PullUrls(self._catalog, manifest_id, keys, self._progress.alive)))
 
     def upload_source(self, upload: Upload) -> SegmentSource:
         """See ``Transfers``."""
-        urls = ResumeUrls(self._catalog, upload)
-        return _SignedSource(RetryingTransfer(self._transfer, urls, self._delays, self._sleep))
+        return _SignedSource(self._retrying(ResumeUrls(self._catalog, upload)))
 
     def upload_sink(self, upload: Upload) -> SegmentSink:
         """See ``Transfers``."""
-        urls = UploadUrls(self._catalog, upload.id)
-        return _SignedSink(upload.id, RetryingTransfer(self._transfer, urls, self._delays, self._sleep))
+        return _SignedSink(upload.id, self._retrying(UploadUrls(self._catalog, upload.id, self._progress.alive)))
+
+    def _retrying(self, urls: t.Callable[[Key, t.Optional[SignedUrl]], SignedUrl]) -> RetryingTransfer[Key]:
+        settings = self._settings
+        return RetryingTransfer(self._transfer, urls, settings.patience, sleep=settings.sleep, clock=settings.clock)
 
 
 class _SignedSource:
-    def __init__(self, transfer: RetryingTransfer[SegmentKey]) -> None:
+    def __init__(self, transfer: RetryingTransfer[t.Tuple[str, str]]) -> None:
         self._transfer = transfer
 
     def fetch(self, segment: SegmentRef, offset: int, length: int) -> Buffer:
@@ -87,7 +140,7 @@ class _SignedSource:
 
 
 class _SignedSink:
-    def __init__(self, upload_id: str, transfer: RetryingTransfer[tuple[str, int]]) -> None:
+    def __init__(self, upload_id: str, transfer: RetryingTransfer[t.Tuple[str, int]]) -> None:
         self._upload_id = upload_id
         self._transfer = transfer
 
@@ -95,61 +148,3 @@ class _SignedSink:
         name = chunk_id(data).hex()
         self._transfer.put((name, len(data)), data)
         return SegmentRef(self._upload_id, name, len(data))
-
-
-class PullUrls:
-    """Signed URLs of segments: a page at a time, in the order of use, renewed when they end."""
-
-    def __init__(self, catalog: CatalogClient, manifest_id: str, order: t.Iterable[SegmentRef]) -> None:
-        self._catalog = catalog
-        self._manifest_id = manifest_id
-        self._order = list(dict.fromkeys((segment.pack, segment.sha256) for segment in order))
-        self._place = {key: number for number, key in enumerate(self._order)}
-        self._known: dict[SegmentKey, SignedUrl] = {}
-        self._lock = threading.Lock()
-
-    def __call__(self, key: SegmentKey, renew: bool) -> SignedUrl:
-        with self._lock:
-            known = self._known.get(key)
-            if known is None or renew or known.expires_at < time.time() + _URL_MARGIN_SECONDS:
-                self._ask(key)
-            return self._known[key]
-
-    def _ask(self, key: SegmentKey) -> None:
-        start = self._place[key]
-        page = self._order[start : start + _URL_PAGE]
-        for name, signed in self._catalog.segment_urls(self._manifest_id, page).items():
-            self._known[name] = SignedUrl(signed.url, float(signed.expires_at), dict(signed.headers))
-
-
-class ResumeUrls:
-    """URLs to read segments of one upload, as they came with it, and all anew when one is refused."""
-
-    def __init__(self, catalog: CatalogClient, upload: Upload) -> None:
-        self._catalog = catalog
-        self._upload_id = upload.id
-        # None of them lives longer than the upload.
-        self._expires_at = upload.expires_at
-        self._urls = {stored.sha256: stored.url for stored in upload.segments}
-        self._lock = threading.Lock()
-
-    def __call__(self, key: SegmentKey, renew: bool) -> SignedUrl:
-        with self._lock:
-            if renew:
-                upload = self._catalog.upload(self._upload_id)
-                self._urls.update({stored.sha256: stored.url for stored in upload.segments})
-            return SignedUrl(self._urls[key[1]], self._expires_at)
-
-
-class UploadUrls:
-    """URLs to store segments of one upload, asked for one at a time as segments get ready."""
-
-    def __init__(self, catalog: CatalogClient, upload_id: str) -> None:
-        self._catalog = catalog
-        self._upload_id = upload_id
-        self._lock = threading.Lock()
-
-    def __call__(self, key: tuple[str, int], renew: bool) -> SignedUrl:
-        with self._lock:
-            signed = self._catalog.upload_urls(self._upload_id, [key])[key[0]]
-        return SignedUrl(signed.url, float(signed.expires_at), dict(signed.headers))

@@ -12,12 +12,13 @@ prlctl shows each user the VMs of that user only, so the runner also decides who
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import time
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import delays
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import NEVER, delays
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     PrlctlError,
     PrlctlMissing,
@@ -91,7 +92,7 @@ class Prlctl:
         *,
         sleep: t.Callable[[float], None] = time.sleep,
         clock: t.Callable[[], float] = time.monotonic,
-        login_delays: t.Callable[[], t.Iterable[float]] = lambda: delays(_LOGIN_ATTEMPTS),
+        login_delays: t.Callable[[], t.Iterable[float]] = lambda: itertools.islice(delays(NEVER), _LOGIN_ATTEMPTS - 1),
     ) -> None:
         self._runner = runner
         self._executable = executable

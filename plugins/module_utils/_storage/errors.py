@@ -6,11 +6,12 @@
 """Errors of the storages and of transfers by signed URLs.
 
 StorageError                                  what an object needed and did not get
- ├── InvalidKey          invalid_key          a name that no object of ours may have
+ ├── InvalidKey          invalid_key          a name that our objects cannot have
  ├── StorageMissing      storage_missing      there is no such object
  ├── StorageDenied       storage_denied       the storage refuses: no right, or the URL has expired
  ├── StorageChanged      storage_changed      an object is there, but is not what it should be
  ├── StorageRefused      storage_refused      an answer that asking again will not change
+ │    └── InsecureUrl    insecure_url         an http URL, though the server was asked by https
  ├── StorageFull         storage_full         no room left
  └── StorageUnavailable  storage_unavailable  no answer, or half of one; retryable
       └── StorageThrottled  storage_throttled  asked to come back later; retryable
@@ -22,14 +23,14 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors im
 
 
 class StorageError(CatalogError):
-    """Whatever goes wrong between us and a storage; ``retryable`` says whether asking again can help."""
+    """Whatever goes wrong between us and a storage; ``retryable`` is True if asking again can help."""
 
     code = "storage_error"
     retryable = False
 
 
 class InvalidKey(StorageError):
-    """A name that no object of ours may have."""
+    """A name that our objects cannot have."""
 
     code = "invalid_key"
 
@@ -41,7 +42,7 @@ class StorageMissing(StorageError):
 
 
 class StorageDenied(StorageError):
-    """The storage refuses. A signed URL that has expired looks like this, so renewing it once is worth it."""
+    """The storage refuses. It does so, too, when a signed URL has expired: a new URL may help."""
 
     code = "storage_denied"
 
@@ -56,6 +57,12 @@ class StorageRefused(StorageError):
     """An answer that asking again will not change: a redirect, an unexpected status, a server without ranges."""
 
     code = "storage_refused"
+
+
+class InsecureUrl(StorageRefused):
+    """The server was asked by https and hands out an http URL."""
+
+    code = "insecure_url"
 
 
 class StorageFull(StorageError):

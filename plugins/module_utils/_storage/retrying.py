@@ -10,20 +10,23 @@ Only what is idempotent is here: reading, and storing an immutable object.
 
 from __future__ import annotations
 
+import time
 import typing as t
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import Patience, attempt
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
     StorageDenied,
     StorageThrottled,
     StorageUnavailable,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import Buffer, SignedUrl
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import Buffer
 
 Key = t.TypeVar("Key")
 
-# A storage that asks for more patience than this is as good as not there.
+# A storage that asks for a longer pause counts as unavailable.
 LONGEST_DELAY_SECONDS = 120.0
-_AGAIN = "Check the network and the storage, then run the task again; it goes on where it stopped."
+_AGAIN = "Check the network and the storage, then run the task again; it resumes where it stopped."
 
 
 class Transfer(t.Protocol):
@@ -39,28 +42,29 @@ class Transfer(t.Protocol):
 
 
 class RetryingTransfer(t.Generic[Key]):
-    """Objects by key, each request tried at most once more than ``delays()`` has members.
+    """Objects by key, each request tried again as long as ``patience`` says.
 
-    ``urls(key, renew)`` gives the URL of an object, with ``renew`` a new one, as the last was refused.
-    ``delays()`` gives the seconds to wait before each further attempt, see ``_retry.delays``; a storage
-    that names a longer delay gets it, up to ``LONGEST_DELAY_SECONDS``. A URL that is refused is renewed
-    once in each attempt. Errors of ``urls`` are not ours to retry and pass.
+    ``urls(key, refused)`` gives the URL of an object; ``refused`` is the one that the storage has just refused, or
+    None. A URL that is refused is renewed once in each attempt. Errors of ``urls`` pass unchanged.
     """
 
     def __init__(
         self,
         transfer: Transfer,
-        urls: t.Callable[[Key, bool], SignedUrl],
-        delays: t.Callable[[], t.Iterable[float]],
-        sleep: t.Callable[[float], None],
+        urls: t.Callable[[Key, t.Optional[SignedUrl]], SignedUrl],
+        patience: Patience,
+        *,
+        sleep: t.Callable[[float], None] = time.sleep,
+        clock: t.Callable[[], float] = time.monotonic,
     ) -> None:
         self._transfer = transfer
         self._urls = urls
-        self._delays = delays
+        self._patience = patience
         self._sleep = sleep
+        self._clock = clock
 
     def fetch(self, key: Key, offset: int, length: int) -> memoryview:
-        """``length`` bytes of the object ``key`` from ``offset`` on."""
+        """Return ``length`` bytes of the object ``key`` from ``offset`` on."""
         buffer = bytearray(length)
         self.fetch_into(key, offset, buffer)
         return memoryview(buffer).toreadonly()
@@ -70,7 +74,7 @@ class RetryingTransfer(t.Generic[Key]):
         view = memoryview(buffer).cast("B")
         received = 0
 
-        def attempt(signed: SignedUrl) -> None:
+        def fetch(signed: SignedUrl) -> None:
             nonlocal received
             try:
                 self._transfer.fetch_into(signed, offset + received, view[received:])
@@ -78,28 +82,37 @@ class RetryingTransfer(t.Generic[Key]):
                 received += error.received
                 raise
 
-        self._attempts(key, attempt)
+        self._attempts(key, fetch)
 
     def put(self, key: Key, data: Buffer) -> None:
         """Store ``data`` as the object ``key``."""
         self._attempts(key, lambda signed: self._transfer.put(signed, data))
 
-    def _attempts(self, key: Key, attempt: t.Callable[[SignedUrl], None]) -> None:
-        waits = iter(self._delays())
-        while True:
-            try:
-                self._renewing(key, attempt)
-                return
-            except StorageUnavailable as error:
-                wait = next(waits, None)
-                asked = error.delay_seconds if isinstance(error, StorageThrottled) else None
-                if wait is None or (asked is not None and asked > LONGEST_DELAY_SECONDS):
-                    error.hint = error.hint or _AGAIN
-                    raise
-                self._sleep(max(wait, asked or 0.0))
-
-    def _renewing(self, key: Key, attempt: t.Callable[[SignedUrl], None]) -> None:
+    def _attempts(self, key: Key, call: t.Callable[[SignedUrl], None]) -> None:
         try:
-            attempt(self._urls(key, False))
+            attempt(
+                lambda _number: self._renewing(key, call),
+                _asked_delay,
+                self._patience,
+                sleep=self._sleep,
+                clock=self._clock,
+            )
+        except StorageUnavailable as error:
+            error.hint = error.hint or _AGAIN
+            raise
+
+    def _renewing(self, key: Key, call: t.Callable[[SignedUrl], None]) -> None:
+        signed = self._urls(key, None)
+        try:
+            call(signed)
         except StorageDenied:
-            attempt(self._urls(key, True))
+            call(self._urls(key, signed))
+
+
+def _asked_delay(error: Exception) -> t.Optional[float]:
+    if not isinstance(error, StorageUnavailable):
+        return None
+    asked = error.delay_seconds if isinstance(error, StorageThrottled) else None
+    if asked is not None and asked > LONGEST_DELAY_SECONDS:
+        return None
+    return asked or 0.0

@@ -7,9 +7,7 @@
 
 How a connection is made (TLS, proxy, timeout) is handed in, and a URL is only used, never made or
 renewed here. Connections are kept and used again, by one worker at a time, so there are as many per host
-as there are workers. Nothing is retried, but for one case that is no failure: a kept connection that the
-server has closed meanwhile is opened again, once. That is safe, as reading and storing the same immutable
-object twice is the same as once.
+as there are workers. Nothing is retried; see ``retrying.py``.
 """
 
 from __future__ import annotations
@@ -17,12 +15,23 @@ from __future__ import annotations
 import contextlib
 import http.client
 import re
-import threading
+import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.connections import Connect, Connections, Origin
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import Sample
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.link_meter import LinkMeter
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
+    NotConnected,
+    TlsRefused,
+    failure,
+    through,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
+    InsecureUrl,
     StorageChanged,
     StorageDenied,
     StorageError,
@@ -33,8 +42,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
     StorageUnavailable,
 )
 
-Connect = t.Callable[[str, str, int], http.client.HTTPConnection]
-Alive = t.Callable[[], None]
+Moved = t.Callable[[int], None]
 Buffer = t.Union[bytes, bytearray, memoryview]
 
 # How much is asked of or given to a socket at once; what was received before a failure is known to this many bytes.
@@ -42,53 +50,64 @@ _BLOCK_BYTES = 1 << 20
 # An answer that is not the wanted one is read up to here, so that its connection stays usable.
 _SMALL_BODY_BYTES = 1 << 16
 _PORTS = {"http": 80, "https": 443}
-_STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(?:\d{1,18}|\*)\Z")
-_NO_PLAIN_URL = "it is no http or https URL with a host"
-_LOST = "If it stays so, the storage has lost data: delete the version, and push it again with an empty list of bases."
+_NOT_A_URL = "it is not an http or https URL with a host"
+_PUBLIC_URL = (
+    "The URLs are made of the server's public_url, or else of the address that its trusted_proxies report: check both "
+    "settings of the server."
+)
+_NOT_READABLE = (
+    f"{_PUBLIC_URL} If they are right, the storage does not have what the version needs: ask the administrator to look "
+    "for the object in the storage."
+)
+_NOT_STORABLE = f"Nothing was stored. {_PUBLIC_URL} Then run the task again; it resumes."
+_DAMAGED = (
+    "Run the task again. If it fails on the same object, ask the administrator to compare the object in the storage "
+    "with a backup."
+)
+_TOO_LARGE = (
+    "A proxy in front of the storage refuses bodies of this size: let it take 64 MiB "
+    "(for nginx: client_max_body_size 64m), then run the task again; it resumes."
+)
+_TLS = "Check ca_path and validate_certs: the storage, too, must have a certificate of a trusted authority."
 _RETRYABLE_STATUS = (408, 425, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
-class SignedUrl:
-    """A URL that opens one object for a while. It is a secret until ``expires_at`` (Unix time)."""
-
-    url: str = field(repr=False)
-    expires_at: float
-    headers: t.Mapping[str, str] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True)
 class _Target:
-    scheme: str
-    host: str
-    port: int
+    origin: Origin
     selector: str
 
     @property
     def name(self) -> str:
         """What to call it in an error: the query, which holds the signature, is left out."""
-        return f"{self.scheme}://{self.host}:{self.port}{self.selector.partition('?')[0]}"
+        return f"{self.origin}{self.selector.partition('?')[0]}"
 
 
 class SignedTransfer:
-    """GET and PUT of objects by signed URLs.
+    """GET and PUT of objects by signed URLs; usable from several threads at once.
 
     ``connect(scheme, host, port)`` gives a new connection, with its timeout set, that speaks
     ``http.client``'s interface; whatever a proxy for plain HTTP needs in the request line is its business.
-    ``alive`` is called after each block, as one request may take long; an exception of it ends the request.
-    Usable from several threads at once.
+    ``moved`` is called with the number of bytes of each block that went over the network; an exception of it ends the
+    request. With ``https_only``, no URL of another scheme is used. ``meter`` learns what requests cost.
     """
 
-    def __init__(self, connect: Connect, alive: Alive = lambda: None) -> None:
-        self._connect = connect
-        self._alive = alive
-        self._lock = threading.Lock()
-        self._idle: dict[tuple[str, str, int], list[http.client.HTTPConnection]] = {}
-        self._closed = False
+    def __init__(
+        self,
+        connect: Connect,
+        moved: Moved = lambda count_bytes: None,
+        *,
+        https_only: bool = False,
+        meter: LinkMeter | None = None,
+    ) -> None:
+        self._connections = Connections(connect)
+        self._moved = moved
+        self._https_only = https_only
+        self._meter = meter
 
     def fetch(self, signed: SignedUrl, offset: int, length: int) -> memoryview:
-        """``length`` bytes of the object from ``offset`` on."""
+        """Return ``length`` bytes of the object from ``offset`` on."""
         buffer = bytearray(length)
         self.fetch_into(signed, offset, buffer)
         return memoryview(buffer).toreadonly()
@@ -100,13 +119,16 @@ class SignedTransfer:
         :raises StorageError: any other, see ``errors.py``
         """
         view = memoryview(buffer).cast("B")
-        target = _target(signed.url)
+        target = self._target(signed.url)
         doing = f"read {len(view)} bytes from {offset} on of {target.name}"
         headers = {"Range": f"bytes={offset}-{offset + len(view) - 1}"}
-        with self._exchange("GET", target, {**signed.headers, **headers}, None, doing) as response:
-            _check_status(response, (200, 206), doing)
+        with self._exchange("GET", target, {**signed.headers, **headers}, None, doing) as (response, first_byte):
+            _check_status(response, (200, 206), doing, _NOT_READABLE)
             _check_range(response, offset, len(view), doing)
-            _read_into(response, view, doing, self._alive)
+            began_at = time.monotonic()
+            _read_into(response, view, doing, target.origin, self._moved)
+            if self._meter is not None:
+                self._meter.add(Sample(first_byte, len(view), first_byte + time.monotonic() - began_at))
 
     def put(self, signed: SignedUrl, data: Buffer) -> None:
         """Store ``data`` as the object.
@@ -114,22 +136,17 @@ class SignedTransfer:
         :raises StorageError: see ``errors.py``
         """
         view = memoryview(data).cast("B")
-        target = _target(signed.url)
+        target = self._target(signed.url)
         doing = f"store {len(view)} bytes as {target.name}"
         headers = {"Content-Type": "application/octet-stream", **signed.headers}
-        with self._exchange("PUT", target, headers, view, doing) as response:
-            _check_status(response, (200, 201, 204), doing)
-            if not _drained(response, doing):
+        with self._exchange("PUT", target, headers, view, doing) as (response, _first_byte):
+            _check_status(response, (200, 201, 204), doing, _NOT_STORABLE)
+            if not _drained(response):
                 response.close()
 
     def close(self) -> None:
         """Close the connections that are not in use; those in use are closed when given back."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, {}
-        for connections in idle.values():
-            for connection in connections:
-                connection.close()
+        self._connections.close()
 
     def __enter__(self) -> SignedTransfer:
         return self
@@ -137,85 +154,75 @@ class SignedTransfer:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
+    def _target(self, url: str) -> _Target:
+        target = _parse(url)
+        if self._https_only and target.origin.scheme != "https":
+            raise InsecureUrl(
+                f"The server hands out the unencrypted address {target.origin} though it was itself asked by https; "
+                "nothing was sent there.",
+                _PUBLIC_URL,
+            )
+        return target
+
     @contextlib.contextmanager
     def _exchange(
         self, method: str, target: _Target, headers: t.Mapping[str, str], body: memoryview | None, doing: str
-    ) -> t.Iterator[http.client.HTTPResponse]:
-        """One request and its response; keeps the connection if the block read the response to its end."""
-        connection, response = self._ask(method, target, headers, body, doing)
-        keep = False
+    ) -> t.Iterator[tuple[http.client.HTTPResponse, float]]:
+        """Yield the response to one request, and the seconds until it came.
+
+        The connection is kept if the block reads the response to its end.
+        """
+        connection, response, first_byte = self._ask(method, target, headers, body, doing)
         try:
-            try:
-                yield response
-            except StorageError:
-                if not response.isclosed():
-                    _drained(response, doing)
-                keep = response.isclosed() and not response.will_close
-                raise
-            keep = response.isclosed() and not response.will_close
+            yield response, first_byte
+        except StorageError:
+            if not response.isclosed():
+                _drained(response)
+            raise
         finally:
-            if keep:
-                self._give_back(target, connection)
-            else:
-                response.close()
-                connection.close()
+            self._connections.give_back(target.origin, connection, response)
 
     def _ask(
         self, method: str, target: _Target, headers: t.Mapping[str, str], body: memoryview | None, doing: str
-    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        kept = self._take(target)
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse, float]:
+        used: list[http.client.HTTPConnection] = []
+        first_byte = 0.0
+
+        def ask(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+            nonlocal first_byte
+            used[:] = [connection]
+            if connection.sock is None:
+                connection.connect()
+            began_at = time.monotonic()
+            response = _request(connection, method, target, headers, body, self._moved)
+            first_byte = time.monotonic() - began_at
+            return response
+
         try:
-            if kept is not None:
-                try:
-                    return kept, _request_or_close(kept, method, target, headers, body, self._alive)
-                except _STALE:
-                    pass
-            connection = self._connect(target.scheme, target.host, target.port)
-            return connection, _request_or_close(connection, method, target, headers, body, self._alive)
-        except (ValueError, http.client.InvalidURL):
-            # The text of it would show the URL.
-            raise StorageRefused(f"Could not {doing}: its URL or a header of it cannot be sent.") from None
+            # Reading and storing an immutable object twice is the same as once.
+            return (*self._connections.ask(target.origin, ask), first_byte)
+        except NotConnected as error:
+            # There is no connection: a proxy, or a certificate, that the options name cannot be used.
+            raise StorageRefused(f"Could not {doing}: {error.message}.") from error
+        except http.client.InvalidURL:
+            raise _not_sendable(doing) from None
         except (OSError, http.client.HTTPException) as error:
-            raise _unavailable(doing, error) from error
-
-    def _take(self, target: _Target) -> http.client.HTTPConnection | None:
-        with self._lock:
-            idle = self._idle.get((target.scheme, target.host, target.port))
-            return idle.pop() if idle else None
-
-    def _give_back(self, target: _Target, connection: http.client.HTTPConnection) -> None:
-        with self._lock:
-            if not self._closed:
-                self._idle.setdefault((target.scheme, target.host, target.port), []).append(connection)
-                return
-        connection.close()
+            raise _failure(doing, error, target.origin, used[-1] if used else None) from error
+        except ValueError:
+            raise _not_sendable(doing) from None
 
 
-def _target(url: str) -> _Target:
+def _parse(url: str) -> _Target:
     try:
         parts = urlsplit(url)
         port = parts.port or _PORTS[parts.scheme]
     except (KeyError, ValueError):
-        raise StorageRefused(f"Could not use a signed URL: {_NO_PLAIN_URL}.") from None
+        raise StorageRefused(f"Could not use a signed URL: {_NOT_A_URL}.") from None
     if not parts.hostname or parts.username is not None:
-        raise StorageRefused(f"Could not use a signed URL: {_NO_PLAIN_URL}.")
+        raise StorageRefused(f"Could not use a signed URL: {_NOT_A_URL}.")
     path = parts.path or "/"
-    return _Target(parts.scheme, parts.hostname, port, f"{path}?{parts.query}" if parts.query else path)
-
-
-def _request_or_close(
-    connection: http.client.HTTPConnection,
-    method: str,
-    target: _Target,
-    headers: t.Mapping[str, str],
-    body: memoryview | None,
-    alive: Alive,
-) -> http.client.HTTPResponse:
-    try:
-        return _request(connection, method, target, headers, body, alive)
-    except BaseException:
-        connection.close()
-        raise
+    selector = f"{path}?{parts.query}" if parts.query else path
+    return _Target(Origin(parts.scheme, parts.hostname, port), selector)
 
 
 def _request(
@@ -224,7 +231,7 @@ def _request(
     target: _Target,
     headers: t.Mapping[str, str],
     body: memoryview | None,
-    alive: Alive,
+    moved: Moved,
 ) -> http.client.HTTPResponse:
     connection.putrequest(method, target.selector, skip_accept_encoding=True)
     # A body that something on the way compressed would not be the bytes that were stored.
@@ -236,37 +243,56 @@ def _request(
     connection.endheaders()
     view = body or memoryview(b"")
     for start in range(0, len(view), _BLOCK_BYTES):
+        block = view[start : start + _BLOCK_BYTES]
         try:
-            connection.send(view[start : start + _BLOCK_BYTES])
+            connection.send(block)
         except (BrokenPipeError, ConnectionResetError):
             # A server may answer before it has read everything, and close: that answer says why.
             with contextlib.suppress(OSError, http.client.HTTPException):
                 return connection.getresponse()
             raise
-        alive()
+        moved(len(block))
     return connection.getresponse()
 
 
-def _check_status(response: http.client.HTTPResponse, wanted: tuple[int, ...], doing: str) -> None:
+def _check_status(response: http.client.HTTPResponse, wanted: tuple[int, ...], doing: str, missing_hint: str) -> None:
     status = response.status
     if status in wanted:
         return
-    answer = f"the storage answered {status} {response.reason}".rstrip()
+    answer = f"Could not {doing}: the storage answered {status} {response.reason}".rstrip()
     if status in (401, 403):
-        raise StorageDenied(f"Could not {doing}: {answer}.")
+        raise StorageDenied(f"{answer}.")
     if status in (404, 410):
-        raise StorageMissing(f"Could not {doing}: {answer}.", _LOST)
+        raise StorageMissing(f"{answer}.", missing_hint)
+    if status == 413:
+        raise StorageRefused(f"{answer}.", _TOO_LARGE)
     if status == 416:
-        raise StorageChanged(f"Could not {doing}: the object is shorter than that.", _LOST)
+        raise StorageChanged(f"Could not {doing}: the object is shorter than that.", _DAMAGED)
     if status == 507:
-        raise StorageFull(f"Could not {doing}: {answer}.")
+        raise StorageFull(f"{answer}.")
     if status in (429, 503):
-        raise StorageThrottled(f"Could not {doing}: {answer}.", _retry_after(response))
+        raise StorageThrottled(f"{answer}.", _retry_after(response))
     if status in _RETRYABLE_STATUS:
-        raise StorageUnavailable(f"Could not {doing}: {answer}.")
+        raise StorageUnavailable(f"{answer}.")
     if 300 <= status < 400:
-        raise StorageRefused(f"Could not {doing}: {answer}, and a signed URL may not lead elsewhere.")
-    raise StorageRefused(f"Could not {doing}: {answer}.")
+        where = _location(response)
+        raise StorageRefused(
+            f"{answer} and points to {where}; the redirect of a signed URL is not followed.", _PUBLIC_URL
+        )
+    raise StorageRefused(f"{answer}.")
+
+
+def _location(response: http.client.HTTPResponse) -> str:
+    """Return where a redirect leads, without its path and query, which may hold a signature."""
+    try:
+        parts = urlsplit(response.headers.get("Location", ""))
+        return (
+            str(Origin(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme]))
+            if parts.hostname
+            else "itself"
+        )
+    except (KeyError, ValueError):
+        return "an address that is not valid"
 
 
 def _retry_after(response: http.client.HTTPResponse) -> float | None:
@@ -286,28 +312,28 @@ def _check_range(response: http.client.HTTPResponse, offset: int, length: int, d
         return
     match = _CONTENT_RANGE.match(value.strip())
     if match is None or (int(match[1]), int(match[2])) != (offset, offset + length - 1):
-        raise StorageChanged(f"Could not {doing}: the storage sent the range {value[:80]!r}.", _LOST)
+        raise StorageChanged(f"Could not {doing}: the storage sent the range {value[:80]!r}.", _DAMAGED)
     if response.length is not None and response.length != length:
-        raise StorageChanged(f"Could not {doing}: the storage announced {response.length} bytes.", _LOST)
+        raise StorageChanged(f"Could not {doing}: the storage announced {response.length} bytes.", _DAMAGED)
 
 
-def _read_into(response: http.client.HTTPResponse, view: memoryview, doing: str, alive: Alive) -> None:
+def _read_into(response: http.client.HTTPResponse, view: memoryview, doing: str, origin: Origin, moved: Moved) -> None:
     received = 0
     while received < len(view):
         try:
             count = response.readinto(view[received : received + _BLOCK_BYTES])
         except (OSError, http.client.HTTPException) as error:
-            raise _unavailable(doing, error, received) from error
+            raise _failure(doing, error, origin, None, received) from error
         if not count:
             raise StorageUnavailable(f"Could not {doing}: the answer ended after {received} bytes.", received=received)
         received += count
-        alive()
-    if not _drained(response, doing):
+        moved(count)
+    if not _drained(response):
         raise StorageChanged(f"Could not {doing}: more bytes came than were asked for.")
 
 
-def _drained(response: http.client.HTTPResponse, doing: str) -> bool:
-    """Read what little may be left of a body; whether that was all of it."""
+def _drained(response: http.client.HTTPResponse) -> bool:
+    """Read what little may be left of a body. Returns True if that was all of it."""
     if response.isclosed():
         return True
     if response.length is not None and response.length > _SMALL_BODY_BYTES:
@@ -318,6 +344,16 @@ def _drained(response: http.client.HTTPResponse, doing: str) -> bool:
         return False
 
 
-def _unavailable(doing: str, error: Exception, received: int = 0) -> StorageUnavailable:
-    why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return StorageUnavailable(f"Could not {doing}: {why}.", received=received)
+def _not_sendable(doing: str) -> StorageRefused:
+    # The text of the error itself would show the URL.
+    return StorageRefused(f"Could not {doing}: its URL or a header of it cannot be sent.")
+
+
+def _failure(
+    doing: str, error: Exception, origin: Origin, used: http.client.HTTPConnection | None, received: int = 0
+) -> StorageError:
+    seconds = used.timeout if used is not None and isinstance(used.timeout, (int, float)) else 0.0
+    found = failure(error, origin, through(used) if used is not None else "", seconds)
+    if isinstance(found, TlsRefused):
+        return StorageRefused(f"Could not {doing}: {found.message}.", _TLS)
+    return StorageUnavailable(f"Could not {doing}: {found.message}.", received=received)

@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import typing as t
 from pathlib import Path
 
@@ -30,7 +29,7 @@ GRANT = "gr4nt-of-the-host"
 NEXT_GRANT = "n3xt-grant-of-the-host"
 # In the query of every signed URL.
 SIGNATURE = "s1gnature"
-UNTIL = int(time.time()) + 3600
+LIFETIME_SECONDS = 3600
 
 Result = t.Dict[str, t.Any]
 
@@ -140,7 +139,7 @@ class Host:
         wanted = json.loads(request.body or b"")["segments"]
         return {
             "urls": [
-                {**item, "url": self.url(item.get("pack", pack), item["sha256"]), "expires_at": UNTIL}
+                {**item, "url": self.url(item.get("pack", pack), item["sha256"]), "expires_in": LIFETIME_SECONDS}
                 for item in wanted
             ]
         }
@@ -164,7 +163,7 @@ def handover(images: t.Sequence[Image] = (), bases: t.Sequence[Image] = (), **fi
     return {
         "url": BASE_URL,
         "grant": GRANT,
-        "expires_at": UNTIL,
+        "lifetime_seconds": float(LIFETIME_SECONDS),
         "manifests": [image.manifest for image in images],
         "bases": [image.manifest for image in bases],
         **fields,
@@ -178,6 +177,10 @@ def cancel_when(phase: str, progress: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def begin(counters: Progress, name: str, total_bytes: int) -> None:
         if name == phase:
             Path(f"{progress}{CANCEL_SUFFIX}").touch()
+            start(counters, name, total_bytes)
+            # The reporter notices within a second.
+            counters.sleep(10)
+            return
         start(counters, name, total_bytes)
 
     monkeypatch.setattr(Progress, "start", begin)

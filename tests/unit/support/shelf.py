@@ -7,24 +7,28 @@
 from __future__ import annotations
 
 import hashlib
-import time
 import typing as t
 from pathlib import Path
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import NEVER
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import CacheSettings, Context, Remote
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import ImageKey
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.segmented import Fill
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull import run, wanted
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.transfers import SignedTransfers
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.transfers import (
+    SignedTransfers,
+    TransferSettings,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache, CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CachedAddress
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer, SignedUrl
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack import helpers
 
 URL = "https://catalog.example.com"
@@ -77,7 +81,7 @@ class Shelf:
 
     def segment_urls(self, manifest_id: str, segments: t.Iterable[tuple[str, str]]) -> dict[tuple[str, str], SignedUrl]:
         """See ``CatalogClient``."""
-        return {segment: SignedUrl(segment[1], time.time() + 3600, {}) for segment in segments}
+        return {segment: SignedUrl(segment[1], 3600.0) for segment in segments}
 
     def fetch_into(self, signed: SignedUrl, offset: int, buffer: memoryview) -> None:
         """See ``SignedTransfer``."""
@@ -90,10 +94,11 @@ class Shelf:
     def context(self) -> Context:
         """What a pull works with."""
         catalog = t.cast(CatalogClient, self)
-        transfers = SignedTransfers(catalog, t.cast(SignedTransfer, self), lambda: (), lambda seconds: None)
+        progress = Progress()
+        transfers = SignedTransfers(catalog, t.cast(SignedTransfer, self), progress, TransferSettings(NEVER))
         return Context(
             CacheSettings(self.cache.path, str(self.directory / "facts"), "build", self.lock_timeout_seconds),
-            Progress(lambda snapshot: None),
+            progress,
             self.warnings.append,
             "a test",
             self.prlctl,

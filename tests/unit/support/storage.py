@@ -13,7 +13,7 @@ import socket
 import threading
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedUrl
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 
 Fault = t.Callable[["Handler"], bool]
 
@@ -37,8 +37,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault is not None and fault(self):
             return
         if self.command == "PUT":
-            self.server.objects[self.path.partition("?")[0]] = self.body()
-            self.answer(200)
+            self._store()
             return
         data = self.server.objects.get(self.path.partition("?")[0])
         if data is None:
@@ -46,6 +45,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         first, last = self.range()
         self.answer(206, data[first : last + 1], {"Content-Range": f"bytes {first}-{last}/{len(data)}"})
+
+    def _store(self) -> None:
+        body = self.body()
+        if len(body) < int(self.headers["Content-Length"]):
+            # It was cut short: a storage takes an object as a whole.
+            self.hang_up()
+            return
+        self.server.objects[self.path.partition("?")[0]] = body
+        self.answer(200)
 
     def range(self) -> tuple[int, int]:
         match = re.match(r"bytes=(\d+)-(\d+)\Z", self.headers["Range"])
@@ -65,7 +73,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def hang_up(self) -> None:
         self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
+        # The other side may have closed it already.
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, format: str, *args: t.Any) -> None:
         """Say nothing."""
@@ -83,13 +93,24 @@ class StorageServer(http.server.ThreadingHTTPServer):
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         self.clients: list[tuple[str, int]] = []
         self.released = threading.Event()
+        self.handlers: list[threading.Thread] = []
+
+    def finish(self) -> None:
+        """Wait until every connection that came so far is dealt with."""
+        for thread in list(self.handlers):
+            thread.join()
+
+    def process_request_thread(self, request: t.Any, client_address: t.Any) -> None:
+        """Remember the thread of a connection."""
+        self.handlers.append(threading.current_thread())
+        super().process_request_thread(request, client_address)
 
     @property
     def connections(self) -> int:
         return len(set(self.clients))
 
     def url(self, key: str, query: str = "signature=s3cret", headers: t.Mapping[str, str] | None = None) -> SignedUrl:
-        return SignedUrl(f"http://127.0.0.1:{self.server_port}/{key}?{query}", 0.0, headers or {})
+        return SignedUrl(f"http://127.0.0.1:{self.server_port}/{key}?{query}", 3600.0, headers or {})
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ class ActionModule(TransferAction):
         return Connection()
 
     def mint(self, client, options):
-        return MintedGrant("gr4nt-of-the-host", 9e9)
+        return MintedGrant("gr4nt-of-the-host", 3600.0)
 """
 
 MODULE = """#!/usr/bin/python
@@ -58,12 +58,17 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import 
 
 
 def transfer(module, before_long):
+    progress = progress_file.progress(module)
+    with progress.reporting():
+        return work(module, before_long, progress)
+
+
+def work(module, before_long, progress):
     if module.params["dies_early"]:
         os.kill(os.getpid(), 9)
     if module.params["pid_file"]:
         with open(module.params["pid_file"], "w") as stream:
             stream.write(str(os.getpid()))
-    progress = progress_file.progress(module)
     time.sleep(module.params["seconds_before"])
     if not module.check_mode and module.params["seconds"]:
         before_long()

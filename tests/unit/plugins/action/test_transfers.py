@@ -22,7 +22,7 @@ SECRET = "t0k3n-of-the-play"
 CONNECTION = {"catalog_url": BASE_URL, "catalog_token": SECRET, "ca_path": None, "timeout": 9}
 PULL = {**CONNECTION, "catalog_id": "MacOS-15", "version": ">=1.4,<2", "name": "runner"}
 PUSH = {**CONNECTION, "catalog_id": "macos-15", "version": "1.5", "path": "/vm/x.pvm"}
-GRANT = {"grant": "gr4nt", "expires_at": 4000000000, "manifests": [manifest()], "bases": []}
+GRANT = {"grant": "gr4nt", "expires_at": 4000000000, "expires_in": 3600, "manifests": [manifest()], "bases": []}
 STARTED = {"ansible_job_id": "j1.5", "results_file": "/home/m/.ansible_async/j1.5", "started": 1, "finished": 0}
 PLACE = {"path": "/home/m/.ansible_async/macfleet-1", "pid": 77, "python": "/usr/bin/python3"}
 
@@ -138,7 +138,7 @@ def test_a_pull_is_one_request_and_one_module(server: Recording, monkeypatch: py
     assert args.pop("handover") == {
         "url": BASE_URL,
         "grant": "gr4nt",
-        "expires_at": 4000000000,
+        "lifetime_seconds": 3600.0,
         "manifests": [manifest()],
         "bases": [],
         "ca_certificates": None,

@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import os
-import time
 import typing as t
 from pathlib import Path
 
@@ -23,8 +22,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache imp
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.tests.unit.support import storage
 from ansible_collections.macfleet.parallels.tests.unit.support.hosts import (
-    NEXT_GRANT,
-    UNTIL,
     Host,
     cancel_when,
     handover,
@@ -198,15 +195,6 @@ def test_a_segment_that_is_gone(host: Host, image: Image) -> None:
     host.expect_urls(image)
     assert_failed(host.pull(image), "storage_missing", "the storage answered 404")
     assert_nothing_published(host)
-
-
-def test_a_grant_that_ends_soon_is_renewed_first(host: Host, image: Image) -> None:
-    host.expect("POST", "grants/renew", body={}, reply={"grant": NEXT_GRANT, "expires_at": UNTIL})
-    host.expect_index(image)
-    host.expect("POST", f"manifests/{image.id}/urls", NEXT_GRANT, body=ANY, reply=host.urls)
-    host.storage.objects.update(image.objects)
-    soon = handover([image], expires_at=int(time.time()) + 60)
-    assert host.pull(image, handover=soon)["changed"]
 
 
 def test_flipped_bytes_are_refused_and_the_next_pull_goes_on(host: Host, image: Image, bundle: Path) -> None:

@@ -77,7 +77,7 @@ def test_empty_options_are_not_set() -> None:
         (URL, {"catalog_username": "u"}, "unauthenticated", "no password for the user 'u'"),
         (URL, {"catalog_token": "t", "timeout": 0}, "invalid_option", "timeout"),
         (URL, {"catalog_token": "t", "ca_path": "/nowhere/ca.pem"}, "invalid_option", "No such file"),
-        ({}, {"catalog_token": "t", "catalog_url": "catalog"}, "bad_request", "no address"),
+        ({}, {"catalog_token": "t", "catalog_url": "catalog"}, "invalid_url", "not a valid address"),
     ],
 )
 def test_what_cannot_be(environment: dict[str, str], options: dict[str, t.Any], code: str, words: str) -> None:

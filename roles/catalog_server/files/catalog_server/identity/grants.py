@@ -34,10 +34,11 @@ _log = logging.getLogger("catalog_server.grants")
 
 @dataclass(frozen=True)
 class Minted:
-    """A grant as its holder gets it."""
+    """A grant as its holder gets it; it is good for ``expires_in`` seconds."""
 
     grant: Grant
     token: str = field(repr=False)
+    expires_in: int
     manifests: Sequence[Manifest] = ()
     bases: Sequence[Manifest] = ()
 
@@ -110,7 +111,7 @@ def _mint(
         "grant minted",
         extra={"grant": grant.jti, "user": work.caller.username, "verb": verb, "catalog_id": catalog_id},
     )
-    return Minted(grant, tokens.encode_grant(work.house.keys, grant), manifests, bases)
+    return Minted(grant, tokens.encode_grant(work.house.keys, grant), grant.expires_at - now, manifests, bases)
 
 
 def renew(work: Work) -> Minted:
@@ -132,7 +133,7 @@ def renew(work: Work) -> Minted:
         bases=frozenset(base for base in grant.bases if _may_pull(work, base)),
         expires_at=min(now + work.settings.grant_seconds, end),
     )
-    return Minted(renewed, tokens.encode_grant(work.house.keys, renewed))
+    return Minted(renewed, tokens.encode_grant(work.house.keys, renewed), renewed.expires_at - now)
 
 
 def _still_pullable(work: Work, manifest_ids: frozenset[str]) -> frozenset[str]:

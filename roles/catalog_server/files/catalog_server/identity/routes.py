@@ -66,7 +66,7 @@ def renew(desk: AtDesk, _body: Empty | None = None) -> RenewedGrant:
     """The next grant for the one that is sent as the bearer token."""
     with desk.reading(access.RENEW) as work:
         minted = grants.renew(work)
-        return RenewedGrant(grant=minted.token, id=minted.grant.jti, expires_at=minted.grant.expires_at)
+        return RenewedGrant.renewed(minted)
 
 
 @router.delete("/grants/{jti}", status_code=status.HTTP_204_NO_CONTENT)

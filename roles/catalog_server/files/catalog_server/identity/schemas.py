@@ -67,6 +67,16 @@ class RenewedGrant(BaseModel):
     grant: str
     id: str
     expires_at: int
+    expires_in: int
+
+    @classmethod
+    def renewed(cls, minted: grants.Minted) -> RenewedGrant:
+        return cls(
+            grant=minted.token,
+            id=minted.grant.jti,
+            expires_at=minted.grant.expires_at,
+            expires_in=minted.expires_in,
+        )
 
 
 class MintedGrant(RenewedGrant):
@@ -81,6 +91,7 @@ class MintedGrant(RenewedGrant):
             grant=minted.token,
             id=minted.grant.jti,
             expires_at=minted.grant.expires_at,
+            expires_in=minted.expires_in,
             manifests=[ManifestRecord.of(manifest) for manifest in minted.manifests],
             bases=[ManifestRecord.of(manifest) for manifest in minted.bases],
         )

@@ -108,7 +108,9 @@ def store_urls(desk: AtDesk, upload_id: UploadId, body: NewSegments) -> StoreUrl
     urls = []
     for segment in body.segments:
         link = links.store(pack.key(segment.sha256), segment.size, seconds, until)
-        urls.append(StoreUrl(sha256=segment.sha256, url=link.url, expires_at=link.expires_at))
+        urls.append(
+            StoreUrl(sha256=segment.sha256, url=link.url, expires_at=link.expires_at, expires_in=link.expires_in)
+        )
     return StoreUrls(urls=urls)
 
 
@@ -196,5 +198,7 @@ def read_urls(desk: AtDesk, manifest_id: ManifestId, body: WantedSegments) -> Re
     urls = []
     for pack, sha256 in wanted:
         link = links.read(packs.pack_of(desk.house, found.storages[pack, sha256], pack).key(sha256), seconds)
-        urls.append(ReadUrl(pack=pack, sha256=sha256, url=link.url, expires_at=link.expires_at))
+        urls.append(
+            ReadUrl(pack=pack, sha256=sha256, url=link.url, expires_at=link.expires_at, expires_in=link.expires_in)
+        )
     return ReadUrls(urls=urls)

@@ -83,6 +83,7 @@ class StoreUrl(BaseModel):
     url: str
     headers: dict[str, str] = {}
     expires_at: int
+    expires_in: int
 
 
 class StoreUrls(BaseModel):
@@ -111,6 +112,7 @@ class ReadUrl(BaseModel):
     sha256: str
     url: str
     expires_at: int
+    expires_in: int
 
 
 class ReadUrls(BaseModel):

@@ -50,10 +50,11 @@ class ObjectSigner:
 
 @dataclass(frozen=True)
 class SignedLink:
-    """A signed URL and when it expires (Unix time)."""
+    """A signed URL, when it expires (Unix time), and in how many seconds."""
 
     url: str = field(repr=False)
     expires_at: int
+    expires_in: int
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,16 @@ class Links:
         return self._link(Permit(PUT, key, min(self._after(seconds), int(until.timestamp())), size))
 
     def _after(self, seconds: int) -> int:
-        return int(self.now.timestamp()) + seconds
+        return self._now + seconds
+
+    @property
+    def _now(self) -> int:
+        return int(self.now.timestamp())
 
     def _link(self, permit: Permit) -> SignedLink:
         query = {"method": permit.method, "expires": str(permit.expires_at)}
         if permit.size is not None:
             query["size"] = str(permit.size)
         query["signature"] = self.signer.signature(permit)
-        return SignedLink(f"{self.base_url}/objects/{quote(permit.key)}?{urlencode(query)}", permit.expires_at)
+        url = f"{self.base_url}/objects/{quote(permit.key)}?{urlencode(query)}"
+        return SignedLink(url, permit.expires_at, max(0, permit.expires_at - self._now))

@@ -17,12 +17,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth impor
     login,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Token
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import RenewedGrant
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, refusal
 
 
 def http(server: Recording) -> Http:
-    return Http(BASE_URL, server.send, delays=lambda: [0.0], sleep=lambda seconds: None)
+    return Http(BASE_URL, server.send, sleep=lambda seconds: None)
 
 
 def test_login() -> None:
@@ -82,49 +82,89 @@ class Clock:
         return self.now
 
 
-def holder(clock: Clock, answers: list[t.Union[Token, Exception]], asked: list[str]) -> GrantHolder:
-    def renew(token: str) -> Token:
-        asked.append(token)
-        answer = answers.pop(0)
+class Answers:
+    """A server that renews, after ``seconds``; and the times at which it was asked, with which token."""
+
+    def __init__(self, clock: Clock, *answers: t.Union[RenewedGrant, Exception], seconds: float = 0.0) -> None:
+        self.asked: list[tuple[float, str]] = []
+        self._clock = clock
+        self._answers = list(answers)
+        self._seconds = seconds
+
+    def __call__(self, token: str) -> RenewedGrant:
+        self.asked.append((self._clock.now, token))
+        self._clock.now += self._seconds
+        answer = self._answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    return GrantHolder("first", 3600.0, renew, clock)
+
+def keep(grant: GrantHolder, clock: Clock, until: float) -> None:
+    """What the thread beside a transfer does."""
+    while clock.now < until:
+        pause = grant.keep()
+        clock.now += max(pause, 0.001)
 
 
-def test_a_grant_is_renewed_when_it_has_ten_minutes_left() -> None:
-    clock, asked = Clock(), t.cast("list[str]", [])
-    grant = holder(clock, [Token("second", 7200.0)], asked)
-    clock.now = 2999.0
-    assert grant.token() == "first"
-    clock.now = 3001.0
+def test_a_grant_is_renewed_when_half_of_its_lifetime_has_passed() -> None:
+    clock = Clock()
+    server = Answers(clock, RenewedGrant("second", 3600.0), RenewedGrant("third", 3600.0))
+    grant = GrantHolder("first", 3600.0, server, clock)
+    assert grant.keep() == 1800.0
+    keep(grant, clock, 1799.0)
+    assert (grant.token(), grant.headers()) == ("first", {"Authorization": "Bearer first"})
+    keep(grant, clock, 1801.0)
     assert grant.headers() == {"Authorization": "Bearer second"}
-    clock.now = 6000.0
-    assert grant.token() == "second"
-    assert asked == ["first"]
+    keep(grant, clock, 3700.0)
+    assert server.asked == [(1800.0, "first"), (3600.0, "second")]
 
 
-def test_a_server_that_does_not_answer_is_asked_again_later() -> None:
-    clock, asked = Clock(), t.cast("list[str]", [])
-    grant = holder(clock, [errors.Unreachable("down"), Token("second", 7200.0)], asked)
-    clock.now = 3001.0
-    assert grant.token() == "first"
-    clock.now = 3002.0
-    assert grant.token() == "first"
-    clock.now = 3032.0
+def test_the_pause_after_a_failure_counts_from_its_end() -> None:
+    clock = Clock()
+    server = Answers(clock, *[errors.Unreachable("down")] * 3, RenewedGrant("second", 3600.0), seconds=120.0)
+    grant = GrantHolder("first", 3600.0, server, clock)
+    keep(grant, clock, 2400.0)
+    assert [when for when, _token in server.asked] == [1800.0, 1950.0, 2100.0, 2250.0]
     assert grant.token() == "second"
 
 
-def test_a_grant_that_is_too_old_is_used_until_it_expires() -> None:
-    clock, asked = Clock(), t.cast("list[str]", [])
-    expired = errors.Unauthenticated("too old", code="grant_expired")
-    grant = holder(clock, [expired, expired], asked)
-    clock.now = 3500.0
+def test_nobody_waits_for_a_renewal() -> None:
+    began, release = threading.Event(), threading.Event()
+
+    def renew(token: str) -> RenewedGrant:
+        began.set()
+        assert release.wait(10)
+        return RenewedGrant("second", 3600.0)
+
+    clock = Clock()
+    grant = GrantHolder("first", 3600.0, renew, clock)
+    clock.now = 1800.0
+    keeper = threading.Thread(target=grant.keep)
+    keeper.start()
+    assert began.wait(10)
     assert grant.token() == "first"
-    clock.now = 3601.0
+    release.set()
+    keeper.join()
+    assert grant.token() == "second"
+
+
+@pytest.mark.parametrize("error", [errors.Unreachable("down"), errors.Unauthenticated("too old", code="grant_expired")])
+def test_a_grant_that_is_not_renewed_is_used_as_long_as_it_is_good(error: Exception) -> None:
+    clock = Clock()
+    server = Answers(clock, *[error] * 200)
+    grant = GrantHolder("first", 3600.0, server, clock)
+    keep(grant, clock, 3590.0)
+    assert grant.token() == "first"
+    assert len(server.asked) == 60
+
+
+def test_a_grant_that_has_expired_ends_the_transfer() -> None:
+    clock = Clock()
+    server = Answers(clock, *[errors.Unauthenticated("too old", code="grant_expired")] * 200)
     with pytest.raises(errors.Unauthenticated):
-        grant.token()
+        keep(GrantHolder("first", 3600.0, server, clock), clock, 4000.0)
+    assert 3600.0 <= clock.now < 3631.0
 
 
 @pytest.mark.parametrize(
@@ -136,72 +176,19 @@ def test_a_grant_that_is_too_old_is_used_until_it_expires() -> None:
     ],
 )
 def test_lost_rights_end_the_transfer_at_once(error: Exception) -> None:
-    clock, asked = Clock(), t.cast("list[str]", [])
-    grant = holder(clock, [error], asked)
-    clock.now = 3001.0
+    clock = Clock()
     with pytest.raises(type(error)):
-        grant.token()
+        keep(GrantHolder("first", 3600.0, Answers(clock, error), clock), clock, 4000.0)
+    assert clock.now == 1800.0
 
 
-def test_a_grant_of_a_short_life_is_renewed_after_half_of_it() -> None:
-    clock, asked = Clock(), t.cast("list[str]", [])
-    grant = holder(clock, [Token("second", 3021.0), Token("third", 3100.0)], asked)
-    for clock.now, token in ((3001.0, "second"), (3010.0, "second"), (3011.0, "third"), (3050.0, "third")):
-        assert grant.token() == token
-    assert asked == ["first", "second"]
-
-
-def test_a_host_whose_clock_is_wrong_does_not_ask_all_the_time() -> None:
-    clock, asked = Clock(), t.cast("list[str]", [])
-    grant = holder(clock, [Token("second", 7000.0), Token("third", 7030.0)], asked)
-    # It is two hours ahead, so everything seems to be over.
-    for clock.now, token in ((7200.0, "second"), (7229.0, "second"), (7230.0, "third"), (7259.0, "third")):
-        assert grant.token() == token
-
-
-def test_progress_keeps_a_grant() -> None:
-    clock, asked = Clock(), t.cast("list[str]", [])
-    grant = holder(clock, [Token("second", 7200.0)], asked)
-    for clock.now in range(0, 3600, 10):
-        grant.keep()
-    assert asked == ["first"]
-    clock.now = 3700.0
-    assert grant.token() == "second"
-
-
-@pytest.mark.parametrize("error", [errors.Unreachable("down"), errors.Unauthenticated("too old", code="grant_expired")])
-def test_progress_needs_no_grant(error: Exception) -> None:
-    clock, asked = Clock(), t.cast("list[str]", [])
-    grant = holder(clock, [error] * 3, asked)
-    for clock.now in (3590.0, 3591.0, 3620.0, 3621.0, 3650.0, 3651.0):
-        grant.keep()
-    assert len(asked) == 3
-
-
-@pytest.mark.parametrize(
-    "error", [errors.Blocked("tainted", code="tainted"), errors.Unauthenticated("no", code="grant_revoked")]
-)
-def test_lost_rights_end_what_makes_progress(error: Exception) -> None:
-    clock, asked = Clock(), t.cast("list[str]", [])
-    grant = holder(clock, [error], asked)
-    clock.now = 3001.0
-    with pytest.raises(type(error)):
-        grant.keep()
+@pytest.mark.parametrize("seconds", [0.0, 0.5, 1.0])
+def test_a_lifetime_that_is_too_short_does_not_make_a_host_ask_all_the_time(seconds: float) -> None:
+    clock = Clock()
+    server = Answers(clock, *[RenewedGrant("next", seconds)] * 200)
+    keep(GrantHolder("first", seconds, server, clock), clock, 60.0)
+    assert len(server.asked) <= 60
 
 
 def test_where_no_grant_was_given_none_is_kept() -> None:
-    GrantHolder("", 0.0, lambda token: pytest.fail("asked"), Clock()).keep()
-
-
-def test_many_threads_renew_once() -> None:
-    clock, asked = Clock(), t.cast("list[str]", [])
-    grant = holder(clock, [Token("second", 7200.0)], asked)
-    clock.now = 3001.0
-    tokens: list[str] = []
-    threads = [threading.Thread(target=lambda: tokens.append(grant.token())) for _number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert tokens == ["second"] * 8
-    assert asked == ["first"]
+    assert GrantHolder("", 0.0, lambda token: pytest.fail("asked"), Clock()).keep() > 0

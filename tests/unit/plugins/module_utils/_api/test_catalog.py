@@ -11,6 +11,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog im
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadReply, Missing, Unreachable
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import UploadRequest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import NEVER
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import NotConnected
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, manifest, refusal
 
@@ -27,11 +28,7 @@ def server() -> t.Iterator[Recording]:
 
 @pytest.fixture
 def catalog(server: Recording) -> CatalogClient:
-    return CatalogClient(
-        Http(
-            BASE_URL, server.send, authorization=lambda: {"X-Api-Key": "a2V5"}, delays=lambda: (), sleep=lambda s: None
-        )
-    )
+    return CatalogClient(Http(BASE_URL, server.send, authorization=lambda: {"X-Api-Key": "a2V5"}, patience=NEVER))
 
 
 def test_server_info_needs_no_credentials(server: Recording, catalog: CatalogClient) -> None:
@@ -42,18 +39,18 @@ def test_server_info_needs_no_credentials(server: Recording, catalog: CatalogCli
 
 def test_grants(server: Recording, catalog: CatalogClient) -> None:
     body = {"verb": "pull", "catalog_id": "macos-15", "version": ">=1.4,<2"}
-    reply = {"grant": "g", "expires_at": 100, "manifests": [manifest()], "bases": []}
+    reply = {"grant": "g", "expires_in": 100, "manifests": [manifest()], "bases": []}
     server.expect("POST", "grants", body=body, reply=reply, headers={"X-Api-Key": "a2V5"})
     grant = catalog.mint_pull_grant("macos-15", ">=1.4,<2")
     assert (grant.token, grant.manifests[0].id) == ("g", ID)
 
     body = {"verb": "push", "catalog_id": "macos-15", "version": "1.5", "architecture": "arm64", "bases": ["1.4"]}
-    reply = {"grant": "g", "expires_at": 100, "manifests": [], "bases": [manifest()]}
+    reply = {"grant": "g", "expires_in": 100, "manifests": [], "bases": [manifest()]}
     server.expect("POST", "grants", body=body, reply=reply)
     assert catalog.mint_push_grant("macos-15", "1.5", "arm64", ["1.4"]).bases[0].version == "1.4"
 
     headers = {"Authorization": "Bearer g", "X-Api-Key": None}
-    server.expect("POST", "grants/renew", body={}, headers=headers, reply={"grant": "h", "expires_at": 200})
+    server.expect("POST", "grants/renew", body={}, headers=headers, reply={"grant": "h", "expires_in": 200})
     assert catalog.renew_grant("g").token == "h"
 
 
@@ -116,7 +113,7 @@ def test_urls_of_segments_come_in_pages(server: Recording, catalog: CatalogClien
     segments = [("p" * 32, f"{number:064x}") for number in range(501)]
     for page in (segments[:500], segments[500:]):
         wanted = [{"pack": pack, "sha256": sha256} for pack, sha256 in page]
-        urls = [{**segment, "url": f"https://s/{segment['sha256']}", "expires_at": 5} for segment in wanted]
+        urls = [{**segment, "url": f"https://s/{segment['sha256']}", "expires_in": 5} for segment in wanted]
         server.expect("POST", f"manifests/{ID}/urls", body={"segments": wanted}, reply={"urls": urls[::-1]})
     found = catalog.segment_urls(ID, segments)
     assert list(found) == segments
@@ -142,7 +139,7 @@ def test_an_upload(server: Recording, catalog: CatalogClient) -> None:
     server.expect("GET", "uploads/u1", reply=upload)
     assert catalog.upload("u1") == begun
 
-    url = {"sha256": SHA, "url": "https://s/y", "headers": {"x-a": "b"}, "expires_at": 5}
+    url = {"sha256": SHA, "url": "https://s/y", "headers": {"x-a": "b"}, "expires_in": 5}
     server.expect("POST", "uploads/u1/urls", body={"segments": [{"sha256": SHA, "size": 7}]}, reply={"urls": [url]})
     assert catalog.upload_urls("u1", [(SHA, 7)])[SHA].headers == {"x-a": "b"}
 
@@ -158,6 +155,6 @@ def test_a_commit_is_never_sent_twice() -> None:
     server = Recording().expect(
         "POST", "uploads/u1/commit", query={"revision": "r1"}, body=b"index", error=NotConnected("broken pipe")
     )
-    catalog = CatalogClient(Http(BASE_URL, server.send, delays=lambda: [0.0, 0.0], sleep=lambda seconds: None))
+    catalog = CatalogClient(Http(BASE_URL, server.send, sleep=lambda seconds: None))
     with pytest.raises(Unreachable):
         catalog.commit_upload("u1", "r1", b"index")

@@ -9,10 +9,12 @@ import typing as t
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import errors
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http, api_url
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import Patience
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
     AnswerTooLong,
     NotConnected,
     TlsRefused,
+    UrlRefused,
 )
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, refusal
 
@@ -26,13 +28,31 @@ def server() -> t.Iterator[Recording]:
     recording.finished()
 
 
-def client(server: Recording, waits: t.Sequence[float] = (), slept: list[float] | None = None) -> Http:
+class Pauses:
+    """A clock that moves by the pauses only."""
+
+    def __init__(self) -> None:
+        self.all: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.all.append(seconds)
+
+    def now(self) -> float:
+        return sum(self.all)
+
+
+def client(
+    server: Recording, seconds: float = 0.0, pauses: Pauses | None = None, first_seconds: float | None = None
+) -> Http:
+    pauses = pauses or Pauses()
     return Http(
         BASE_URL,
         server.send,
         authorization=lambda: {"Authorization": f"Bearer {TOKEN}"},
-        delays=lambda: waits,
-        sleep=(slept if slept is not None else []).append,
+        patience=Patience(seconds),
+        first_patience=None if first_seconds is None else Patience(first_seconds),
+        sleep=pauses.sleep,
+        clock=pauses.now,
     )
 
 
@@ -44,17 +64,48 @@ def client(server: Recording, waits: t.Sequence[float] = (), slept: list[float] 
         ("http://host/api", "http://host/api/v1"),
         ("http://host/catalog/api/v1/", "http://host/catalog/api/v1"),
         ("http://[::1]:80/x", "http://[::1]:80/x/api/v1"),
+        ("http://[fe80::1%25eth0]:80", "http://[fe80::1%25eth0]:80/api/v1"),
+        ("HTTPS://Host.example.com.//", "https://Host.example.com./api/v1"),
+        ("http://bücher.example", "http://bücher.example/api/v1"),
     ],
 )
 def test_the_api_is_found_below_the_address(text: str, expected: str) -> None:
     assert api_url(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "host", "ftp://host", "https://", "https://host:x", "file:///etc/passwd"])
-def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(errors.BadRequest, match="no address of a metadata server") as failure:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "host",
+        "ftp://host",
+        "https://",
+        "https://host:x",
+        "https://host:99999",
+        "https://host:0",
+        "file:///etc/passwd",
+        "http://catalog..x",
+        "http://.example.com",
+        f"http://{'a' * 64}.example.com",
+        "http://a b.example.com",
+        "http://exa\tmple.invalid",
+        "http://host/a b",
+        "http://host/\x00",
+        "http://host/ä",
+        "http://[::1",
+    ],
+)
+def test_what_is_not_an_address_is_refused(text: str) -> None:
+    with pytest.raises(errors.BadRequest, match="not a valid address of a metadata server") as failure:
         api_url(text)
-    assert "catalog_url" in str(failure.value)
+    assert "catalog_url" in str(failure.value) and failure.value.code == "invalid_url"
+
+
+def test_an_address_that_only_the_way_to_the_server_refuses(server: Recording) -> None:
+    server.expect("GET", "things", error=UrlRefused("the host 'x' or the path of the address is not valid"))
+    with pytest.raises(errors.BadRequest, match="is not valid") as failure:
+        client(server, 9.0).json("GET", "things", "read things")
+    assert failure.value.code == "invalid_url"
 
 
 @pytest.mark.parametrize("text", ["https://root:pass@host", "https://host/?access_token=pass", "https://host/#pass"])
@@ -101,7 +152,7 @@ def test_a_reply_without_a_body(server: Recording) -> None:
         (409, "version_exists", errors.Conflict),
         (409, "upload_changed", errors.Conflict),
         (410, "upload_expired", errors.Conflict),
-        (413, "payload_too_large", errors.BadRequest),
+        (413, "payload_too_large", errors.TooLarge),
         (429, "locked_out", errors.Throttled),
         (500, "internal_error", errors.Unavailable),
         (503, "unavailable", errors.Unavailable),
@@ -153,7 +204,7 @@ def test_the_message_of_a_server_is_one_short_line_without_our_secrets(server: R
         ),
     ],
 )
-def test_what_is_no_catalog_is_called_so(server: Recording, answer: dict[str, t.Any], reason: str) -> None:
+def test_what_is_not_a_catalog_is_called_so(server: Recording, answer: dict[str, t.Any], reason: str) -> None:
     server.expect("GET", "things", **answer)
     with pytest.raises(errors.BadReply, match=reason) as failure:
         client(server).json("GET", "things", "read things")
@@ -168,54 +219,82 @@ def test_a_gateway_without_a_server_behind_it_is_unavailable(server: Recording) 
     assert failure.value.code == "unavailable"
 
 
+def test_a_proxy_that_does_not_take_the_body_is_named(server: Recording) -> None:
+    server.expect("POST", "things", status=413, raw=b"<html>", content_type="text/html")
+    with pytest.raises(errors.TooLarge, match="a proxy .* 413.*client_max_body_size") as failure:
+        client(server).json("POST", "things", "commit a thing")
+    assert failure.value.code == "payload_too_large"
+
+
 # Retries
 
 
 def test_what_may_be_asked_twice_is_tried_again(server: Recording) -> None:
-    slept: list[float] = []
+    pauses = Pauses()
     server.expect("GET", "things", error=NotConnected("connection refused"))
     server.expect("GET", "things", status=503, reply={"message": "later", "error": "unavailable"})
     server.expect("GET", "things", reply=[1])
-    assert client(server, waits=[1.0, 2.0], slept=slept).json("GET", "things", "read things") == [1]
-    assert slept == [1.0, 2.0]
+    assert client(server, 9.0, pauses).json("GET", "things", "read things") == [1]
+    assert len(pauses.all) == 2
 
 
 def test_attempts_are_bounded_and_counted(server: Recording) -> None:
+    # Pauses of 0.25 to 0.5 and of 0.5 to 1 second; with the next one it would be more than 1.75.
     for _attempt in range(3):
         server.expect("GET", "things", error=NotConnected("connection refused"))
     with pytest.raises(errors.Unreachable) as failure:
-        client(server, waits=[1.0, 2.0]).json("GET", "things", "read things")
+        client(server, 1.74).json("GET", "things", "read things")
     assert failure.value.message == f"Could not read things at {BASE_URL}/api/v1: connection refused (3 attempts)."
     assert failure.value.code == "unreachable"
+
+
+def test_a_server_that_has_answered_once_is_waited_for_longer(server: Recording) -> None:
+    pauses = Pauses()
+    http = client(server, 240.0, pauses, first_seconds=0.0)
+    server.expect("GET", "things", error=NotConnected("connection refused"))
+    with pytest.raises(errors.Unreachable):
+        http.json("GET", "things", "read things")
+    server.expect("GET", "things", status=404, reply={})
+    with pytest.raises(errors.Missing):
+        http.json("GET", "things", "read things")
+
+    def down(_request: t.Any) -> t.Any:
+        raise NotConnected("connection refused")
+
+    for _attempt in range(9):
+        server.expect("GET", "things", reply=down)
+    server.expect("GET", "things", reply=[1])
+    assert http.json("GET", "things", "read things") == [1]
+    assert len(pauses.all) == 9 and pauses.now() > 45
 
 
 @pytest.mark.parametrize("method", ["POST"])
 def test_what_may_not_be_asked_twice_is_not(server: Recording, method: str) -> None:
     server.expect(method, "things", error=NotConnected("broken pipe"))
     with pytest.raises(errors.Unreachable):
-        client(server, waits=[1.0]).json(method, "things", "make a thing")
+        client(server, 9.0).json(method, "things", "make a thing")
 
 
 def test_a_post_that_is_idempotent_is_tried_again(server: Recording) -> None:
     server.expect("POST", "things", body={}, error=NotConnected("broken pipe"))
     server.expect("POST", "things", body={}, reply=1)
-    assert client(server, waits=[0.0]).json("POST", "things", "make a thing", body={}, idempotent=True) == 1
+    assert client(server, 9.0).json("POST", "things", "make a thing", body={}, idempotent=True) == 1
 
 
 def test_what_an_attempt_before_has_deleted_is_deleted(server: Recording) -> None:
     server.expect("DELETE", "things/1", error=NotConnected("the connection was closed without an answer"))
     server.expect("DELETE", "things/1", **refusal("unknown_manifest", 404))
-    assert client(server, waits=[0.0]).json("DELETE", "things/1", "delete a thing") is None
+    assert client(server, 9.0).json("DELETE", "things/1", "delete a thing") is None
 
 
 def test_what_was_not_there_at_first_is_missing(server: Recording) -> None:
     server.expect("DELETE", "things/1", **refusal("unknown_manifest", 404))
     with pytest.raises(errors.Missing):
-        client(server, waits=[0.0]).json("DELETE", "things/1", "delete a thing")
+        client(server, 9.0).json("DELETE", "things/1", "delete a thing")
     for status in (503, 404):
         server.expect("GET", "things/1", status=status, reply={})
     with pytest.raises(errors.Missing):
-        client(server, waits=[0.0]).json("GET", "things/1", "read a thing")
+        client(server, 9.0).json("GET", "things/1", "read a thing")
 
 
 @pytest.mark.parametrize(
@@ -231,15 +310,15 @@ def test_what_was_not_there_at_first_is_missing(server: Recording) -> None:
 def test_what_will_not_be_better_soon_is_not_tried_again(server: Recording, answer: dict[str, t.Any]) -> None:
     server.expect("GET", "things", **answer)
     with pytest.raises(errors.ApiError):
-        client(server, waits=[1.0]).json("GET", "things", "read things")
+        client(server, 9.0).json("GET", "things", "read things")
 
 
 def test_a_server_that_names_a_delay_gets_it(server: Recording) -> None:
-    slept: list[float] = []
+    pauses = Pauses()
     server.expect("GET", "things", status=429, reply={}, reply_headers={"retry-after": "7"})
     server.expect("GET", "things", reply=1)
-    assert client(server, waits=[1.0], slept=slept).json("GET", "things", "read things") == 1
-    assert slept == [7.0]
+    assert client(server, 9.0, pauses).json("GET", "things", "read things") == 1
+    assert pauses.all == [7.0]
 
 
 # Bytes

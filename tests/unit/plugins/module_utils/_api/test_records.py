@@ -78,7 +78,7 @@ def test_any_json_is_a_record_or_a_bad_reply(data: t.Any) -> None:
         records.Manifest.from_json,
         records.MintedGrant.from_json,
         records.ServerInfo.from_json,
-        records.SignedUrlRecord.from_json,
+        records.signed_url_from_json,
         records.Token.from_json,
         records.Upload.from_json,
         records.UploadedSegment.from_json,
@@ -99,9 +99,9 @@ def test_moments_in_both_forms() -> None:
 
 
 def test_secrets_are_not_in_the_repr() -> None:
-    signed = {"url": "https://s/?signature=s3cr3t", "expires_at": 1, "headers": {"x": "s3cr3t"}}
-    assert "s3cr3t" not in repr(records.SignedUrlRecord.from_json(signed))
-    assert "s3cr3t" not in repr(records.MintedGrant.from_json({"grant": "s3cr3t", "expires_at": 1}))
+    signed = {"url": "https://s/?signature=s3cr3t", "expires_in": 1, "headers": {"x": "s3cr3t"}}
+    assert "s3cr3t" not in repr(records.signed_url_from_json(signed))
+    assert "s3cr3t" not in repr(records.MintedGrant.from_json({"grant": "s3cr3t", "expires_in": 1}))
     segment = {"sha256": "0" * 64, "size": 1, "url": "https://s/?signature=s3cr3t"}
     assert "s3cr3t" not in repr(records.UploadedSegment.from_json(segment))
 

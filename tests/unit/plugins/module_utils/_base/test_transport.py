@@ -18,6 +18,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.link_meter import LinkMeter
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
     AnswerTooLong,
     NotConnected,
@@ -26,6 +27,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport
     TlsRefused,
     Transport,
     TransportSettings,
+    UrlRefused,
+    _tls_context,
 )
 
 
@@ -39,8 +42,10 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     seen: t.ClassVar[list[tuple[str, str, dict[str, str], bytes]]]
+    clients: t.ClassVar[set[tuple[str, int]]]
 
     def answer(self) -> None:
+        self.clients.add(self.client_address)
         if self.path == "/silent":
             self.server.stop.wait(10)  # type: ignore[attr-defined]
             self.close_connection = True
@@ -59,9 +64,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif self.path.endswith("/rubbish"):
             self.wfile.write(b"SSH-2.0-OpenSSH_9.9\r\n")
             self.close_connection = True
+        elif self.path.endswith("/then_closed"):
+            self.reply(200, b"0123456789")
+            self.close_connection = True
         elif self.path.endswith("/empty"):
             self.send_response(204)
             self.end_headers()
+        elif self.path.endswith("/large"):
+            self.reply(200, bytes(200_000))
         elif self.path.endswith("/missing"):
             self.reply(404, b"none")
         else:
@@ -109,7 +119,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     block_on_close = False
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self.handler = type("Seen", (Handler,), {"seen": []})
+        self.handler = type("Seen", (Handler,), {"seen": [], "clients": set()})
         super().__init__(("127.0.0.1", 0), self.handler)
         self.stop = threading.Event()
         self.scheme = "http"
@@ -120,6 +130,10 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     @property
     def seen(self) -> list[tuple[str, str, dict[str, str], bytes]]:
         return self.handler.seen  # type: ignore[attr-defined,no-any-return]
+
+    @property
+    def connections(self) -> int:
+        return len(self.handler.clients)  # type: ignore[attr-defined]
 
     @property
     def address(self) -> str:
@@ -232,7 +246,105 @@ def test_nobody_there() -> None:
         ask("http://catalog.invalid/")
 
 
+@pytest.mark.parametrize("host", ["catalog..x", "a" * 64 + ".example.com"])
+def test_a_host_that_is_not_a_name(host: str) -> None:
+    with pytest.raises(UrlRefused, match="is not valid") as failure:
+        ask(f"http://{host}/")
+    assert failure.value.code == "invalid_url"
+
+
+@pytest.mark.parametrize("path", ["a b", "a\x00b"])
+def test_a_path_that_cannot_be_sent(server: Server, path: str) -> None:
+    with pytest.raises(UrlRefused, match="is not valid"):
+        ask(f"{server.address}/{path}")
+    assert not server.seen
+
+
+def test_an_address_that_is_not_a_url() -> None:
+    for url in ("ftp://host/", "http://host:port/", "http://[host/"):
+        with pytest.raises(UrlRefused, match="not a valid http or https URL"):
+            ask(url)
+
+
+# Kept connections
+
+
+def send(transport: Transport, url: str, *, repeatable: bool = True) -> int:
+    return transport.send(Request("POST", url, {}, b"body", 5.0, 100, repeatable)).status
+
+
+@pytest.mark.parametrize("settings", [TransportSettings(), TransportSettings(use_proxy=False)])
+def test_a_connection_is_used_again(server: Server, settings: TransportSettings) -> None:
+    transport = Transport(settings)
+    for path in ("x", "missing", "empty", "x"):
+        send(transport, f"{server.address}/{path}")
+    assert server.connections == 1
+    transport.close()
+    send(transport, f"{server.address}/x")
+    assert server.connections == 2
+
+
+def test_a_connection_that_broke_off_is_not_used_again(server: Server) -> None:
+    transport = Transport(TransportSettings())
+    for path in ("short", "hangup"):
+        with pytest.raises(NotConnected):
+            send(transport, f"{server.address}/{path}")
+        assert send(transport, f"{server.address}/x") == 200
+    with pytest.raises(AnswerTooLong):
+        transport.send(Request("GET", f"{server.address}/x", {}, None, 5.0, 3))
+    assert send(transport, f"{server.address}/x") == 200
+
+
+def test_a_kept_connection_that_the_server_closed_is_opened_again(server: Server) -> None:
+    transport = Transport(TransportSettings())
+    for _time in range(3):
+        assert send(transport, f"{server.address}/then_closed") == 200
+    assert server.connections == 3
+
+
+def test_what_must_not_be_sent_twice_gets_a_connection_of_its_own(server: Server) -> None:
+    transport = Transport(TransportSettings())
+    send(transport, f"{server.address}/x")
+    send(transport, f"{server.address}/x", repeatable=False)
+    assert server.connections == 2
+    with pytest.raises(NotConnected):
+        send(transport, f"{server.address}/hangup", repeatable=False)
+    assert [path for _method, path, _headers, _body in server.seen] == ["/x", "/x", "/hangup"]
+
+
+def test_each_request_has_its_own_timeout(server: Server) -> None:
+    transport = Transport(TransportSettings())
+    send(transport, f"{server.address}/x")
+    with pytest.raises(NotConnected, match="no answer within 0.2 seconds"):
+        transport.send(Request("GET", f"{server.address}/silent", {}, None, 0.2, 100))
+
+
+def test_threads_do_not_share_a_connection(server: Server) -> None:
+    transport = Transport(TransportSettings())
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(send(transport, f"{server.address}/x"))) for _one in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [200] * 4
+
+
+def test_what_requests_cost_is_measured(server: Server) -> None:
+    meter = LinkMeter()
+    transport = Transport(TransportSettings(), meter)
+    transport.send(Request("GET", f"{server.address}/large", {}, None, 5.0, 1 << 20))
+    (sample,) = meter.samples()
+    assert 0 < sample.first_byte_seconds < sample.seconds < 5 and sample.count == 200_000
+
+
 # TLS
+
+
+def test_old_versions_of_tls_are_off(certificate: Path) -> None:
+    # The LibreSSL of macOS has no minimum_version, and Python does not say so.
+    context = _tls_context(TransportSettings(ca_path=str(certificate / "cert.pem")))
+    assert context.options & ssl.OP_NO_TLSv1 and context.options & ssl.OP_NO_TLSv1_1
 
 
 def test_a_certificate_of_nobody(tls_server: Server) -> None:
@@ -353,7 +465,7 @@ def test_a_proxy_for_tls(
 ) -> None:
     settings = TransportSettings(ca_path=str(certificate / "cert.pem"))
     monkeypatch.setenv("https_proxy", server.address)
-    with pytest.raises(NotConnected, match="407"):
+    with pytest.raises(NotConnected, match=f"407.* through the proxy {server.address}"):
         ask(f"{tls_server.address}/x", settings)
     monkeypatch.setenv("https_proxy", server.address.replace("://", "://user:pass@"))
     assert ask(f"{tls_server.address}/x", settings).status == 200
@@ -367,7 +479,7 @@ def test_when_no_proxy_is_asked(server: Server, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert ask(f"{server.address}/x").status == 200
     monkeypatch.setenv("no_proxy", "example.com")
-    with pytest.raises(NotConnected, match=r"'proxy\.invalid' cannot be resolved"):
+    with pytest.raises(NotConnected, match=r"proxy http://proxy\.invalid:3128 cannot be resolved"):
         ask(f"{server.address}/x")
 
 

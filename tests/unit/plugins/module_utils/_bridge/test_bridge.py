@@ -8,13 +8,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Missing
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Missing, Unreachable
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
+    NotConnected,
     Request,
     Response,
     Transport,
@@ -30,7 +32,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import 
 from ansible_collections.macfleet.parallels.tests.unit.support import modules
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, manifest
 
-SPEC = {**options.connection_spec(), **options.handover_spec(), **options.cache_spec()}
+SPEC = {
+    **options.connection_spec(),
+    **options.handover_spec(),
+    **options.transfer_spec(),
+    **options.cache_spec(),
+}
 
 
 def params(**options: t.Any) -> t.Mapping[str, t.Any]:
@@ -117,7 +124,13 @@ def test_a_module_without_its_action_plugin(given: t.Any) -> None:
 
 
 def test_what_is_handed_over() -> None:
-    given = {"url": BASE_URL, "grant": "s3cr3t", "expires_at": 5, "manifests": [manifest()], "progress_path": "/p"}
+    given = {
+        "url": BASE_URL,
+        "grant": "s3cr3t",
+        "lifetime_seconds": 5,
+        "manifests": [manifest()],
+        "progress_path": "/p",
+    }
     found = handover.handover(params(handover=given))
     assert found.manifests[0].version == "1.4"
     assert found.bases == ()
@@ -137,27 +150,46 @@ def test_a_version_that_must_not_be_pulled_comes_without_a_grant() -> None:
 
 def test_the_grant_of_a_host_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Recording()
-    server.expect(
-        "POST",
-        "grants/renew",
-        body={},
-        headers={"Authorization": "Bearer g1"},
-        reply={"grant": "g2", "expires_at": 9e9},
-    )
+    headers = {"Authorization": "Bearer g1"}
+    server.expect("POST", "grants/renew", body={}, headers=headers, reply={"grant": "g2", "expires_in": 3600})
     server.expect("GET", f"manifests/{'a1' * 32}", headers={"Authorization": "Bearer g2"}, reply=manifest())
     monkeypatch.setattr(Transport, "send", lambda transport, request: server.send(request))
-    given = params(handover={"url": BASE_URL, "grant": "g1", "expires_at": 9}, timeout=7)
-    # A grant that expired long ago is renewed at its first use, which the server then refuses or not.
+    given = params(handover={"url": BASE_URL, "grant": "g1", "lifetime_seconds": 0}, timeout=7)
     transport = connections.host_transport(given)
-    catalog = connections.host_catalog(given, transport, connections.host_grant(given, transport))
-    assert catalog.manifest("a1" * 32).version == "1.4"
+    grant = connections.host_grant(given, transport)
+    time.sleep(max(0.0, grant.keep()))
+    grant.keep()
+    assert connections.host_catalog(given, transport, grant).manifest("a1" * 32).version == "1.4"
     assert {request.timeout_seconds for request in server.requests} == {7.0}
     server.finished()
 
 
+def test_a_host_is_patient_with_a_server_that_has_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    down = NotConnected("connection refused")
+    server = Recording()
+    pauses: list[float] = []
+    monkeypatch.setattr(Transport, "send", lambda transport, request: server.send(request))
+    given = params(handover={"url": BASE_URL, "grant": "g1", "lifetime_seconds": 3600}, timeout=30)
+    transport = connections.host_transport(given)
+    catalog = connections.host_catalog(given, transport, connections.host_grant(given, transport), pauses.append)
+    for _time in range(100):
+        server.expect("GET", f"manifests/{'a1' * 32}", error=down)
+    with pytest.raises(Unreachable):
+        catalog.manifest("a1" * 32)
+    assert 10 < sum(pauses) <= 30
+    server = Recording().expect("GET", f"manifests/{'a1' * 32}", reply=manifest())
+    catalog.manifest("a1" * 32)
+    for _time in range(100):
+        server.expect("GET", f"manifests/{'a1' * 32}", error=down)
+    pauses.clear()
+    with pytest.raises(Unreachable):
+        catalog.manifest("a1" * 32)
+    assert 220 <= sum(pauses) <= 240
+
+
 def test_connections_are_as_the_options_say(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[TransportSettings] = []
-    monkeypatch.setattr(connections, "Transport", seen.append)
+    monkeypatch.setattr(connections, "Transport", lambda settings, meter: seen.append(settings))
     connections.host_transport(
         params(handover={"ca_certificates": "PEM"}, ca_path="/ca", client_cert="/c", client_key="/k", use_proxy=False)
     )
@@ -177,21 +209,36 @@ def test_a_request_type_for_the_rooms() -> None:
 
 
 def test_nobody_watches() -> None:
-    progress_file.progress(modules.module(SPEC)).start("download", 5)
+    with progress_file.progress(modules.module(SPEC)).reporting():
+        pass
+
+
+def read(path: Path) -> dict[str, t.Any]:
+    found = json.loads(path.read_text() or "{}")
+    assert isinstance(found, dict)
+    return found
+
+
+def wait_for(path: Path, wanted: t.Callable[[dict[str, t.Any]], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not wanted(read(path)):
+        assert time.monotonic() < deadline, read(path)
+        time.sleep(0.01)
 
 
 def test_the_latest_snapshot_is_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "progress"
     module = modules.module(SPEC, {"handover": {"progress_path": str(path)}})
-    counters = progress_file.progress(module)
-    counters.start("plan", 1000)
-    assert not path.exists()
     path.touch(0o600)
-    counters.start("download", 1000)
-    first = json.loads(path.read_text())
-    assert (first["phase"], first["done_bytes"], first["total_bytes"]) == ("download", 0, 1000)
-    counters.start("x", 5)
-    assert json.loads(path.read_text())["total_bytes"] == 5
+    counters = progress_file.progress(module)
+    with counters.reporting():
+        counters.start("download", 1000)
+        wait_for(path, lambda told: told.get("phase") == "download" and told["total_bytes"] == 1000)
+        counters.start("x", 5)
+        wait_for(path, lambda told: told.get("phase") == "x" and told["total_bytes"] == 5)
+        counters.moved(7)
+    assert (read(path)["moved_bytes"], read(path)["finished"], read(path)["pid"]) == (7, True, os.getpid())
+    assert (path.stat().st_mode & 0o777, path.stat().st_size) == (0o600, 1024)
     module.do_cleanup_files()
     assert not list(tmp_path.iterdir())
 
@@ -200,27 +247,22 @@ def test_a_transfer_can_be_cancelled(tmp_path: Path) -> None:
     path = tmp_path / "progress"
     module = modules.module(SPEC, {"handover": {"progress_path": str(path)}})
     counters = progress_file.progress(module)
-    counters.start("download", 1000)
-    Path(f"{path}.cancel").touch()
-    with pytest.raises(progress_file.Cancelled, match="cancelled"):
+    with counters.reporting():
         counters.start("download", 1000)
+        Path(f"{path}.cancel").touch()
+        with pytest.raises(progress_file.Cancelled, match="cancelled"):
+            counters.sleep(10)
+        with pytest.raises(progress_file.Cancelled, match="cancelled"):
+            counters.advance(1)
     module.do_cleanup_files()
     assert not list(tmp_path.iterdir())
 
 
-def test_progress_keeps_the_grant(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Recording()
-    renewed = {"grant": "g2", "expires_at": 9e9}
-    server.expect("POST", "grants/renew", body={}, headers={"Authorization": "Bearer g1"}, reply=renewed)
-    monkeypatch.setattr(Transport, "send", lambda transport, request: server.send(request))
-    module = modules.module(SPEC, {"handover": {"url": BASE_URL, "grant": "g1", "expires_at": 9}})
-    grant = connections.host_grant(module.params, connections.host_transport(module.params))
-    counters = progress_file.progress(module, grant)
-    assert not server.requests
-    for _look in range(3):
-        counters.alive()
-    server.finished()
-    assert grant.token() == "g2"
+def test_nothing_is_written_where_nobody_looks(tmp_path: Path) -> None:
+    module = modules.module(SPEC, {"handover": {"progress_path": str(tmp_path / "progress")}})
+    with progress_file.progress(module).reporting():
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_progress_does_not_follow_a_link(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ def another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def owner() -> str:
     spec = {**options.cache_spec(), **options.handover_spec()}
-    return compose.host_context(modules.module(spec), "a test").cache.owner
+    with compose.host_context(modules.module(spec), "a test") as context:
+        return context.cache.owner
 
 
 def test_the_owner_of_a_cache_is_who_runs_the_module() -> None:

@@ -16,6 +16,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import NEVER
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import info_spec, manifest_spec
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import manifests as _manifests
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, manifest
@@ -36,7 +37,7 @@ def plan(found: list[dict[str, t.Any]], **options: t.Any) -> list[_manifests.Cha
 
 
 def ensure(server: Recording, *, check_mode: bool = False, diff: bool = False, **options: t.Any) -> dict[str, t.Any]:
-    client = CatalogClient(Http(BASE_URL, server.send, delays=lambda: (), sleep=lambda seconds: None))
+    client = CatalogClient(Http(BASE_URL, server.send, patience=NEVER))
     result = _manifests.ensure(client, {**OPTIONS, **options}, check_mode=check_mode, diff=diff)
     server.finished()
     return result
@@ -165,7 +166,7 @@ def test_all_architectures_of_a_version_unless_one_is_named() -> None:
 
 
 def found(server: Recording, **options: t.Any) -> list[str]:
-    client = CatalogClient(Http(BASE_URL, server.send, delays=lambda: (), sleep=lambda seconds: None))
+    client = CatalogClient(Http(BASE_URL, server.send, patience=NEVER))
     manifests = _manifests.query(client, {**dict.fromkeys(info_spec()), **options})
     server.finished()
     return [f"{record.catalog_id} {record.version} {record.architecture}" for record in manifests]

@@ -4,11 +4,17 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import ssl
 import threading
 
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.link_meter import LinkMeter
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import Transport, TransportSettings
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
+    InsecureUrl,
     StorageChanged,
     StorageDenied,
     StorageError,
@@ -18,7 +24,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
     StorageThrottled,
     StorageUnavailable,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer, SignedUrl
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer
 from ansible_collections.macfleet.parallels.tests.unit.support.storage import (
     Handler,
     StorageServer,
@@ -61,17 +67,17 @@ def test_what_fetch_gives_cannot_be_changed(server: StorageServer, transfer: Sig
     assert transfer.fetch(server.url("a"), 0, 8).readonly
 
 
-def test_a_request_shows_that_it_goes_on(server: StorageServer) -> None:
-    looks: list[int] = []
-    with SignedTransfer(connect, lambda: looks.append(1)) as transfer:
+def test_a_request_counts_what_it_moves(server: StorageServer) -> None:
+    moved: list[int] = []
+    with SignedTransfer(connect, moved.append) as transfer:
         transfer.put(server.url("a"), DATA)
-        assert len(looks) == 3
+        assert moved == [1 << 20] * 3
         transfer.fetch(server.url("a"), 0, len(DATA))
-        assert len(looks) >= 6
+        assert sum(moved) == 2 * len(DATA) and len(moved) >= 6
 
 
 def test_a_request_can_be_ended_while_it_goes_on(server: StorageServer) -> None:
-    def enough() -> None:
+    def enough(_count: int) -> None:
         raise KeyError
 
     server.objects["/a"] = DATA
@@ -79,7 +85,94 @@ def test_a_request_can_be_ended_while_it_goes_on(server: StorageServer) -> None:
         for ask in (lambda: transfer.fetch(server.url("a"), 0, 10), lambda: transfer.put(server.url("b"), DATA)):
             with pytest.raises(KeyError):
                 ask()
+    server.finish()
     assert "/b" not in server.objects
+
+
+def test_what_requests_cost_is_measured(server: StorageServer) -> None:
+    server.objects["/a"] = DATA
+    meter = LinkMeter()
+    with SignedTransfer(connect, meter=meter) as transfer:
+        transfer.fetch(server.url("a"), 0, len(DATA))
+    (sample,) = meter.samples()
+    assert 0 < sample.first_byte_seconds < sample.seconds < 5 and sample.count == len(DATA)
+
+
+def test_no_other_credentials_go_to_a_storage(server: StorageServer, transfer: SignedTransfer) -> None:
+    transfer.put(server.url("a"), b"1")
+    transfer.fetch(server.url("a"), 0, 1)
+    for _method, _path, headers in server.seen:
+        assert not {"authorization", "x-api-key", "cookie"} & {name.lower() for name in headers}
+
+
+def test_an_unencrypted_url_is_not_used_where_the_server_was_asked_by_https(server: StorageServer) -> None:
+    with SignedTransfer(connect, https_only=True) as transfer:
+        for ask in (lambda: transfer.fetch(server.url("a"), 0, 10), lambda: transfer.put(server.url("a"), DATA)):
+            with pytest.raises(InsecureUrl, match="public_url.*trusted_proxies") as caught:
+                ask()
+            assert caught.value.code == "insecure_url" and "s3cret" not in str(caught.value)
+    assert not server.clients
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_redirect_says_where_it_leads_and_what_may_be_wrong(
+    server: StorageServer, transfer: SignedTransfer, method: str
+) -> None:
+    server.faults = [status(301, Location="https://catalog.example.com/objects/a?signature=s3cret")]
+    with pytest.raises(StorageRefused, match="points to https://catalog.example.com:443; .*public_url") as caught:
+        if method == "GET":
+            transfer.fetch(server.url("a"), 0, 10)
+        else:
+            transfer.put(server.url("a"), DATA)
+    assert "s3cret" not in str(caught.value) and len(server.seen) == 1
+
+
+def test_a_body_that_a_proxy_does_not_take_names_its_setting(server: StorageServer, transfer: SignedTransfer) -> None:
+    server.faults = [status(413)]
+    with pytest.raises(StorageRefused, match="413.*client_max_body_size"):
+        transfer.put(server.url("a"), DATA)
+
+
+@pytest.mark.parametrize(("method", "words"), [("GET", "ask the administrator"), ("PUT", "Nothing was stored")])
+def test_what_is_not_found_may_be_in_another_place(
+    server: StorageServer, transfer: SignedTransfer, method: str, words: str
+) -> None:
+    server.faults = [status(404)]
+    with pytest.raises(StorageMissing) as caught:
+        if method == "GET":
+            transfer.fetch(server.url("a"), 0, 10)
+        else:
+            transfer.put(server.url("a"), DATA)
+    assert caught.value.hint is not None and "public_url" in caught.value.hint and words in caught.value.hint
+    assert "delete" not in str(caught.value)
+
+
+def test_a_failure_names_the_proxy(server: StorageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nobody listens on port 1.
+    monkeypatch.setenv("http_proxy", "http://user:s3cret@127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with SignedTransfer(Transport(TransportSettings()).connect) as transfer:
+        with pytest.raises(StorageUnavailable, match="refused through the proxy http://127.0.0.1:1") as caught:
+            transfer.fetch(SignedUrl("http://storage.invalid/a", 60.0), 0, 10)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_proxy_that_cannot_be_used_is_final(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with SignedTransfer(Transport(TransportSettings()).connect) as transfer:
+        with pytest.raises(StorageRefused, match="not an HTTP proxy"):
+            transfer.fetch(SignedUrl("http://storage.invalid/a", 60.0), 0, 10)
+
+
+def test_a_certificate_of_the_storage_that_is_not_valid_is_final() -> None:
+    def refused(scheme: str, host: str, port: int) -> http.client.HTTPConnection:
+        error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+        error.verify_message = "self-signed certificate"
+        raise error
+
+    with SignedTransfer(refused) as transfer, pytest.raises(StorageRefused, match="certificate is not valid.*ca_path"):
+        transfer.fetch(SignedUrl("https://storage.invalid/a", 60.0), 0, 10)
 
 
 def test_stores_an_empty_object(server: StorageServer, transfer: SignedTransfer) -> None:
@@ -129,14 +222,14 @@ def test_a_short_body_is_retryable_and_says_what_arrived(
 
 def test_a_stalled_server_is_a_retryable_error(server: StorageServer, transfer: SignedTransfer) -> None:
     server.faults = [stall]
-    with pytest.raises(StorageUnavailable, match="timed out"):
+    with pytest.raises(StorageUnavailable, match="no answer within 0.5 seconds"):
         transfer.fetch(server.url("a"), 0, 10)
 
 
 def test_nobody_there(server: StorageServer, transfer: SignedTransfer) -> None:
     # Port 0 is nobody's.
     with pytest.raises(StorageUnavailable):
-        transfer.fetch(SignedUrl("http://127.0.0.1:1/a", 0.0), 0, 10)
+        transfer.fetch(SignedUrl("http://127.0.0.1:1/a", 60.0), 0, 10)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +376,7 @@ def test_a_body_without_end_is_not_read(server: StorageServer, transfer: SignedT
 )
 def test_only_plain_urls_are_used(transfer: SignedTransfer, url: str) -> None:
     with pytest.raises(StorageRefused) as caught:
-        transfer.fetch(SignedUrl(url, 0.0), 0, 10)
+        transfer.fetch(SignedUrl(url, 60.0), 0, 10)
     assert "secret" not in str(caught.value)
 
 
