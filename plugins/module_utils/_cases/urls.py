@@ -19,6 +19,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog im
     URLS_OF_AN_UPLOAD,
     CatalogClient,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Unreachable
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Upload
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 
@@ -77,6 +78,7 @@ class UrlAsker(t.Generic[Key]):
         self._asked: set[Key] = set()
         self._failed: dict[Key, _Failed] = {}
         self._pause_until = float("-inf")
+        self._refusal: t.Optional[Exception] = None
 
     def get(self, key: Key, refused: t.Optional[SignedUrl]) -> SignedUrl:
         """Return a URL, and wait for it if there is none; ``refused`` is not good any more.
@@ -87,6 +89,8 @@ class UrlAsker(t.Generic[Key]):
             old = self._known.get(key)
             if old is not None and old.signed is not refused and self._clock() < old.use_until:
                 return old.signed
+            if self._refusal is not None:
+                raise self._refusal
             came_at = self._clock()
             self._failed.pop(key, None)
             self._want([key])
@@ -140,6 +144,9 @@ class UrlAsker(t.Generic[Key]):
                 self._known.update((key, _known(signed, began_at)) for key, signed in found.items())
                 if error is not None:
                     self._failed.update(dict.fromkeys(page, _Failed(error, began_at)))
+                    if not isinstance(error, Unreachable):
+                        # The server has decided, and that holds for every URL.
+                        self._refusal = error
                     self._pause_until = self._clock() + _PAUSE_SECONDS
                 page = self._next_page()
                 self._changed.notify_all()
