@@ -14,16 +14,13 @@ the same segments whatever the number of threads.
 from __future__ import annotations
 
 import contextlib
-import os
 import typing as t
 from array import array
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import pipeline
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import Stamp
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, cut, reading
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.codecs import Buffer
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import BundleChanged
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, reading
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.chunk_reader import Chunk, Encode, read_chunks
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ids import IdTable
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     FILE,
@@ -36,23 +33,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing i
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reuse import KnownChunks
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.segments import TARGET_BYTES, SegmentBuilder
 
-Encode = t.Callable[[Buffer], t.Tuple[int, bytes]]
 Put = t.Callable[[bytes], SegmentRef]
 Advance = t.Callable[[int], None]
 
 # Segments that are on their way at once; each costs its size in memory.
 UPLOADS = 3
 _ESTIMATE_CHUNKS = 256
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """``data`` is the encoded chunk, or empty for holes and for chunks that need not be stored."""
-
-    identity: bytes
-    length: int
-    codec: int = 0
-    data: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -78,75 +64,6 @@ class Scan:
     estimated_encoded_bytes: int
     reused_chunks: int
     reused_bytes: int
-
-
-def _orders(snapshot: bundle.Snapshot) -> t.Iterator[tuple[str, cut.Order]]:
-    """Yield the orders of all files, each with the path of its file as the file system spells it."""
-    for entry, disk_path in zip(snapshot.entries, snapshot.disk_paths):
-        if entry.kind == FILE:
-            for order in cut.orders(entry, snapshot.chunk_size):
-                yield disk_path, order
-
-
-def _handle(
-    disk_path: str,
-    order: cut.Order,
-    snapshot: bundle.Snapshot,
-    pool: pipeline.BufferPool,
-    store: t.Optional[t.Callable[[bytes], bool]],
-    encode: t.Optional[Encode],
-) -> list[_Chunk]:
-    start, length = order.start, order.length
-    buffer = pool.take()
-    try:
-        with memoryview(buffer) as whole, whole[:length] as view:
-            descriptor = reading.open_file(snapshot.root, disk_path)
-            try:
-                with reading.reading(snapshot.root, disk_path):
-                    is_same = Stamp.of(os.fstat(descriptor)).inode == snapshot.stamps[order.path].inode
-                    if not is_same or reading.read_into(descriptor, view, start) != length:
-                        raise _changed(snapshot, order.path)
-            finally:
-                os.close(descriptor)
-            found = []
-            for offset, size in order.spans:
-                with view[offset - start : offset - start + size] as chunk:
-                    found.append(_make_chunk(chunk, store, encode))
-            return found
-    finally:
-        pool.give_back(buffer)
-
-
-def _make_chunk(chunk: memoryview, store: t.Optional[t.Callable[[bytes], bool]], encode: t.Optional[Encode]) -> _Chunk:
-    if chunks.is_zero(chunk):
-        return _Chunk(chunks.ZERO_CHUNK_ID, len(chunk))
-    identity = chunks.chunk_id(chunk)
-    if encode is None or store is None or not store(identity):
-        return _Chunk(identity, len(chunk))
-    codec, data = encode(chunk)
-    return _Chunk(identity, len(chunk), codec, data)
-
-
-def _changed(snapshot: bundle.Snapshot, path: str) -> BundleChanged:
-    return BundleChanged(
-        f"The bundle {snapshot.root} changed while it was read ({path}).",
-        hint="Stop the virtual machine, leave the bundle alone, and push it again.",
-    )
-
-
-def _read_chunks(
-    snapshot: bundle.Snapshot,
-    workers: int,
-    store: t.Optional[t.Callable[[bytes], bool]],
-    encode: t.Optional[Encode],
-) -> t.Generator[list[_Chunk], None, None]:
-    pool = pipeline.BufferPool(cut.buffer_bytes(snapshot.chunk_size))
-    return pipeline.ordered_map(
-        lambda item: _handle(*item, snapshot, pool, store, encode),
-        _orders(snapshot),
-        workers=workers,
-        window=2 * workers + 2,
-    )
 
 
 class _Placed:
@@ -204,7 +121,7 @@ class _Pass:
         """Return True if a chunk is not stored yet. Workers ask; the answer may be late, which costs an encoding."""
         return identity not in self._known and identity not in self.placed.row_of
 
-    def segments(self, batches: t.Iterable[list[_Chunk]], advance: Advance) -> t.Iterator[tuple[int, bytes]]:
+    def segments(self, batches: t.Iterable[list[Chunk]], advance: Advance) -> t.Iterator[tuple[int, bytes]]:
         """Yield number and bytes of each segment as it gets full, and of the last one."""
         for batch in batches:
             for chunk in batch:
@@ -217,7 +134,7 @@ class _Pass:
         if self._open_number is not None:
             yield self._finish(self._open_number)
 
-    def _place(self, chunk: _Chunk) -> None:
+    def _place(self, chunk: Chunk) -> None:
         placement = self._known.placement(chunk.identity)
         if placement is not None:
             self.placed.add_known(chunk.identity, placement)
@@ -257,7 +174,7 @@ def write_pack(
     """
     one = _Pass(known, segment_bytes)
     with contextlib.ExitStack() as stack:
-        batches = _read_chunks(snapshot, workers or pipeline.core_count(), one.must_store, encode)
+        batches = read_chunks(snapshot, workers or pipeline.core_count(), one.must_store, encode)
         full = one.segments(stack.enter_context(contextlib.closing(batches)), advance)
         stored = pipeline.ordered_map(lambda item: (item[0], put(item[1])), full, workers=uploads, window=uploads)
         for number, segment in stack.enter_context(contextlib.closing(stored)):
@@ -289,10 +206,10 @@ def scan(
     workers = workers or pipeline.core_count()
     identities = bytearray()
     seen = IdTable()
-    new: list[int] = []
+    new = array("I")
     new_bytes = reused = reused_bytes = 0
     reference = 0
-    with contextlib.closing(_read_chunks(snapshot, workers, None, None)) as stage:
+    with contextlib.closing(read_chunks(snapshot, workers, None, None)) as stage:
         for batch in stage:
             for chunk in batch:
                 identities.extend(chunk.identity)

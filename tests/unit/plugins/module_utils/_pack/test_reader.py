@@ -16,8 +16,14 @@ import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import LinkCost
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import reader, verify, writer
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import DamagedChunk
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import CODEC_RAW, Index, SegmentRef
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
+    CODEC_RAW,
+    Index,
+    Listing,
+    SegmentRef,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.open_files import MOST_OPEN, OpenFiles
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.positions import References
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.pull_plan import CLONE, EMPTY
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
@@ -351,6 +357,25 @@ def test_a_seed_of_a_lying_listing_gives_nothing_wrong(scene: Scene) -> None:
     target = scene.make("second")
     applied = scene.pull(scene.index, target, seeds=[seed_of(scene.target, scene.index.listing, trusted=False)])
     assert applied.repaired_chunks > 0
+
+
+def test_the_files_of_a_bundle_are_looked_through_once_for_all_copies(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.pull(scene.index, scene.target)
+    made = plan_of(scene.index, seeds=[seed_of(scene.target, scene.index.listing, trusted=False)])
+    assert len(list(made.copies())) >= 4
+    built: list[int] = []
+
+    class Counted(References):
+        def __init__(self, listing: Listing) -> None:
+            built.append(1)
+            super().__init__(listing)
+
+    monkeypatch.setattr(reader, "References", Counted)
+    apply(made, scene.make("second"), scene.storage)
+    assert len(built) == 1
+    assert tree(scene.directory / "second") == tree(scene.root)
 
 
 # Damaged storage
