@@ -175,6 +175,14 @@ EXAMPLES = r"""
       cpu: 4
       memory_mb: 8192
 
+- name: Show how much would be uploaded
+  macfleet.parallels.catalog_push:
+    path: /Users/build/Parallels/macOS 15 runner.macvm
+    catalog_id: macos-15-runner
+    version: 1.5.0
+  check_mode: true
+  register: preview
+
 - name: Publish an image for the users of one role only
   macfleet.parallels.catalog_push:
     path: /Users/build/Parallels/Windows 11.pvm
@@ -189,21 +197,6 @@ EXAMPLES = r"""
     version: 1.4.0
     force: true
     bases: []
-
-- name: Publish a variant that shares most of its content with version 1.4.0
-  macfleet.parallels.catalog_push:
-    path: /Users/build/Parallels/macOS 15 runner beta.macvm
-    catalog_id: macos-15-runner
-    version: 1.5.0-beta1
-    bases: [1.4.0]
-
-- name: Show how much would be uploaded
-  macfleet.parallels.catalog_push:
-    path: /Users/build/Parallels/macOS 15 runner.macvm
-    catalog_id: macos-15-runner
-    version: 1.5.0
-  check_mode: true
-  register: preview
 """
 
 RETURN = r"""

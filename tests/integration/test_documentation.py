@@ -35,6 +35,7 @@ HOST_README = "roles/catalog_host/README.md"
 # What readers put something of their own in place of.
 URL = "https://catalog.example.com"
 BUNDLE = "/Users/build/Parallels/macOS 15 runner.macvm"
+OTHER_BUNDLE = "/Users/build/Parallels/Windows 11.pvm"
 
 # What the examples speak of.
 IMAGE = "macos-15-runner"
@@ -81,6 +82,7 @@ def story(stage: Stage) -> Story:
     bundle = bundles.make_bundle(
         str(builder / "Parallels"), b"a guest " * 99_999, Path(BUNDLE).stem, bundles.MACVM, bundles.PLAIN
     )
+    other = str(small_bundle(builder / "Parallels", Path(OTHER_BUNDLE).stem))
     old, new = (small_bundle(builder / "documented", name) for name in ("Old", "New"))
     url = {URL: stage.server.url}
     examples = {
@@ -89,7 +91,7 @@ def story(stage: Stage) -> Story:
         "catalog_manifest": examples_of("catalog_manifest", url),
         "catalog_manifest_info": examples_of("catalog_manifest_info", url),
         "catalog_pull": examples_of("catalog_pull", url),
-        "catalog_push": examples_of("catalog_push", {**url, BUNDLE: bundle}),
+        "catalog_push": examples_of("catalog_push", {**url, BUNDLE: bundle, OTHER_BUNDLE: other}),
     }
     started, filled, preview, absent, purged, facts = examples["catalog_pull"].values()
     verified, emptied, dropped = examples["catalog_cache"].values()
@@ -160,6 +162,10 @@ def test_examples_of_catalog_push(story: Story, stage: Stage) -> None:
     assert published["changed"] and published["bytes"]["encoded"] > 0
     assert "stable" in published["manifest"]["tags"]
     assert preview["changed"] and preview["encoded_is_estimate"]
+    for_one_role, replaced = story.single("catalog_push", 2), story.single("catalog_push", 3)
+    assert for_one_role["manifest"]["required_roles"] == ["FINANCE"]
+    # The content is that of the first one.
+    assert not replaced["changed"] and replaced["bases"] == []
     assert preview["manifest"]["version"] not in [there["version"] for there in stage.server.manifests(IMAGE)]
 
 
