@@ -18,6 +18,9 @@ options:
       - Directory of the cache on the managed host. It belongs to the user who owns the virtual machines.
       - It is made with mode V(0700) if it is not there. One that another user could write to, or that lies in a
         directory where another user could replace it, is refused.
+      - It has to lie on a local volume that keeps owners, such as APFS. HFS+, exFAT, FAT, NTFS, FUSE and network
+        volumes are refused, and so are external volumes of macOS until owners are enabled there, which the role
+        P(macfleet.parallels.catalog_host#role) can do.
     type: path
     default: ~/Library/Application Support/macfleet.parallels
   facts_directory:

@@ -58,6 +58,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base import fi
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.trees import walk
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import (
     clone,
+    file_clone,
     power,
     requirements,
     sharing,
@@ -98,13 +99,15 @@ def check_volume(place: Path) -> str:
 def check_clone(place: Path) -> str:
     """A clone has the content of its original and shares its blocks, until it is written to."""
     source, copy = write(place / "source", 8 * MIB), place / "copy"
-    method = clone.clone_file(str(source), str(copy), 0o600)
+    method = file_clone.clone_file(str(source), str(copy), 0o600)
     need(copy.read_bytes() == source.read_bytes() and copy.stat().st_mode & 0o777 == 0o600, method)
-    need((method != clone.COPY) == volumes.has_clones(str(place)), method)
+    need((method != file_clone.COPY) == volumes.has_clones(str(place)), method)
     fresh = sharing.exclusive_bytes(str(copy))
     written = sharing.exclusive_bytes(str(write(copy, MIB)))
     need(
-        method == clone.COPY or fresh is None or (fresh < MIB and written is not None and MIB <= written < 2 * MIB),
+        method == file_clone.COPY
+        or fresh is None
+        or (fresh < MIB and written is not None and MIB <= written < 2 * MIB),
         (fresh, written),
     )
     return f"{method}; exclusive bytes: {fresh}, after 1 MiB was written {written}"

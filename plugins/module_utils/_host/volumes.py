@@ -6,7 +6,7 @@
 """What the volume of a path is and offers. Only asks, and writes nothing.
 
 A path need not exist: its nearest existing parent tells the volume. That files can be cloned is a forecast: should a
-clone fail after all, ``clone.clone_file`` copies, which gives the same content.
+clone fail after all, ``file_clone.clone_file`` copies, which gives the same content.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.link impo
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import Hashed, hash_place
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.seeds import Seeds
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import file_clone
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import Partial, Place
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, translated
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import codecs, reader, verify
@@ -116,7 +116,7 @@ def download(fill: Fill, partial: Partial, context: Context) -> reader.Applied:
             pack,
             partial.bundle_path,
             fetch=source.fetch,
-            clone_file=clone.clone_file,
+            clone_file=file_clone.clone_file,
             advance=context.progress.advance,
         )
 

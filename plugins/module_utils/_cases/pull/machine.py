@@ -28,7 +28,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wan
     STOPPED,
     PullRequest,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import file_clone
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
@@ -121,7 +121,7 @@ def _created(
         cache_path=cache.path,
     )
     created = control.create(entry.bundle_path, draft)
-    if created.cloned.method == clone.COPY:
+    if created.cloned.method == file_clone.COPY:
         context.warn(
             f"{planned.home} is a full copy of {created.cloned.bytes_copied} bytes, as its volume has no clones of "
             f"files of {cache.path}. Keep both on one APFS volume to make virtual machines at once and without disk "

@@ -15,7 +15,7 @@ import typing as t
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.plan import Subject
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.stopped import check_untouched
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, locks, volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, file_clone, locks, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle
 
 
@@ -28,7 +28,7 @@ def readable(subject: Subject, upload_id: str, context: Context) -> t.Iterator[t
     request, root = subject.request, subject.snapshot.root
     directory, name = os.path.split(root)
     with locks.hold_directory(root, "pushing it"):
-        if not (volumes.has_clones(directory) and os.access(directory, os.W_OK) and clone.probe(directory)):
+        if not (volumes.has_clones(directory) and os.access(directory, os.W_OK) and file_clone.probe(directory)):
             yield subject.snapshot, False
             return
         # Of what is held here there is one push at a time, so any other clone is what a killed one has left.

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import NotConnected, Request
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push import run as _push
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, file_clone, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, index
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index
 from ansible_collections.macfleet.parallels.plugins.modules import catalog_push
@@ -436,7 +436,7 @@ def test_a_bundle_that_changes_meanwhile_is_not_committed(pusher: Pusher) -> Non
 def clones(monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is taken to have clones; copies stand in for them."""
     monkeypatch.setattr(volumes, "has_clones", lambda path: True)
-    monkeypatch.setattr(clone, "probe", lambda directory: True)
+    monkeypatch.setattr(file_clone, "probe", lambda directory: True)
 
 
 def test_where_there_are_clones_one_is_pushed(pusher: Pusher, clones: None) -> None:
@@ -532,7 +532,7 @@ def test_a_volume_that_has_no_room_for_the_clone(pusher: Pusher, clones: None, m
     def full(*_arguments: t.Any, **_options: t.Any) -> t.Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(clone, "_clone_file", full)
+    monkeypatch.setattr(clone, "make_clone", full)
     pusher.expect_begin()
     result = pusher.push()
     assert result["failed"]

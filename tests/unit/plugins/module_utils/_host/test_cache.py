@@ -15,7 +15,7 @@ import typing as t
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import Stamp
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, file_clone
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache, difference
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import Survey
@@ -107,7 +107,7 @@ def test_entry_stays_trusted_when_vms_are_cloned_from_it(reflink_volume: pathlib
     entry = cache.find(DIGEST)
     assert entry is not None
     result = clone.clone_tree(entry.bundle_path, str(reflink_volume / "trusted.pvm"))
-    assert result.method == clone.REFLINK
+    assert result.method == file_clone.REFLINK
     assert not difference(entry)
 
 

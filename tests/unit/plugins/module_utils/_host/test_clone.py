@@ -11,7 +11,7 @@ import pathlib
 import struct
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, file_clone
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CloneFailed, DiskFull, PathTaken
 from ansible_collections.macfleet.parallels.tests.unit.support.macs import contents, fill
 
@@ -35,17 +35,17 @@ def test_file_is_the_same_with_the_wanted_mode(tmp_path: pathlib.Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"hello")
     source.chmod(0o444)
-    method = clone.clone_file(str(source), str(tmp_path / "copy"), 0o600)
+    method = file_clone.clone_file(str(source), str(tmp_path / "copy"), 0o600)
     assert (tmp_path / "copy").read_bytes() == b"hello"
     assert (tmp_path / "copy").stat().st_mode & 0o7777 == 0o600
-    assert method in {clone.CLONEFILE, clone.REFLINK, clone.COPY}
+    assert method in {file_clone.CLONEFILE, file_clone.REFLINK, file_clone.COPY}
 
 
 def test_destination_is_never_overwritten(tmp_path: pathlib.Path) -> None:
     (tmp_path / "source").write_bytes(b"new")
     (tmp_path / "copy").write_bytes(b"old")
     with pytest.raises(CloneFailed, match=os.strerror(errno.EEXIST)):
-        clone.clone_file(str(tmp_path / "source"), str(tmp_path / "copy"))
+        file_clone.clone_file(str(tmp_path / "source"), str(tmp_path / "copy"))
     assert (tmp_path / "copy").read_bytes() == b"old"
 
 
@@ -53,7 +53,7 @@ def test_link_is_not_followed(tmp_path: pathlib.Path) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
     (tmp_path / "source").symlink_to("secret")
     with pytest.raises(CloneFailed):
-        clone.clone_file(str(tmp_path / "source"), str(tmp_path / "copy"))
+        file_clone.clone_file(str(tmp_path / "source"), str(tmp_path / "copy"))
     assert not (tmp_path / "copy").exists()
 
 
@@ -66,7 +66,7 @@ def test_sparse_copy_keeps_bytes_and_holes(small_volume: pathlib.Path, tmp_path:
             stream.seek(1 << 20)
             stream.write(b"data"[: size - (1 << 20)])
     copy = small_volume / f"copy-{size}"
-    assert clone.clone_file(str(source), str(copy)) == clone.COPY
+    assert file_clone.clone_file(str(source), str(copy)) == file_clone.COPY
     assert copy.read_bytes() == source.read_bytes()
     assert copy.stat().st_blocks * 512 <= 64 << 10
 
@@ -76,7 +76,7 @@ def test_sparse_copy_keeps_holes_of_the_smallest_chunk(tmp_path: pathlib.Path) -
     content = b"".join((piece, data, data, piece, piece, data, *[data] * 10, data[:-1], b"x", piece, data, piece[:-7]))
     source, copy = tmp_path / "source", tmp_path / "copy"
     source.write_bytes(content)
-    assert clone._copy_sparse(str(source), str(copy), 0o600, durable=True) == 15 * len(data)
+    assert file_clone._copy_sparse(str(source), str(copy), 0o600, durable=True) == 15 * len(data)
     assert copy.read_bytes() == content
     os.sync()
     assert copy.stat().st_blocks * 512 <= 15 * len(data) + 4096
@@ -85,11 +85,13 @@ def test_sparse_copy_keeps_holes_of_the_smallest_chunk(tmp_path: pathlib.Path) -
 def test_clones_share_their_blocks(reflink_volume: pathlib.Path) -> None:
     source = reflink_volume / "source"
     source.write_bytes(os.urandom(8 << 20))
-    assert clone.clone_file(str(source), str(reflink_volume / "clone")) == clone.REFLINK
+    assert file_clone.clone_file(str(source), str(reflink_volume / "clone")) == file_clone.REFLINK
     assert (reflink_volume / "clone").read_bytes() == source.read_bytes()
     assert _shared_extents(reflink_volume / "clone")
     (reflink_volume / "empty").touch()
-    assert clone.clone_file(str(reflink_volume / "empty"), str(reflink_volume / "empty-clone")) == clone.REFLINK
+    assert (
+        file_clone.clone_file(str(reflink_volume / "empty"), str(reflink_volume / "empty-clone")) == file_clone.REFLINK
+    )
 
 
 def test_cloning_does_not_touch_the_stamps_of_the_original(reflink_volume: pathlib.Path) -> None:
@@ -97,7 +99,7 @@ def test_cloning_does_not_touch_the_stamps_of_the_original(reflink_volume: pathl
     source.write_bytes(os.urandom(1 << 20))
     os.sync()
     before = source.stat()
-    clone.clone_file(str(source), str(reflink_volume / "stamped-clone"))
+    file_clone.clone_file(str(source), str(reflink_volume / "stamped-clone"))
     os.sync()
     after = source.stat()
     assert (before.st_ctime_ns, before.st_mtime_ns) == (after.st_ctime_ns, after.st_mtime_ns)
@@ -105,7 +107,7 @@ def test_cloning_does_not_touch_the_stamps_of_the_original(reflink_volume: pathl
 
 def test_another_volume_gets_a_copy(reflink_volume: pathlib.Path, tmp_path: pathlib.Path) -> None:
     (tmp_path / "source").write_bytes(b"x" * 70000)
-    assert clone.clone_file(str(tmp_path / "source"), str(reflink_volume / "copied")) == clone.COPY
+    assert file_clone.clone_file(str(tmp_path / "source"), str(reflink_volume / "copied")) == file_clone.COPY
     assert (reflink_volume / "copied").stat().st_size == 70000
 
 
@@ -114,16 +116,16 @@ def test_probe_says_where_clones_work_and_leaves_nothing(
 ) -> None:
     directory = reflink_volume / "probe"
     directory.mkdir(exist_ok=True)
-    assert clone.probe(str(directory))
+    assert file_clone.probe(str(directory))
     assert list(directory.iterdir()) == []
     before = sorted(small_volume.iterdir())
-    assert not clone.probe(str(small_volume))
+    assert not file_clone.probe(str(small_volume))
     assert sorted(small_volume.iterdir()) == before
 
 
 def test_probe_of_a_missing_directory_fails(tmp_path: pathlib.Path) -> None:
     with pytest.raises(CloneFailed, match="clones"):
-        clone.probe(str(tmp_path / "missing"))
+        file_clone.probe(str(tmp_path / "missing"))
 
 
 @pytest.mark.parametrize("private", [True, False])
@@ -147,13 +149,13 @@ def test_bundle_is_whole_and_writable(tmp_path: pathlib.Path, private: bool) -> 
 def test_bundle_of_clones_copies_nothing(reflink_volume: pathlib.Path) -> None:
     fill(reflink_volume / "entry")
     result = clone.clone_tree(str(reflink_volume / "entry"), str(reflink_volume / "VM.pvm"))
-    assert result == clone.CloneResult(clone.REFLINK, 4, 0)
+    assert result == clone.CloneResult(file_clone.REFLINK, 4, 0)
 
 
 def test_copied_bundle_tells_what_it_cost(small_volume: pathlib.Path, tmp_path: pathlib.Path) -> None:
     fill(tmp_path / "entry")
     result = clone.clone_tree(str(tmp_path / "entry"), str(small_volume / "cost.pvm"))
-    assert result.method == clone.COPY
+    assert result.method == file_clone.COPY
     assert 4096 < result.bytes_copied < (64 << 10) + 4096
 
 
@@ -178,6 +180,20 @@ def test_existing_bundle_is_not_touched(tmp_path: pathlib.Path) -> None:
         clone.clone_tree(str(tmp_path / "entry"), str(tmp_path / "VM.pvm"))
     assert caught.value.code == "path_taken"
     assert list((tmp_path / "VM.pvm").iterdir()) == []
+
+
+def test_a_bundle_that_appears_meanwhile_is_not_touched(tmp_path: pathlib.Path) -> None:
+    fill(tmp_path / "entry")
+    destination = tmp_path / "VM.pvm"
+
+    def appear(path: str) -> None:
+        destination.mkdir()
+        (destination / "theirs").touch()
+
+    with pytest.raises(PathTaken, match=r"VM\.pvm exists"):
+        clone.clone_tree(str(tmp_path / "entry"), str(destination), prepare=appear)
+    assert [path.name for path in destination.iterdir()] == ["theirs"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["VM.pvm", "entry"]
 
 
 def test_leavings_of_an_interrupted_attempt_are_replaced(tmp_path: pathlib.Path) -> None:

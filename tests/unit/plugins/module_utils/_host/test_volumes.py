@@ -12,7 +12,7 @@ import struct
 import typing as t
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, sharing, volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import file_clone, sharing, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheUnsafe, VolumeUnsuitable
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.volumes import Volume
@@ -22,7 +22,7 @@ _READ_ONLY, _LOCAL, _IGNORE_OWNERSHIP = 0x1, 0x1000, 0x200000
 
 
 def test_forecast_for_a_volume_with_clones(reflink_volume: pathlib.Path, small_volume: pathlib.Path) -> None:
-    assert clone.probe(str(reflink_volume))
+    assert file_clone.probe(str(reflink_volume))
     assert volumes.has_clones(str(reflink_volume / "not/there/yet"))
     assert volumes.can_clone(str(reflink_volume / "a"), str(reflink_volume / "b/c"))
     assert not volumes.can_clone(str(reflink_volume), str(small_volume))
@@ -31,7 +31,7 @@ def test_forecast_for_a_volume_with_clones(reflink_volume: pathlib.Path, small_v
 
 def test_forecast_for_volumes_without_clones(small_volume: pathlib.Path, xfs_without_reflinks: pathlib.Path) -> None:
     for volume in (small_volume, xfs_without_reflinks):
-        assert not clone.probe(str(volume))
+        assert not file_clone.probe(str(volume))
         assert not volumes.has_clones(str(volume))
         assert volumes.share_volume(str(volume / "a"), str(volume / "b/c"))
         assert not volumes.can_clone(str(volume / "a"), str(volume / "b/c"))
@@ -147,7 +147,7 @@ def write(path: pathlib.Path, size: int) -> pathlib.Path:
 def test_exclusive_bytes_of_clones(reflink_volume: pathlib.Path) -> None:
     source, copy = write(reflink_volume / "source", 8 * MIB), reflink_volume / "copy"
     assert sharing.exclusive_bytes(str(source)) == 8 * MIB
-    assert clone.clone_file(str(source), str(copy)) == clone.REFLINK
+    assert file_clone.clone_file(str(source), str(copy)) == file_clone.REFLINK
     assert sharing.exclusive_bytes(str(source)) == sharing.exclusive_bytes(str(copy)) == 0
     with open(copy, "r+b") as stream:
         stream.seek(2 * MIB)

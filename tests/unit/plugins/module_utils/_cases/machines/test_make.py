@@ -74,7 +74,7 @@ def test_two_caches_make_one_vm_and_nothing_half(
     """The second task begins and ends while the first one is in the middle of its bundle."""
     (tmp_path / "others").mkdir()
     other = dataclasses.replace(host.vms, receipts=Receipts(str(tmp_path / "others")))
-    original = clone._clone_file
+    original = clone.make_clone
     first_is_there, second_is_done = threading.Event(), threading.Event()
     failures = []
 
@@ -90,7 +90,7 @@ def test_two_caches_make_one_vm_and_nothing_half(
         except CloneFailed as error:
             failures.append(error)
 
-    monkeypatch.setattr(clone, "_clone_file", slow)
+    monkeypatch.setattr(clone, "make_clone", slow)
     first = threading.Thread(target=make)
     first.start()
     assert first_is_there.wait(60)
