@@ -82,7 +82,11 @@ class ImageOutcome:
 
 def plan_image(manifest: Manifest, cache: Cache, context: Context, *, verify: bool) -> ImagePlan:
     """Return what a pull would do, holding no lock: for check mode."""
-    return _plan(manifest, cache, context, None, verify, find_seeds)
+    try:
+        return _plan(manifest, cache, context, None, verify, find_seeds)
+    except CacheError:
+        # Another task may have removed or replaced what was just looked at.
+        return _plan(manifest, cache, context, None, verify, find_seeds)
 
 
 def predict(plan: ImagePlan) -> ImageOutcome:

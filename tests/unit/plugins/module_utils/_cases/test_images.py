@@ -369,3 +369,16 @@ def test_a_mac_is_kept_awake_while_bytes_move(shelf: Shelf, tmp_path: Path, monk
     assert (tmp_path / "calls").read_text() == "begins\n"
     shelf.pull(manifest)
     assert (tmp_path / "calls").read_text() == "begins\n"
+
+
+def test_a_prediction_survives_that_an_entry_is_removed_under_it(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = push(shelf, "1.0", 1, 2)
+    shelf.pull(manifest)
+    real = observe.read_stamps
+
+    def remove_first(path: str) -> t.Any:
+        shelf.cache.remove(manifest.digest)
+        return real(path)
+
+    monkeypatch.setattr(observe, "read_stamps", remove_first)
+    assert shelf.fill(manifest).pack.download_chunks > 0
