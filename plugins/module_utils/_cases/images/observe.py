@@ -129,7 +129,7 @@ def examine(entry: CacheEntry, context: Context, *, everything: bool, known: t.O
     listing = read_listing(entry)
     if listing is None:
         return Damaged(("listing",))
-    suspects = {file.path for file in listing.files()} if everything else difference.changed
+    suspects = {file.path for file in listing.files() if everything or not _is_proved(file.path, entry, stamps)}
     if known is None or known.stamps != stamps:
         known = hash_place(entry, [file for file in listing.files() if file.path in suspects], listing, context)
     damaged, mends = [], []
@@ -145,6 +145,21 @@ def examine(entry: CacheEntry, context: Context, *, everything: bool, known: t.O
     if strays or mends:
         return Untidy(listing, strays, tuple(mends))
     return Sound(known.stamps.only(listed))
+
+
+def _is_proved(path: str, entry: CacheEntry, stamps: TreeStamps) -> bool:
+    """Return True if a file is stamped, and as it was when it was. One that was never stamped is not proved."""
+    stamp = stamps.files.get(path)
+    return stamp is not None and entry.record.stamps.files.get(path) == stamp
+
+
+def proved_files(entry: CacheEntry) -> frozenset[str]:
+    """Return the paths of the files of an entry that nobody can have written to since their content was proved.
+
+    :raises CacheError: it cannot be read
+    """
+    stamps = read_stamps(entry.bundle_path)
+    return frozenset(path for path in stamps.files if _is_proved(path, entry, stamps))
 
 
 def hash_place(place: Place, files: t.Sequence[Entry], listing: Listing, context: Context) -> Hashed:

@@ -12,11 +12,10 @@ import heapq
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import read_listing
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import proved_files, read_listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.stamps import compare, read_stamps
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import sketch
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsupportedFormat
@@ -97,11 +96,9 @@ def _seed(entry: CacheEntry, listing: Listing) -> t.Optional[Seed]:
         other = read_listing(entry)
         if other is None or other.chunk_size != listing.chunk_size:
             return None
-        difference = compare(entry.record.stamps, read_stamps(entry.bundle_path))
+        return Seed(entry.bundle_path, other, proved_files(entry))
     except (CacheError, UnsupportedFormat):
         return None
-    trusted = frozenset(file.path for file in other.files() if file.path not in difference.changed)
-    return Seed(entry.bundle_path, other, trusted)
 
 
 def _name(entry: CacheEntry) -> str:

@@ -144,14 +144,14 @@ class Cache:
         return CacheEntry(digest, place.path, record) if has_bundle and record.digest == digest else None
 
     def find_partial(self, digest: str) -> t.Optional[Partial]:
-        """Return what lies there of an image that is not complete; an entry whose record is damaged is one, too."""
-        path = self._layout.partial(digest)
-        if os.path.isdir(path):
-            return Partial(digest, path)
-        path = self._layout.bundle(digest)
-        if os.path.isdir(path) and self.find(digest) is None:
-            return Partial(digest, path)
-        return None
+        """Return what lies there of an image that is not complete; an entry whose record is damaged is one, too.
+
+        A place without a bundle in it counts as nothing.
+        """
+        partial = Partial(digest, self._layout.partial(digest))
+        if not os.path.isdir(partial.path) and self.find(digest) is None:
+            partial = Partial(digest, self._layout.bundle(digest))
+        return partial if os.path.isdir(partial.bundle_path) else None
 
     def partials(self) -> t.List[PartialState]:
         """Return every partial image, the one that has been left longest first."""

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import collections
+import json
 import os
 import re
+import shutil
 import time
 import typing as t
 from pathlib import Path
@@ -382,3 +384,56 @@ def test_a_prediction_survives_that_an_entry_is_removed_under_it(shelf: Shelf, m
 
     monkeypatch.setattr(observe, "read_stamps", remove_first)
     assert shelf.fill(manifest).pack.download_chunks > 0
+
+
+def without_stamps(shelf: Shelf, manifest: Manifest, paths: t.Optional[set[str]]) -> None:
+    """Take the stamps of files, or of all, from the record of an entry."""
+    path = Path(shelf.entry(manifest).record_path)
+    record = json.loads(path.read_bytes())
+    if paths is None:
+        del record["files"]
+    else:
+        record["files"] = {name: stamp for name, stamp in record["files"].items() if name not in paths}
+    path.write_text(json.dumps(record))
+
+
+def spoil(shelf: Shelf, manifest: Manifest) -> None:
+    """Write to the disk of a cached image."""
+    path = Path(shelf.entry(manifest).bundle_path) / IMAGE
+    path.chmod(0o644)
+    with path.open("r+b") as stream:
+        stream.write(b"spoiled")
+
+
+@pytest.mark.parametrize("paths", [None, {IMAGE}])
+def test_a_file_that_was_never_stamped_is_read(shelf: Shelf, paths: t.Optional[set[str]]) -> None:
+    manifest = push(shelf, "1.0", 1, 2)
+    shelf.pull(manifest)
+    spoil(shelf, manifest)
+    without_stamps(shelf, manifest, paths)
+    outcome = shelf.pull(manifest)
+    assert outcome.fill is not None
+    assert outcome.fill.pack.download_raw_bytes == CHUNK
+    assert pulled_whole(shelf, manifest)
+
+
+def test_a_seed_that_was_never_stamped_is_not_believed(shelf: Shelf) -> None:
+    older, newer = push(shelf, "1.0", 1, 2, 3), push(shelf, "1.1", 1, 2, 4)
+    shelf.pull(older)
+    spoil(shelf, older)
+    without_stamps(shelf, older, {IMAGE})
+    shelf.pull(newer)
+    assert pulled_whole(shelf, newer)
+
+
+@pytest.mark.parametrize("room", ["partial", "bundles"])
+def test_a_place_that_lost_its_bundle_is_filled(shelf: Shelf, room: str) -> None:
+    manifest = push(shelf, "1.0", 1, 2)
+    if room == "bundles":
+        shelf.pull(manifest)
+        shutil.rmtree(shelf.entry(manifest).bundle_path)
+    else:
+        shutil.rmtree(shelf.cache.partial(manifest.digest).bundle_path)
+    assert shelf.fill(manifest).pack.kept_bytes == 0
+    assert shelf.pull(manifest).changed
+    assert pulled_whole(shelf, manifest)
