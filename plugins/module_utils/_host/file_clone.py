@@ -10,12 +10,14 @@ macOS clones by clonefile(2), Linux by the FICLONE ioctl (XFS, Btrfs).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
 import os
 import sys
 import tempfile
+import time
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import write_all
@@ -39,6 +41,9 @@ _BLOCK_BYTES = 1 << 20
 _PIECE_BYTES = 64 << 10
 _ZERO_BLOCK = bytes(_BLOCK_BYTES)
 _PROBE_BYTES = 64 << 10
+_PROBE_PREFIX = ".macfleet-probe-"
+# A probe takes less than a second. What one that was killed has left is removed by a later one.
+_OLD_PROBE_SECONDS = 3600
 
 
 class _Unsupported(Exception):
@@ -59,11 +64,21 @@ def probe(directory: str) -> bool:
     with translated(CloneFailed, f"Trying whether {directory} can hold clones"):
         if not os.access(directory, os.W_OK) and os.path.isdir(directory):
             return False
-        with tempfile.TemporaryDirectory(prefix=".probe-", dir=directory) as scratch:
+        _discard_old_probes(directory)
+        with tempfile.TemporaryDirectory(prefix=_PROBE_PREFIX, dir=directory) as scratch:
             source = os.path.join(scratch, "source")
             with open(source, "wb") as stream:
                 stream.write(b"\1" * _PROBE_BYTES)
             return make_clone(source, os.path.join(scratch, "clone"), 0o600, durable=False)[0] != COPY
+
+
+def _discard_old_probes(directory: str) -> None:
+    with os.scandir(directory) as entries:
+        probes = [entry for entry in entries if entry.name.startswith(_PROBE_PREFIX)]
+    for entry in probes:
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > _OLD_PROBE_SECONDS:
+                trees.remove(entry.path)
 
 
 def make_clone(source: str, destination: str, mode: int, *, durable: bool) -> t.Tuple[str, int]:

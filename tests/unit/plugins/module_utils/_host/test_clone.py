@@ -123,6 +123,16 @@ def test_probe_says_where_clones_work_and_leaves_nothing(
     assert sorted(small_volume.iterdir()) == before
 
 
+def test_probe_removes_what_one_that_was_killed_left(tmp_path: pathlib.Path) -> None:
+    old, new = tmp_path / ".macfleet-probe-old", tmp_path / ".macfleet-probe-new"
+    for path in (old, new):
+        path.mkdir()
+        (path / "source").touch()
+    os.utime(old, (1, 1))
+    file_clone.probe(str(tmp_path))
+    assert list(tmp_path.iterdir()) == [new]
+
+
 def test_probe_of_a_missing_directory_fails(tmp_path: pathlib.Path) -> None:
     with pytest.raises(CloneFailed, match="clones"):
         file_clone.probe(str(tmp_path / "missing"))

@@ -10,12 +10,14 @@ import errno
 import fcntl
 import os
 import pathlib
+import shutil
+import sys
 import typing as t
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import Stamp
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.trees import walk
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, trees
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, file_clone, trees
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CloneFailed
 from ansible_collections.macfleet.parallels.tests.unit.support.macs import contents, fill
 
@@ -26,12 +28,23 @@ _IMMUTABLE = 0x10
 
 
 def set_locked(path: str, locked: bool) -> None:
+    with _flags_of(path) as (descriptor, flags):
+        flags[0] = flags[0] | _IMMUTABLE if locked else flags[0] & ~_IMMUTABLE
+        fcntl.ioctl(descriptor, _SET_FLAGS, flags)
+
+
+def is_locked(path: str) -> bool:
+    with _flags_of(path) as (_descriptor, flags):
+        return bool(flags[0] & _IMMUTABLE)
+
+
+@contextlib.contextmanager
+def _flags_of(path: str) -> t.Iterator[t.Tuple[int, array.array[int]]]:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         flags = array.array("L", [0])
         fcntl.ioctl(descriptor, _GET_FLAGS, flags, True)
-        flags[0] = flags[0] | _IMMUTABLE if locked else flags[0] & ~_IMMUTABLE
-        fcntl.ioctl(descriptor, _SET_FLAGS, flags)
+        yield descriptor, flags
     finally:
         os.close(descriptor)
 
@@ -173,6 +186,47 @@ def test_locked_files_are_sealed_and_made_writable(small_volume: pathlib.Path) -
     with locked(root / "script"):
         trees.make_writable(str(root))
     assert (root / "script").stat().st_mode & 0o200
+
+
+@pytest.fixture(name="clonefile")
+def clonefile_fixture(monkeypatch: pytest.MonkeyPatch, unlocking: None) -> None:
+    """Clones as macOS makes them: with the permissions and locks of their original."""
+
+    def clonefile(source: str, destination: str) -> None:
+        shutil.copy2(source, destination)
+        set_locked(destination, is_locked(source))
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(file_clone, "_clonefile", clonefile)
+
+
+@pytest.mark.usefixtures("clonefile")
+def test_the_clone_of_a_locked_file_is_not_locked(small_volume: pathlib.Path) -> None:
+    root, copy = small_volume / "tree", small_volume / "VM.pvm"
+    fill(root)
+    (root / "script").chmod(0o555)
+    with locked(root / "script"):
+        result = clone.clone_tree(str(root), str(copy))
+        assert is_locked(str(root / "script"))
+    assert result.method == file_clone.CLONEFILE
+    assert contents(copy) == contents(root)
+    assert (copy / "script").stat().st_mode & 0o777 == 0o700
+    assert not is_locked(str(copy / "script"))
+
+
+@pytest.mark.usefixtures("clonefile")
+def test_a_clone_that_cannot_be_finished_leaves_nothing(
+    small_volume: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(small_volume / "tree")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(CloneFailed, match="the disk is broken"):
+        clone.clone_tree(str(small_volume / "tree"), str(small_volume / "VM.pvm"))
+    assert [path.name for path in small_volume.iterdir()] == ["tree"]
 
 
 @pytest.mark.parametrize("kind", ["directory", "link", "pipe", "large"])
