@@ -75,11 +75,14 @@ def create(source_bundle: str, draft: Receipt, prlctl: Prlctl, receipts: Receipt
     warnings = _warnings(receipt, receipts)
     receipts.write(receipt)
     try:
+        began = time.monotonic()
         receipt, cloned = _make_bundle(source_bundle, receipt, receipts)
+        is_cloned = time.monotonic()
         receipt = dataclasses.replace(receipt, registering_at=time.time())
         receipts.write(receipt)
         machine = _register(receipt, prlctl)
-        receipt = _settled(receipt, machine)
+        phases = {"clone": is_cloned - began, "register": time.monotonic() - is_cloned}
+        receipt = _settled(receipt, machine, phases)
         receipts.write(receipt)
     except BaseException as error:
         _undo(receipt.vm_uuid, error, prlctl, receipts, patience)
@@ -113,10 +116,15 @@ def _register(receipt: Receipt, prlctl: Prlctl) -> VirtualMachine:
     return _require(receipt.vm_uuid, prlctl)
 
 
-def _settled(receipt: Receipt, machine: VirtualMachine) -> Receipt:
+def _settled(receipt: Receipt, machine: VirtualMachine, phases: t.Mapping[str, float]) -> Receipt:
     """Return the receipt of a VM that is there. Parallels Desktop may have renamed its bundle."""
     is_renamed = machine.home not in ("", receipt.home) and lookup.is_our_bundle(receipt, machine.home)
-    return dataclasses.replace(receipt, state=READY, home=machine.home if is_renamed else receipt.home)
+    return dataclasses.replace(
+        receipt,
+        state=READY,
+        home=machine.home if is_renamed else receipt.home,
+        phases={**receipt.phases, **{name: round(seconds, 3) for name, seconds in phases.items()}},
+    )
 
 
 def _require(uuid: str, prlctl: Prlctl) -> VirtualMachine:

@@ -124,3 +124,11 @@ def test_home_is_decided_about_when_the_vm_is_made(host: Host, tmp_path: pathlib
         (tmp_path / "others").mkdir()
         with pytest.raises(PathTaken):
             Vms(host.mac.prlctl, Receipts(str(tmp_path / "others"))).create(host.bundle, host.draft())
+
+
+def test_receipt_says_how_long_each_phase_took(host: Host) -> None:
+    receipt = host.create(phases={"download": 5.0}).receipt
+    assert receipt.phases["download"] == 5.0
+    assert receipt.phases["clone"] > 0
+    assert receipt.phases["register"] > 0
+    assert receipt == host.look().receipt

@@ -14,9 +14,11 @@ import typing as t
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import VmNameTaken
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipts
 from ansible_collections.macfleet.parallels.tests.support import bundles
-from ansible_collections.macfleet.parallels.tests.unit.support.macs import Mac
+from ansible_collections.macfleet.parallels.tests.unit.support.macs import UUID, Mac
 from ansible_collections.macfleet.parallels.tests.unit.support.shelf import Shelf
 
 NAME = "runner-01"
@@ -132,3 +134,33 @@ def test_second_run_changes_nothing(tmp_path: pathlib.Path, before: str, wanted:
         states = {"present": {"stopped", "running", "suspended", "paused"}, "started": {"running"}, "absent": set()}
         assert set(after[2].values()) <= states.get(wanted, {"stopped"})
         assert len(after[2]) == (0 if wanted == "absent" else 1)
+
+
+def test_third_macos_vm_is_refused_before_anything_is_done(tmp_path: pathlib.Path) -> None:
+    stage = Stage(tmp_path)
+    bundle = bundles.make_bundle(str(tmp_path), b"y" * (1 << 20), name="mac", kind="macvm", disk=bundles.PLAIN)
+    stage.manifest = stage.shelf.push(pathlib.Path(bundle), "2.0", chunk_size=CHUNK, type="macvm")
+    for number in range(2):
+        other = f"{number}" + UUID[1:]
+        running = bundles.make_bundle(str(tmp_path), b"", name=f"mac{number}", kind="macvm", disk=bundles.PLAIN)
+        stage.mac.prlctl.register(running, other)
+        stage.mac.prlctl.start(other)
+    before = stage.holdings()
+    for check_mode in (True, False):
+        assert stage.outcome("started", check_mode=check_mode) == "macos_limit"
+    assert stage.holdings() == before
+    assert stage.shelf.cache.find(stage.manifest.digest) is None
+    assert stage.outcome("present") is True
+    assert stage.outcome("started") == "macos_limit"
+    stage.mac.prlctl.stop("0" + UUID[1:])
+    assert stage.outcome("started") is True
+
+
+def test_vm_of_another_cache_is_named_by_the_published_facts(tmp_path: pathlib.Path) -> None:
+    stage = Stage(tmp_path)
+    (tmp_path / "facts/build").mkdir(parents=True)
+    stage.run("present")
+    first = stage.shelf.cache.path
+    stage.shelf.cache = Cache.open(str(tmp_path / "other"), create=True)
+    with pytest.raises(VmNameTaken, match=f"made through another cache, {first}"):
+        stage.run("present")
