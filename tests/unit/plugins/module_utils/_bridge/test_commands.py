@@ -131,10 +131,11 @@ CommandRunner()(sys.argv[1:], 60.0)
 """
 
 
-def test_a_command_does_not_outlive_a_module_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trap", ["", "trap '' TERM; "])
+def test_a_command_does_not_outlive_a_module_that_is_killed(tmp_path: Path, trap: str) -> None:
     pid_file = tmp_path / "pid"
     module = subprocess.Popen(
-        [sys.executable, "-c", _MODULE, "sh", "-c", f"sleep 60 & echo $! > {pid_file}; wait"],
+        [sys.executable, "-c", _MODULE, "sh", "-c", f"{trap}sleep 60 & echo $! > {pid_file}; wait"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     while not pid_file.exists() or not pid_file.read_text().strip():

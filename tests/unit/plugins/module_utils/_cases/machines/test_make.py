@@ -97,7 +97,8 @@ def test_two_caches_make_one_vm_and_nothing_half(
     vm = other.create(host.bundle, host.draft()).vm
     second_is_done.set()
     first.join()
-    assert len(failures) == 1
+    # Nobody touched what it had made; only the final name was taken.
+    assert ["not empty" in error.message for error in failures] == [True]
     assert sorted(os.listdir(vm.home)) == sorted(os.listdir(host.bundle))
     assert os.listdir(host.directory) == ["runner-01.pvm"]
     assert host.receipts.read_all() == ([], [])
