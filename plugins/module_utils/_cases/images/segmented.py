@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import DEFAULT_LINK
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import Hashed, hash_place
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.seeds import Seeds
@@ -93,7 +92,7 @@ def plan_fill(
         present_ids=present,
         seeds=list(seeds.values()),
         can_clone=can_clone,
-        link=DEFAULT_LINK,
+        link=context.transfers.link(),
     )
     _check_codecs(pack, manifest)
     return Fill(manifest, index, pack, bool(present))
