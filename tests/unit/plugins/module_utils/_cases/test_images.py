@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import LinkCost
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure, observe, seeds, segmented
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.transfers import SignedTransfers
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import power, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import CacheEntry
@@ -242,6 +244,21 @@ def test_the_best_few_seeds_are_taken_and_no_other_listing_is_read(
     assert shelf.fill(newest).pack.download_raw_bytes == (len(wanted) - 12) * CHUNK
     shelf.pull(newest)
     assert pulled_whole(shelf, newest)
+
+
+@pytest.mark.parametrize(("link", "requests"), [(LinkCost(0.0, 0.0), 10), (LinkCost(1.0, 1e6), 1)])
+def test_ranges_are_formed_for_the_link_that_was_measured(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, link: LinkCost, requests: int
+) -> None:
+    shelf.pull(push(shelf, "1.0", *range(2, 21, 2)))
+    newer = push(shelf, "1.1", *range(1, 21))
+    monkeypatch.setattr(SignedTransfers, "link", lambda self: link)
+    pack = shelf.fill(newer).pack
+    # Each second chunk is in the cache: the gaps are as large as what is wanted.
+    assert (pack.download_chunks, pack.download_requests) == (10, requests)
+    applied = shelf.pull(newer).applied
+    assert applied is not None and applied.downloaded_bytes == pack.download_bytes
+    assert pulled_whole(shelf, newer)
 
 
 def test_a_seed_that_cannot_be_read_is_none(shelf: Shelf) -> None:
