@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pathlib
 import struct
+import sys
 import typing as t
 
 import pytest
@@ -181,3 +183,38 @@ def test_exclusive_bytes_where_nobody_knows(tmp_path: pathlib.Path) -> None:
     with pytest.raises(OSError, match="link"):
         (tmp_path / "link").symlink_to("file")
         sharing.exclusive_bytes(str(tmp_path / "link"))
+
+
+class DarwinLibrary:
+    """A libc of macOS with getattrlist(2), which answers one size."""
+
+    def __init__(self, answer: bytes, status: int = 0) -> None:
+        self.asked: t.List[t.Tuple[bytes, bytes, int, int]] = []
+        self._answer, self._status = answer, status
+
+    def getattrlist(self, path: bytes, wanted: bytes, answer: t.Any, size: t.Any, options: t.Any) -> int:
+        self.asked.append((path, wanted, size.value, options.value))
+        answer.raw = self._answer
+        return self._status
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "expected"),
+    [
+        (struct.pack("=Iq", 12, 9 << 40), 0, 9 << 40),
+        (struct.pack("=Iq", 12, 0), 0, 0),
+        # HFS+ knows no such attribute: the call fails, or the answer is its length alone.
+        (bytes(12), -1, None),
+        (struct.pack("=Iq", 4, 0), 0, None),
+    ],
+)
+def test_exclusive_bytes_on_macos(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes, status: int, expected: t.Optional[int]
+) -> None:
+    library = DarwinLibrary(answer, status)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_arguments, **_options: library)
+    assert sharing.exclusive_bytes("/Users/build/disk.hds") == expected
+    # struct attrlist of sys/attr.h: five bitmaps, the last of which asks for ATTR_CMNEXT_PRIVATESIZE.
+    wanted = (5).to_bytes(2, sys.byteorder) + bytes(18) + (8).to_bytes(4, sys.byteorder)
+    assert library.asked == [(b"/Users/build/disk.hds", wanted, 12, 0x21)]
