@@ -48,7 +48,10 @@ ARCHITECTURE = "arm64"
 POLL_SECONDS = 0.05
 TRANSFER_SECONDS = 1800
 NOOPS = 5
-PARTS = ("throughput", "small-files", "rest")
+# Enough for the background; what it is pulled through decides how long it takes.
+WATCHED_BYTES = 96 * MIB
+WATCHED_SECONDS = (1, 5, 20, 60)
+PARTS = ("throughput", "small-files", "watching", "rest")
 SMALL_FILES = 5000
 LIMIT = Path(__file__).with_name("limit.py")
 PLAIN = Path(__file__).with_name("small_files.py")
@@ -125,12 +128,12 @@ class Stand:
         }
         self._inventory = {"all": {"hosts": {host.name: host.variables for host in bench.hosts}}}
 
-    def start(self, host: str, tasks: t.Sequence[dict[str, t.Any]]) -> tuple[Run, str]:
+    def start(self, host: str, tasks: t.Sequence[dict[str, t.Any]], verbosity: int = 0) -> tuple[Run, str]:
         """Begin a play; the run and the mark of its processes."""
         self._marks += 1
         mark = f"{os.getpid()}-{self._name}-{self._marks}"
         runs = self.bench.work / "runs" / f"{self._name}-{self._marks:02d}"
-        ansible = Ansible(runs, self._inventory, {**self.environment, MARK: mark})
+        ansible = Ansible(runs, self._inventory, {**self.environment, MARK: mark, "ANSIBLE_VERBOSITY": str(verbosity)})
         return ansible.start("play", [{"hosts": host, "gather_facts": False, "tasks": list(tasks)}]), mark
 
     def module(self, host: str, name: str, options: t.Mapping[str, t.Any]) -> tuple[TaskResult, int]:
@@ -317,6 +320,38 @@ def measure_noop(stand: Stand, options: t.Mapping[str, t.Any]) -> None:
     )
 
 
+def measure_watching(stand: Stand) -> None:
+    """What the controller adds to pulls of several lengths, in the background, over one with nothing to do."""
+    bench, case = stand.bench, MAIN_CASE
+    with scratch(bench, "watching") as place:
+        bundle = bundles.make_bundle(str(place), os.urandom(WATCHED_BYTES), "watched", bundles.MACVM, bundles.PLAIN)
+        address = {"catalog_id": "watched", "version": "1.0.0", "architecture": ARCHITECTURE}
+        stand.module(case.host, "catalog_push", {**address, "path": bundle, "codec": "raw"})
+        for wanted_seconds in WATCHED_SECONDS:
+            bench.say(f"a pull of {wanted_seconds} s")
+            cache = place / f"cache-{wanted_seconds}"
+            cache.mkdir(mode=0o700)
+            with Gate(stand.server.url, WATCHED_BYTES // wanted_seconds) as gate:
+                options = {**pull_options("watched", "1.0.0", cache), "catalog_url": gate.url}
+                task = {"macfleet.parallels.catalog_pull": options}
+                run, _mark = stand.start(case.host, [task, task], verbosity=3)
+                first, second = run.wait(TRANSFER_SECONDS)
+            if not first.result["changed"] or second.result["changed"]:
+                raise RuntimeError("the first pull shall have something to do, the second nothing")
+            added, empty = (done.seconds - done.result["elapsed"] for done in (first, second))
+            polls = run.log.read_text(encoding="utf-8").count("def _wait_for_end")
+            bench.bars.append(
+                Bar(
+                    f"pull of {first.result['elapsed']:.0f} s, added by the controller",
+                    added - empty,
+                    "s",
+                    AT_MOST,
+                    1.0,
+                    f"{added:.2f} s, nothing to do {empty:.2f} s; {polls} commands to watch it",
+                )
+            )
+
+
 def measure_small_files(stand: Stand, runs: int) -> None:
     """A bundle of thousands of small files pulled, and made a machine of, in turn with plain scripts."""
     bench, case = stand.bench, MAIN_CASE
@@ -470,6 +505,9 @@ def main() -> None:
         if "small-files" in parts:
             with new_stand(bench, "small-files") as stand:
                 measure_small_files(stand, arguments.runs)
+        if "watching" in parts:
+            with new_stand(bench, "watching") as stand:
+                measure_watching(stand)
         if "rest" in parts:
             with new_stand(bench, "rest") as stand:
                 measure_rest(stand, first, second)

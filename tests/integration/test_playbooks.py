@@ -281,7 +281,7 @@ def test_playbooks_take_the_variables_that_they_name(stage: Stage, pusher: User,
         "pull_architecture": ARCHITECTURE,
         "pull_verify": True,
         "pull_cache_path": str(place / "cache"),
-        "pull_prlctl_path": str(stage.work / "bin/prlctl"),
+        "pull_prlctl_path": str(stage.work / "hosts/bin/prlctl"),
         "pull_owner": stage.user,
     }
     credentials = {"catalog_api_key", "catalog_token", "catalog_username", "catalog_password"}

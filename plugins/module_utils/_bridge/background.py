@@ -120,6 +120,9 @@ class Job:
             os.rename(written + ".new", written)
         except OSError as error:
             self._publish_briefly(result, error)
+        # Whoever waits need not wait until this process has tidied up.
+        if self._lock is not None:
+            os.close(self._lock)
 
     def _publish_briefly(self, result: t.Mapping[str, t.Any], error: OSError) -> None:
         """Write why it failed over the progress, whose file has its room on the disk already."""
