@@ -35,6 +35,7 @@ from ansible_collections.macfleet.parallels.tests.integration.stage import (
     task,
 )
 from ansible_collections.macfleet.parallels.tests.support import documents
+from ansible_collections.macfleet.parallels.tests.support.ansible_runs import RunFailed
 
 IMAGE = "playbook-image"
 SERVER_README = "roles/catalog_server/README.md"
@@ -93,8 +94,44 @@ def test_pull_to_all_hosts(stage: Stage, pushed: tuple[Results, Results]) -> Non
         assert sorted(rows) == list(MACS)
         assert {row.result["vm"]["state"] for row in rows.values()} == {"running"}
     assert all(row.result["changed"] for row in first.of("Pull the image").values())
-    absent, _again = twice(stage, "pull", {**wanted, "pull_state": "absent"})
+    absent, _again = twice(stage, "pull", {**wanted, "pull_state": "absent", "pull_version": ""})
     assert all(row.result["changed"] for row in absent.of("Pull the image").values())
+
+
+def test_empty_answers_of_a_survey_are_not_set(stage: Stage, pushed: tuple[Results, Results]) -> None:
+    bundle = small_bundle(stage.builder.home / "survey", "Survey")
+    names = variables_of("push") | variables_of("pull")
+    empty = dict.fromkeys(names - {"push_hosts", "pull_hosts"}, "")
+    address = {"push_path": str(bundle), "push_catalog_id": "survey-image", "push_version": "1.0.0"}
+    done = stage.playbook("push", {**empty, **address, "push_tags": "stable\nbeta\n"})["Push the bundle"].result
+    assert done["manifest"]["tags"] == ["beta", "latest", "stable"]
+    rows = stage.playbook("pull", {**empty, "pull_catalog_id": "survey-image", "pull_hosts": "mac01"})
+    assert rows["Pull the image"].result["vm"]["version"] == "1.0.0"
+    stage.playbook("pull", {"pull_catalog_id": "survey-image", "pull_hosts": "mac01", "pull_state": "absent"})
+
+
+@pytest.mark.parametrize("name", ["push", "pull"])
+def test_what_is_undefined_inside_of_a_parameter_is_named(stage: Stage, name: str) -> None:
+    variables = {f"{name}_catalog_id": IMAGE, f"{name}_version": "1.0.0", "catalog_token": "{{ vault_not_loaded }}"}
+    with pytest.raises(RunFailed, match="vault_not_loaded"):
+        stage.playbook(name, {**variables, **({"push_path": "/nowhere.pvm"} if name == "push" else {})})
+
+
+@pytest.mark.parametrize("name", ["push", "pull"])
+def test_a_version_that_yaml_made_a_number_is_refused(stage: Stage, name: str) -> None:
+    variables = {f"{name}_catalog_id": IMAGE, f"{name}_version": 1.1}
+    with pytest.raises(RunFailed, match="Quote .*_version"):
+        stage.playbook(name, {**variables, **({"push_path": "/nowhere.pvm"} if name == "push" else {})})
+
+
+def test_a_wrong_password_is_tried_once(stage: Stage) -> None:
+    wrong = {"catalog_username": "nobody-at-all", "catalog_password": "wrong"}
+    wanted = {**wrong, "catalog_id": IMAGE, "state": "cached"}
+    before = stage.server.process.requests()
+    results = stage.play("macs", [task("pull", "catalog_pull", wanted, may_fail=True)]).of("pull")
+    assert {row.result["error_code"] for row in results.values()} == {"invalid_credentials"}
+    asked = stage.server.process.requests()[len(before) :]
+    assert [request for request in asked if "auth/token" in request] == ["POST /api/v1/auth/token"]
 
 
 def test_a_prepared_host_has_facts(stage: Stage, pushed: tuple[Results, Results]) -> None:
@@ -291,7 +328,9 @@ def test_playbooks_take_the_variables_that_they_name(stage: Stage, pusher: User,
     pushed = stage.playbook("push", push)["Push the bundle"].result
     pulled = stage.playbook("pull", pull)["Pull the image as its owner"].result
     by_token = {name: value for name, value in pull.items() if name not in credentials}
-    absent = stage.playbook("pull", {**by_token, "catalog_token": reader.token, "pull_state": "absent"})
+    # Only the server knows what a tag names, and it is not asked.
+    by_token = {**by_token, "catalog_token": reader.token, "pull_version": ""}
+    absent = stage.playbook("pull", {**by_token, "pull_state": "absent"})
     manifest = pushed["manifest"]
     assert (manifest["created_by"], manifest["tags"]) == (pusher.name, ["latest", "nightly"])
     assert (manifest["required_roles"], manifest["required_claims"]) == (["USER"], ["LIST_CATALOG_MANIFEST"])

@@ -135,6 +135,8 @@ def ssh_hosts(
                 "ansible_ssh_args": f"{options} -o ControlMaster=auto -o ControlPersist=60",
                 "ansible_control_path": f"{sockets}/{name}",
                 "ansible_pipelining": True,
+                # An sshd that does not run as root cannot give its terminal to the group tty.
+                "ansible_ssh_use_tty": False,
                 **_directories(home),
                 "ansible_python_interpreter": python,
             }
