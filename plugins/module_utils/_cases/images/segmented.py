@@ -110,12 +110,14 @@ def download(fill: Fill, partial: Partial, context: Context) -> reader.Applied:
         files.write_file_durably(partial.locator_path, fill.index.locator_file, 0o600)
     source = context.transfers.pull_source(manifest.id, pack.segments)
     context.progress.start("download", pack.download_bytes)
+    context.progress.reused(pack.kept_bytes + pack.copied_bytes)
     with translated(CacheError, f"Writing {manifest.catalog_id} {manifest.version} to {partial.bundle_path}"):
         return reader.apply_plan(
             pack,
             partial.bundle_path,
             fetch=source.fetch,
             clone_file=file_clone.clone_file,
+            transfers=context.transfers.fetch_workers,
             advance=context.progress.advance,
         )
 

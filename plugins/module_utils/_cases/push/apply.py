@@ -146,7 +146,16 @@ def _write(
     context.progress.start("push", snapshot.logical_bytes)
     sink = context.transfers.upload_sink(upload)
     with power.awake(power.caffeinate()):
-        return writer.write_pack(snapshot, known, encoder(subject.request), sink.put, advance=context.progress.advance)
+        written = writer.write_pack(
+            snapshot,
+            known,
+            encoder(subject.request),
+            sink.put,
+            uploads=context.transfers.put_workers,
+            advance=context.progress.advance,
+        )
+    context.progress.reused(written.reused_bytes)
+    return written
 
 
 def _add_resumed(known: KnownChunks, upload: OpenUpload, context: Context) -> int:
