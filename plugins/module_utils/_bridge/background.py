@@ -74,7 +74,7 @@ class Job:
 
     @property
     def detached(self) -> bool:
-        """Returns True if the task does not wait for this process any more."""
+        """Return True if the task does not wait for this process any more."""
         return self._lock is not None
 
     def detach(self) -> None:
@@ -84,6 +84,8 @@ class Job:
         :raises Unwatched: nobody is there to watch the transfer
         :raises OSError: the files of the job cannot be made
         """
+        if self.detached:
+            return
         if os.path.exists(self._path + CANCEL_SUFFIX):
             self._remove_files()
             raise Cancelled()

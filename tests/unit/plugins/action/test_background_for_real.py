@@ -71,6 +71,8 @@ def work(module, before_long, progress):
             stream.write(str(os.getpid()))
     time.sleep(module.params["seconds_before"])
     if not module.check_mode and module.params["seconds"]:
+        # A module calls it before each thing that may take long.
+        before_long()
         before_long()
     module.warn("a warning of the module")
     grant = handover.handover(module.params).grant
