@@ -55,7 +55,7 @@ def plan_pull(
     can_clone: bool,
     link: LinkCost,
 ) -> PullPlan:
-    """Return what is to be done, after comparing what is wanted with what is there.
+    """Compare what is wanted with what is there, and return what has to be done.
 
     ``present_ids`` holds the chunk ids of the files of a partial bundle as ``verify.hash_files`` returns them;
     ``seeds`` come best first; ``link`` is what a request costs.
@@ -84,13 +84,13 @@ def plan_pull(
         download_bytes=0,
         download_requests=0,
     )
-    # A column less while the ranges are formed.
+    # Their memory is free while the ranges are formed.
     del draft, missing
     return _counted(plan)
 
 
 def _divide(rows: ChunkRows, missing: array[int], seeds: t.Sequence[Seed]) -> tuple[array[int], array[int], array[int]]:
-    """Return the references that seeds have, where these have them, and the references that they do not have."""
+    """Return the references that seeds have, the places of these in the seeds, and the other references."""
     copied, origins, others = array("I"), array("Q"), array("I")
     if not seeds or not missing:
         return copied, origins, missing

@@ -73,13 +73,14 @@ class Copy:
 
 @dataclass(frozen=True)
 class PullPlan:
-    """All that turns what lies there into the bundle of ``listing``.
+    """All steps from what is there to the bundle of ``listing``.
 
     ``zeros`` are the chunk references that have to become holes; ``copied`` those that are copied from seeds, and
     ``origins`` the number of the seed (upper 32 bits) and the reference in it (lower ones) that each is copied from.
     ``wanted`` are the rows to download, and the references that each is written to.
 
-    Bytes are raw; but ``download_bytes`` are what the requests ask for over ``link``, encoded, small gaps included.
+    All bytes are raw, except ``download_bytes``: these are what the requests over ``link`` ask for, encoded chunks and
+    the gaps between them.
     """
 
     listing: Listing

@@ -43,7 +43,7 @@ def clonable(seeds: t.Iterable[Seed]) -> dict[str, tuple[Seed, Entry]]:
 
 
 def matching_chunks(listing: Listing, seed: Seed) -> int:
-    """Return how many chunks of the listing lie at the same place in the seed: the measure of the best one."""
+    """Return how many chunks of the listing lie at the same place in the seed: the more, the better the seed."""
     others = {entry.path: entry for entry in seed.listing.files() if entry.path in seed.trusted}
     mine, theirs = listing.chunk_ids, seed.listing.chunk_ids
     matches = 0
