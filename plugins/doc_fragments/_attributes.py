@@ -60,7 +60,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - It changes nothing anyhow.
+      - It never changes anything.
   diff_mode:
     support: N/A
     details:

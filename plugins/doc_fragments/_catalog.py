@@ -21,6 +21,7 @@ options:
   catalog_username:
     description:
       - User name or mail address to log in with, together with O(catalog_password).
+      - A run of Ansible logs in once for all hosts, and tries a wrong password once.
       - If it is not set, the environment variable E(MACFLEET_CATALOG_USERNAME) of the controller is used.
     type: str
   catalog_password:
@@ -31,12 +32,13 @@ options:
     type: str
   catalog_api_key:
     description:
-      - API key, written as C(key:secret) or as the base64 text of that.
+      - API key, written as C(key:secret) or as the base64 text of that. It is the best choice for playbooks.
       - If it is not set, the environment variable E(MACFLEET_CATALOG_API_KEY) of the controller is used.
     type: str
   catalog_token:
     description:
-      - Token of an earlier login.
+      - Token of an earlier login. It lives for minutes (15 by default), so it is for pipelines that log in themselves.
+        Use O(catalog_api_key) in playbooks.
       - If it is not set, the environment variable E(MACFLEET_CATALOG_TOKEN) of the controller is used.
       - O(catalog_token), O(catalog_api_key) and O(catalog_username) exclude each other. Environment variables of
         credentials are looked at only if the task sets none of them, in this order.
@@ -77,7 +79,7 @@ options:
     default: true
 notes:
   - The environment variables are read on the controller, not on the managed hosts.
-  - A managed host gets a grant only, which opens one image for one transfer and for an hour at a time.
+  - A managed host gets a grant only, a token that opens one image for one transfer and for an hour at a time.
 """
 
     # For modules that move bytes.

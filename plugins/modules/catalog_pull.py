@@ -51,6 +51,9 @@ options:
   version:
     description:
       - A version, a tag, or a range such as V(1.4.*) or V(>=1.4,<2).
+      - A range is a list of conditions between commas. A condition is V(*), V(1.4.*), or a version after V(>=), V(>), V(<=), V(<),
+        V(==) or V(!=). There is no V(~>), V(^) or V(1.x). The highest version that may be pulled is taken.
+      - A tag on a tainted or revoked version fails. V(*) passes over such versions.
       - The default is the tag V(latest).
       - Quote it. YAML reads V(1.10) without quotes as the number 1.1.
       - With O(state=absent), an exact version or a range that the virtual machine was made of; the default is all versions. A tag
