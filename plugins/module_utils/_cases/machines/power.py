@@ -17,7 +17,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
     PrlctlError,
     PrlctlTimeout,
     VmBusy,
-    VmNotFound,
     VmStillRuns,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import (
@@ -81,7 +80,7 @@ def stop(
         raise VmStillRuns(
             f"Stopping the virtual machine {vm.receipt.vm_name} failed: its guest had not shut down after "
             f"{timeout_seconds:g} s{reason}.",
-            "Shut the guest down from inside, give it more time, or set force to end it as if its plug was pulled.",
+            f"Shut the guest down from inside. To end it by force, as if its plug was pulled: prlctl stop {uuid} --kill.",
             {"vm_uuid": uuid},
         )
     stop_for_good(uuid, prlctl, patience)
@@ -102,7 +101,7 @@ def _ask_to_stop(uuid: str, prlctl: Prlctl, timeout_seconds: float) -> str:
 
 
 def stop_for_good(uuid: str, prlctl: Prlctl, patience: Patience) -> None:
-    """Have the process of a VM end, whatever becomes of its guest. A VM that is not registered any more is no error.
+    """End the process of a VM, whatever becomes of its guest. It is not an error if the VM is not registered any more.
 
     :raises VmBusy: its process does not end
     """
@@ -118,7 +117,7 @@ def stop_for_good(uuid: str, prlctl: Prlctl, patience: Patience) -> None:
     except PrlctlError as error:
         refused = error
         if state == PAUSED:
-            # Some versions end no paused VM, so it has to run again for that.
+            # Some versions refuse to end a paused VM, so it has to run again first.
             refused = _resume_and_kill(uuid, prlctl)
     if refused is not None and state == INVALID:
         # Its bundle is gone, so there may be no process at all.
@@ -143,10 +142,7 @@ def _resume_and_kill(uuid: str, prlctl: Prlctl) -> t.Optional[PrlctlError]:
 
 def _state(uuid: str, prlctl: Prlctl) -> str:
     """Return the state of a VM now, empty if it is not registered."""
-    try:
-        machine = prlctl.find(uuid)
-    except VmNotFound:
-        return ""
+    machine = prlctl.find(uuid)
     return machine.state if machine is not None else ""
 
 

@@ -98,7 +98,7 @@ def test_two_caches_make_one_vm_and_nothing_half(
     second_is_done.set()
     first.join()
     # Nobody touched what it had made; only the final name was taken.
-    assert ["not empty" in error.message for error in failures] == [True]
+    assert [type(error) for error in failures] == [PathTaken]
     assert sorted(os.listdir(vm.home)) == sorted(os.listdir(host.bundle))
     assert os.listdir(host.directory) == ["runner-01.pvm"]
     assert host.receipts.read_all() == ([], [])

@@ -114,7 +114,7 @@ def test_guest_may_take_its_time(host: Host) -> None:
 def test_guest_that_does_not_shut_down(host: Host) -> None:
     vm = host.put(host.create(), "running")
     host.mac.simulated.behave(ignores_acpi=True)
-    with pytest.raises(VmStillRuns, match=r"had not shut down after 6 s.*does not respond.*set force") as caught:
+    with pytest.raises(VmStillRuns, match=r"had not shut down after 6 s.*does not respond.*by force") as caught:
         host.vms.stop(vm, timeout_seconds=6.0)
     assert caught.value.code == "vm_still_runs"
     assert host.watch.now == 6.0
