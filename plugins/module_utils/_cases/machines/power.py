@@ -80,7 +80,7 @@ def stop(
         raise VmStillRuns(
             f"Stopping the virtual machine {vm.receipt.vm_name} failed: its guest had not shut down after "
             f"{timeout_seconds:g} s{reason}.",
-            f"Shut the guest down from inside. To end it by force, as if its plug was pulled: prlctl stop {uuid} --kill.",
+            f"Shut the guest down from inside. To end it by force, as if unplugged: prlctl stop {uuid} --kill.",
             {"vm_uuid": uuid},
         )
     stop_for_good(uuid, prlctl, patience)
