@@ -55,13 +55,13 @@ class CatalogClient:
         self._http = http
 
     def server_info(self) -> ServerInfo:
-        """What the server is and can do; needs no credentials."""
+        """Return what the server is and can do; needs no credentials."""
         return ServerInfo.from_json(self._http.json("GET", "server", "ask what it can do", authorization={}))
 
     # Grants
 
     def mint_pull_grant(self, catalog_id: str, version: str | None, architecture: str | None = None) -> MintedGrant:
-        """A grant to pull what ``version`` means (a version, tag or range); nothing means ``latest``."""
+        """Return a grant to pull what ``version`` means (a version, tag or range); nothing means ``latest``."""
         body = {"verb": "pull", **_address(catalog_id, version, architecture)}
         doing = f"get a grant to pull {_named(catalog_id, version, architecture)}"
         return MintedGrant.from_json(self._http.json("POST", "grants", doing, body=body, idempotent=True))
@@ -75,7 +75,7 @@ class CatalogClient:
         required_roles: t.Sequence[str] | None = None,
         required_claims: t.Sequence[str] | None = None,
     ) -> MintedGrant:
-        """A grant to push a version; ``bases`` are versions; without them the server chooses."""
+        """Return a grant to push a version; ``bases`` are versions; without them the server chooses."""
         named = {"bases": bases, "required_roles": required_roles, "required_claims": required_claims}
         body: dict[str, t.Any] = {"verb": "push", **_address(catalog_id, version, architecture)}
         body.update({name: list(values) for name, values in named.items() if values is not None})
@@ -83,7 +83,7 @@ class CatalogClient:
         return MintedGrant.from_json(self._http.json("POST", "grants", doing, body=body, idempotent=True))
 
     def renew_grant(self, token: str) -> RenewedGrant:
-        """The next grant for ``token``, which is one; rights are looked at anew."""
+        """Return the next grant for ``token``, the current one. The server reads the rights anew."""
         reply = self._http.json(
             "POST", "grants/renew", "renew the grant", body={}, authorization=bearer(token), idempotent=True
         )
@@ -92,7 +92,7 @@ class CatalogClient:
     # Manifests
 
     def manifests(self, filters: t.Mapping[str, str | bool | None] | None = None) -> t.Iterator[Manifest]:
-        """All manifests that the caller may see and that the filters let pass, page by page."""
+        """Yield the manifests that the caller may see and that match the filters; they come page by page."""
         query = {"limit": str(PAGE_LENGTH)}
         for name, value in (filters or {}).items():
             if isinstance(value, bool):
@@ -115,14 +115,14 @@ class CatalogClient:
     def resolve(
         self, catalog_id: str, version: str | None = None, architecture: str | None = None
     ) -> tuple[Manifest, ...]:
-        """The manifests that a version, tag or range means, at most one for each architecture."""
+        """Return the manifests that a version, tag or range means, at most one for each architecture."""
         query = _address(catalog_id, version, architecture)
         doing = f"find {_named(catalog_id, version, architecture)}"
         reply = self._http.json("GET", "manifests/resolve", doing, query=query)
         return manifests_from_json(reply.get("manifests") if isinstance(reply, dict) else None)
 
     def manifest(self, manifest_id: str) -> Manifest:
-        """One manifest."""
+        """Return one manifest."""
         return Manifest.from_json(self._http.json("GET", _of(manifest_id), f"read the manifest {manifest_id}"))
 
     def edit_manifest(self, manifest_id: str, changes: t.Mapping[str, t.Any]) -> Manifest:
@@ -131,7 +131,7 @@ class CatalogClient:
         return Manifest.from_json(self._http.json("PATCH", _of(manifest_id), doing, body=dict(changes)))
 
     def taint(self, manifest_id: str, reason: str | None = None) -> Manifest:
-        """Let nobody pull it for now."""
+        """Forbid its pull, reversibly."""
         return self._mark(manifest_id, "taint", reason)
 
     def untaint(self, manifest_id: str) -> Manifest:
@@ -139,7 +139,7 @@ class CatalogClient:
         return self._mark(manifest_id, "untaint", None)
 
     def revoke(self, manifest_id: str, reason: str | None = None) -> Manifest:
-        """Let nobody pull it any more."""
+        """Forbid its pull for good."""
         return self._mark(manifest_id, "revoke", reason)
 
     def _mark(self, manifest_id: str, verb: str, reason: str | None) -> Manifest:
@@ -155,17 +155,17 @@ class CatalogClient:
     # What a transfer needs
 
     def listing(self, manifest_id: str) -> bytes:
-        """The listing file of a manifest."""
+        """Return the listing file of a manifest."""
         doing = f"read the listing of the manifest {manifest_id}"
         return self._http.read_bytes(f"{_of(manifest_id)}/listing", doing, max_bytes=MAX_INDEX_BYTES)
 
     def locator(self, manifest_id: str) -> bytes:
-        """The locator file of a manifest."""
+        """Return the locator file of a manifest."""
         doing = f"read the locator of the manifest {manifest_id}"
         return self._http.read_bytes(f"{_of(manifest_id)}/locator", doing, max_bytes=MAX_INDEX_BYTES)
 
     def segment_urls(self, manifest_id: str, segments: t.Iterable[Segment]) -> dict[Segment, SignedUrl]:
-        """URLs that read segments of a manifest, each named by pack and SHA-256."""
+        """Return URLs that read segments of a manifest, each named by pack and SHA-256."""
         found: dict[Segment, SignedUrl] = {}
         for page in _pages(segments, URLS_OF_A_PULL):
             reply = self._http.json(
@@ -180,16 +180,16 @@ class CatalogClient:
         return found
 
     def begin_upload(self, request: UploadRequest) -> Upload:
-        """Begin a push, or go on with the one that was begun before for the same address."""
+        """Begin a push, or resume the open one of the same pusher for the same address."""
         doing = f"begin the push of {_named(request.catalog_id, request.version, request.architecture)}"
         return Upload.from_json(self._http.json("POST", "uploads", doing, body=request.to_json(), idempotent=True))
 
     def upload(self, upload_id: str) -> Upload:
-        """An open upload as it is now."""
+        """Return an open upload as it is now."""
         return Upload.from_json(self._http.json("GET", _upload(upload_id), f"read the upload {upload_id}"))
 
     def upload_urls(self, upload_id: str, segments: t.Iterable[tuple[str, int]]) -> dict[str, SignedUrl]:
-        """URLs that store segments, each given by SHA-256 and size."""
+        """Return URLs that store segments, each given by SHA-256 and size in bytes."""
         found: dict[str, SignedUrl] = {}
         for page in _pages(segments, URLS_OF_AN_UPLOAD):
             reply = self._http.json(

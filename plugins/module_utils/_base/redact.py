@@ -11,12 +11,12 @@ import typing as t
 import urllib.parse
 
 HIDDEN = "***"
-# Anything shorter would tear holes into ordinary words, and is no secret anyhow.
+# Hiding anything shorter would damage ordinary words, and it cannot be a secret.
 _SHORTEST_SECRET = 4
 
 
 def redact_url(url: str) -> str:
-    """``url`` without its user, password, fragment and the values of its query."""
+    """Return ``url`` without its user, password, fragment and the values of its query."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return _without_query(url)
@@ -43,7 +43,7 @@ def _without_query(text: str) -> str:
 
 
 def redact(text: str, secrets: t.Iterable[str | None]) -> str:
-    """``text`` without the secrets, plain or percent-encoded."""
+    """Return ``text`` without the secrets, plain or percent-encoded."""
     found = {secret for secret in secrets if secret and len(secret) >= _SHORTEST_SECRET}
     found |= {urllib.parse.quote(secret, safe="") for secret in found}
     for secret in sorted(found, key=len, reverse=True):

@@ -40,7 +40,7 @@ class ByteRange:
 
     def __post_init__(self) -> None:
         if self.offset < 0 or self.length <= 0:
-            raise ValueError(f"{self.length} bytes from {self.offset} on are no range")
+            raise ValueError(f"{self.length} bytes from {self.offset} on are not a range")
 
     @property
     def end(self) -> int:
@@ -59,8 +59,8 @@ class ObjectInfo:
 class Storage(t.Protocol):
     """A place for objects. Keys are relative names of parts between slashes, see ``check_key``.
 
-    ``proves_content`` says that the storage itself has hashed every object that it took by a signed URL, and
-    refused those that were not what their URL was made for.
+    ``proves_content`` is True if the storage itself has hashed every object that it took by a signed URL, and refused
+    those that were not what their URL was made for.
     """
 
     proves_content: bool
@@ -73,7 +73,7 @@ class Storage(t.Protocol):
         ...  # pylint: disable=unnecessary-ellipsis
 
     def get(self, key: str, byte_range: ByteRange | None = None) -> bytes:
-        """The object, or exactly the asked range of it.
+        """Return the object, or exactly the asked range of it.
 
         :raises StorageMissing: there is none
         :raises StorageChanged: it ends before the range does
@@ -81,14 +81,14 @@ class Storage(t.Protocol):
         ...  # pylint: disable=unnecessary-ellipsis
 
     def head(self, key: str) -> ObjectInfo:
-        """Size of one object.
+        """Return key and size of one object.
 
         :raises StorageMissing: there is none
         """
         ...  # pylint: disable=unnecessary-ellipsis
 
     def list(self, prefix: str, limit: int | None = None) -> t.Iterator[ObjectInfo]:
-        """The objects below the folder ``prefix`` in order of their keys, ``limit`` at most; "" is all."""
+        """Yield the objects below the folder ``prefix`` in order of keys, ``limit`` at most; "" is all."""
         ...  # pylint: disable=unnecessary-ellipsis
 
     def delete_many(self, keys: t.Iterable[str]) -> None:
@@ -100,6 +100,6 @@ def check_key(key: str) -> None:
     """Raise InvalidKey unless ``key`` is a name that any storage takes and none reads as a path upwards."""
     if len(key) > MAX_KEY_BYTES or not _KEY.match(key):
         raise InvalidKey(
-            f"{key[:200]!r} is no name of an object: names are parts of letters, digits, '.', '_' and '-' between "
-            "slashes, and no part begins with a dot."
+            f"{key[:200]!r} is not a valid name of an object: names are parts of letters, digits, '.', '_' and '-' "
+            "between slashes, and no part begins with a dot."
         )

@@ -71,7 +71,7 @@ def test_parts_of_the_grammar_make_a_key(parts: list[str]) -> None:
 @given(st.integers(max_value=1 << 40), st.integers(max_value=1 << 40))
 def test_a_range_has_bytes(offset: int, length: int) -> None:
     if offset < 0 or length <= 0:
-        with pytest.raises(ValueError, match="no range"):
+        with pytest.raises(ValueError, match="not a range"):
             ByteRange(offset, length)
     else:
         assert ByteRange(offset, length).end == offset + length
