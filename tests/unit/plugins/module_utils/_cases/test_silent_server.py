@@ -212,3 +212,21 @@ def test_a_silent_server_does_not_keep_whoever_cancels_waiting(host: Host) -> No
         with pytest.raises(KeyError):
             waiting.result()
     assert time.monotonic() - began_at < 3
+
+
+@pytest.mark.parametrize("wrong", [0.0, 4_102_444_800.0])
+def test_the_clock_of_a_host_may_say_1970_or_2100(host: Host, monkeypatch: pytest.MonkeyPatch, wrong: float) -> None:
+    monkeypatch.setattr(time, "time", lambda: wrong)
+    host.storage.objects.update({f"/{segment.sha256}": bytes(SEGMENT_BYTES) for segment in SEGMENTS})
+    source = host.transfers.pull_source("m", SEGMENTS)
+    deadline = time.monotonic() + 10
+    with host.working():
+        for segment in SEGMENTS:
+            source.fetch(segment, 0, RANGE_BYTES)
+            if host.grant.token() == "next":
+                break
+            assert time.monotonic() < deadline
+    assert host.grant.token() == "next"
+    # As long as its grant, it has used a few hundred URLs.
+    assert sum(path.endswith("/urls") for _when, path in host.metadata.seen) <= 6
+    assert sum(path.endswith("/renew") for _when, path in host.metadata.seen) == 1
