@@ -49,6 +49,21 @@ class Stamp:
         return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
+def lies_at(path: str) -> bool:
+    """Return True if something lies at a path, be it a link that leads nowhere.
+
+    ``os.path.lexists`` says False, too, of what cannot be examined; here that is an error, since "it is gone" is
+    what things are removed for.
+
+    :raises OSError: nobody can tell
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def fsync_directory(path: str) -> None:
     """Make the names in a directory durable, as far as its file system can do that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

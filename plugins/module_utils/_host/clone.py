@@ -21,6 +21,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base import pi
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
     flush_volume,
     fsync_directory,
+    lies_at,
     rename_durably,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.trees import Found, walk
@@ -61,7 +62,7 @@ def clone_tree(
     attempted = f"Making {destination} from {source}"
     temporary = temporary or temporary_path(destination)
     with translated(CloneFailed, attempted):
-        if os.path.lexists(destination):
+        if lies_at(destination):
             raise _taken(attempted, destination)
         remove_tree(temporary)
         try:

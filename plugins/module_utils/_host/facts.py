@@ -24,7 +24,7 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import write_file_durably
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import lies_at, write_file_durably
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import locks
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
@@ -159,9 +159,9 @@ def check_publishable(facts_directory: str, owner: str) -> bool:
     """
     directory = os.path.join(facts_directory, owner)
     path = os.path.join(directory, FILE_NAME)
-    if not os.path.lexists(directory):
-        return False
     with translated(FactsUnsafe, f"Publishing facts as {path}"):
+        if not lies_at(directory):
+            return False
         _require_ours(directory, stat.S_ISDIR, "directory")
         _require_ours(path, stat.S_ISREG, "file")
     return True

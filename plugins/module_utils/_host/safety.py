@@ -17,6 +17,7 @@ import shlex
 import stat
 import typing as t
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import lies_at
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CacheError,
@@ -47,7 +48,7 @@ def require_private(path: str, create: bool) -> bool:
         for name in missing:
             parent = os.path.join(parent, name)
             os.mkdir(parent, 0o700)
-        if create and not os.path.lexists(own):
+        if create and not lies_at(own):
             os.mkdir(own, 0o700)
         return require_own_directory(own)
 

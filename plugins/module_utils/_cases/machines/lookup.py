@@ -12,6 +12,7 @@ import os
 import typing as t
 import unicodedata
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import lies_at
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import config_pvs
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CloneFailed,
@@ -63,9 +64,9 @@ class Found:
     """What there is under a name.
 
     ``vm`` is our VM, if it can be used. ``broken`` is our VM if Parallels Desktop cannot read its configuration though
-    its bundle is there. ``unregistered`` are VMs of ours that somebody unregistered, and whose bundle is still where we
-    made it. ``interrupted`` are receipts of which nothing has to be kept: of VMs that were never finished, whose
-    removal was not finished, or whose bundle has gone.
+    its bundle is there, or if it runs though its bundle is gone. ``unregistered`` are VMs of ours that somebody
+    unregistered, and whose bundle is still where we made it. ``interrupted`` are receipts of which nothing has to be
+    kept: of VMs that were never finished, whose removal was not finished, or whose bundle has gone.
     """
 
     vm: t.Optional[ManagedVm]
@@ -75,7 +76,7 @@ class Found:
 
     @property
     def removable(self) -> t.Optional[ManagedVm]:
-        """Our VM, whether it can be used or not: what ``absent`` removes."""
+        """Our VM, usable or not: what ``absent`` removes."""
         return self.vm or self.broken
 
     def frees(self, home: str) -> bool:
@@ -150,7 +151,10 @@ def _sort(names: _Names, origins: Origins) -> Found:
         if receipt.state != READY:
             continue
         candidate = ManagedVm(machine, receipt)
-        if not has_bundle(candidate):
+        if not has_bundle(candidate) and candidate.runs:
+            # What its guest has in memory is all that is left: only who asks for its removal may end it.
+            broken = candidate
+        elif not has_bundle(candidate):
             # Registered by us, and nothing of it is left on the disk: only the registration remains to be removed.
             interrupted.append(dataclasses.replace(receipt, state=REMOVING))
         elif machine.is_invalid:
@@ -203,8 +207,9 @@ def has_bundle(vm: ManagedVm) -> bool:
 
     :raises VolumeMissing: its volume is not mounted, so nobody can tell
     """
-    if os.path.lexists(vm.home):
-        return True
+    with translated(CloneFailed, f"Examining {vm.home}"):
+        if lies_at(vm.home):
+            return True
     check_volume(vm.receipt)
     return False
 
@@ -214,7 +219,9 @@ def check_volume(receipt: Receipt) -> None:
 
     :raises VolumeMissing: so it is
     """
-    if not os.path.lexists(receipt.home) and not os.path.ismount(receipt.volume):
+    with translated(CloneFailed, f"Examining {receipt.home}"):
+        is_there = lies_at(receipt.home)
+    if not is_there and not os.path.ismount(receipt.volume):
         raise VolumeMissing(
             f"The virtual machine {receipt.vm_name} lies in {receipt.home}, and no volume is mounted at "
             f"{receipt.volume}.",
@@ -258,6 +265,12 @@ def _name_taken(machine: VirtualMachine, cache_path: t.Optional[str]) -> VmNameT
 
 
 def _broken(vm: ManagedVm) -> VmBroken:
+    if vm.runs:
+        return VmBroken(
+            f"The virtual machine {vm.receipt.vm_name} runs, but its bundle {vm.home} is gone.",
+            "Save what its guest still has. With state: absent the virtual machine is stopped and unregistered.",
+            {"vm_uuid": vm.machine.uuid, "home": vm.home},
+        )
     return VmBroken(
         f"The virtual machine {vm.receipt.vm_name} is invalid: Parallels Desktop cannot read the configuration in "
         f"{vm.home}. Its disks are still there.",

@@ -20,6 +20,7 @@ import time
 import typing as t
 import uuid as uuids
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import lies_at
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import lookup, naming, remove
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import ManagedVm
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.waiting import Patience
@@ -59,7 +60,9 @@ def create(source_bundle: str, draft: Receipt, prlctl: Prlctl, receipts: Receipt
     :raises PathTaken: something exists at the home
     """
     name = config_pvs.check_name(draft.vm_name)
-    if os.path.lexists(draft.home):
+    with translated(CloneFailed, f"Examining {draft.home}"):
+        is_taken = lies_at(draft.home)
+    if is_taken:
         raise PathTaken(
             f"Making the virtual machine {name!r} failed: {draft.home} exists and is not registered as ours.",
             "Move it away, or choose another name or directory.",

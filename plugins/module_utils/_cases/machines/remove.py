@@ -12,15 +12,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import time
 import typing as t
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import lies_at
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import lookup, naming, power
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import ManagedVm
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.waiting import Patience
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import PrlctlError, VmBusy, VmNotFound
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    CloneFailed,
+    PrlctlError,
+    VmBusy,
+    VmNotFound,
+    translated,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import REGISTER_SECONDS, Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import (
     CREATING,
@@ -84,7 +90,10 @@ def _delete(receipt: Receipt, prlctl: Prlctl, patience: Patience) -> None:
     machine = prlctl.find(uuid)
     if machine is None:
         return
-    if not machine.is_invalid and os.path.lexists(machine.home or receipt.home):
+    home = machine.home or receipt.home
+    with translated(CloneFailed, f"Examining {home}"):
+        has_bundle = lies_at(home)
+    if has_bundle and not machine.is_invalid:
         try:
             prlctl.delete(uuid)
             return

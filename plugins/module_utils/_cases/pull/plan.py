@@ -7,12 +7,12 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import lies_at
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cached
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import vms
@@ -29,7 +29,9 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wan
     choose,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    CloneFailed,
     PathTaken,
+    translated,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
 
@@ -85,8 +87,9 @@ def _plan_make(
     manifest = choose(request)
     check_compute(request, manifest)
     home = home_of(request, manifest, context)
-    if os.path.lexists(home) and not found.frees(home):
-        return None
+    with translated(CloneFailed, f"Examining {home}"):
+        if lies_at(home) and not found.frees(home):
+            return None
     if request.state == STARTED:
         check_macos_limit(machines, home)
     return MakeVm(manifest, home, request.state == STARTED)

@@ -21,6 +21,7 @@ import typing as t
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import (
     allocated_bytes,
     flush_volume,
+    lies_at,
     rename_durably,
     write_file_durably,
 )
@@ -202,7 +203,7 @@ class Cache:
                 os.unlink(partial.origin_path)
             write_file_durably(partial.record_path, record.encode(), 0o600)
             flush_volume(partial.path)
-            if os.path.lexists(final):
+            if lies_at(final):
                 trash.discard(final, self._layout)
             rename_durably(partial.path, final)
         return CacheEntry(digest, final, record)
@@ -211,7 +212,7 @@ class Cache:
         """Take an entry back into work, because some of its chunks are not what they should be."""
         path = self._layout.partial(digest)
         with translated(CacheError, f"Taking the cache entry {digest} back"):
-            if os.path.lexists(path):
+            if lies_at(path):
                 trash.discard(path, self._layout)
             rename_durably(self._layout.bundle(digest), path)
             with contextlib.suppress(FileNotFoundError):
@@ -226,7 +227,7 @@ class Cache:
         found = False
         for path in (self._layout.bundle(digest), self._layout.partial(digest)):
             with translated(CacheError, f"Removing {path}"):
-                if os.path.lexists(path):
+                if lies_at(path):
                     trash.discard(path, self._layout)
                     found = True
         return found

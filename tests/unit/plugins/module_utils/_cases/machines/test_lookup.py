@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.vms import Vms
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    CloneFailed,
     PrlctlError,
     ReceiptInvalid,
     UnknownReceipt,
@@ -121,6 +123,43 @@ def test_vm_whose_files_are_gone_is_made_anew(host: Host, state: str) -> None:
     host.vms.recover(found.interrupted)
     host.assert_nothing_is_left()
     assert host.create().machine.state == "stopped"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EIO])
+def test_vm_whose_bundle_cannot_be_looked_at_is_not_gone(
+    host: Host, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    vm = host.create()
+    host.vms.start(vm)
+    asked = host.mac.verbs()
+    real = os.lstat
+
+    def fail(path: t.Any, **options: t.Any) -> os.stat_result:
+        if str(path) == vm.home:
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "lstat", fail)
+    with pytest.raises(CloneFailed, match=f"Examining {vm.home} failed: {os.strerror(number)}"):
+        host.vms.look(NAME)
+    assert host.mac.verbs() == asked
+    monkeypatch.undo()
+    assert host.look().runs
+
+
+def test_vm_that_runs_without_its_bundle_is_ended_on_request_only(host: Host) -> None:
+    vm = host.create()
+    host.vms.start(vm)
+    clone.remove_tree(vm.home)
+    found = host.vms.look(NAME, [dataclasses.replace(vm.machine, state="running")])
+    assert (found.vm, found.interrupted) == (None, ())
+    with pytest.raises(VmBroken, match="runs, but its bundle .* is gone"):
+        found.require_sound()
+    assert "stop" not in host.mac.verbs()
+    assert found.removable is not None
+    host.vms.remove(found.removable)
+    assert host.mac.simulated.machines() == {}
+    assert host.receipts.read_all() == ([], [])
 
 
 def test_invalid_vm_of_another_name_is_known_by_its_uuid(host: Host) -> None:
