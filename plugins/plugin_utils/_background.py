@@ -28,7 +28,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.backgro
     RESULT_SUFFIX,
 )
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._interruptions import Overdue, Signals, deadline
-from ansible_collections.macfleet.parallels.plugins.plugin_utils._progress_lines import SILENT_SECONDS, ProgressLines
+from ansible_collections.macfleet.parallels.plugins.plugin_utils._progress_lines import ProgressLines
 
 if t.TYPE_CHECKING:
     from ansible.plugins.action import ActionBase
@@ -131,7 +131,7 @@ class BackgroundJob:
             snapshot = _object(answer.get("progress"))
             if answer.get("ended"):
                 return _object(answer.get("result")) or (snapshot or {}).get("result")
-            pause_seconds = SILENT_SECONDS
+            pause_seconds = self._lines.pause_in_the_dark()
             if snapshot is not None:
                 known_at, unreadable = self._clock(), 0
                 self._show(snapshot)

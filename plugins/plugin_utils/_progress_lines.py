@@ -88,12 +88,16 @@ class ProgressLines:
         """Return after how many seconds the next line is due, as far as that can be known."""
         progress = self._last
         if progress is None or not progress.bytes_per_second:
-            return next(self._pauses, SILENT_SECONDS)
+            return self.pause_in_the_dark()
         silent_seconds = self._clock() - self._said_at
         said_bytes = self._said.done_bytes if self._said is not None and self._said.phase == progress.phase else 0
         step_bytes = said_bytes + STEP * progress.total_bytes - progress.done_bytes
         step_seconds = max(step_bytes / progress.bytes_per_second + _STALE_SECONDS, QUIET_SECONDS - silent_seconds)
         return max(1.0, min(step_seconds, progress.silence_seconds - silent_seconds))
+
+    def pause_in_the_dark(self) -> float:
+        """Return after how many seconds to look again when nothing is known of the transfer."""
+        return next(self._pauses, SILENT_SECONDS)
 
     @staticmethod
     def last(result: t.Mapping[str, t.Any]) -> str | None:
