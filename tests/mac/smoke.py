@@ -256,6 +256,7 @@ def play(place: Path, program: str, environment: t.Mapping[str, str]) -> str:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        check=False,
         text=True,
         timeout=SECONDS,
     )

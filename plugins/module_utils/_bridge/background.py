@@ -169,7 +169,8 @@ def _wait_for(child: int, from_child: int) -> t.NoReturn:
     if not place:
         _exit_like(child)
     try:
-        print(json.dumps({"changed": False, "transfer": json.loads(place)}), flush=True)
+        sys.stdout.write(json.dumps({"changed": False, "transfer": json.loads(place)}) + "\n")
+        sys.stdout.flush()
     except OSError:
         # Whoever wanted to read this is gone.
         os.kill(child, signal.SIGTERM)

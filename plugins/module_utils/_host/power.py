@@ -40,7 +40,8 @@ def awake(program: t.Optional[str]) -> t.Iterator[None]:
 def _started(program: str) -> t.Optional[subprocess.Popen[bytes]]:
     # -i: no idle sleep. -w: until the process with that id has ended.
     try:
-        return subprocess.Popen(
+        # run_command waits for the end of a command. This one runs beside the task.
+        return subprocess.Popen(  # pylint: disable=ansible-bad-function
             [program, "-i", "-w", str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

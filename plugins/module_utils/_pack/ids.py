@@ -19,7 +19,8 @@ _FIRST_SLOTS = 1 << 10
 class _Numbering(t.Mapping[bytes, int], abc.ABC):
     """Finds the number of an id by open addressing; the ids themselves are kept by the subclass.
 
-    The table takes 8 to 16 bytes an id. One thread may add while others look up: those may miss what is being added.
+    The table takes 8 to 16 bytes an id. One thread may add while others look up: those may miss what is being added,
+    and never find what was not. A slot is therefore read once in a search: it may be taken at any time.
     """
 
     def __init__(self, expected: int = 0) -> None:
@@ -34,16 +35,14 @@ class _Numbering(t.Mapping[bytes, int], abc.ABC):
         """Return the id that has a number."""
 
     def __getitem__(self, identity: bytes) -> int:
-        slots = self._slots
-        number = slots[self._find(slots, identity)]
-        if not number:
+        number = self.find(identity)
+        if number < 0:
             raise KeyError(identity)
-        return number - 1
+        return number
 
     def find(self, identity: bytes) -> int:
         """Return the number of an id, or -1 if it has none."""
-        slots = self._slots
-        return slots[self._find(slots, identity)] - 1
+        return self._search(self._slots, identity)[1] - 1
 
     def __contains__(self, identity: object) -> bool:
         return isinstance(identity, bytes) and self.find(identity) >= 0
@@ -52,14 +51,16 @@ class _Numbering(t.Mapping[bytes, int], abc.ABC):
         for number in range(len(self)):
             yield self._id(number)
 
-    def _find(self, slots: array[int], identity: bytes) -> int:
-        """Return the slot of an id, or the one that it would get."""
+    def _search(self, slots: array[int], identity: bytes) -> tuple[int, int]:
+        """Return the slot of an id, or the one that it would get, and what was read there: 0 if it was free."""
         mask = len(slots) - 1
         # Python's own hash is keyed: nobody can make up ids that collide.
         slot = hash(identity) & mask
-        while slots[slot] and self._id(slots[slot] - 1) != identity:
+        while True:
+            entered = slots[slot]
+            if not entered or self._id(entered - 1) == identity:
+                return slot, entered
             slot = (slot + 1) & mask
-        return slot
 
     def _enter(self, slot: int, count: int) -> None:
         """Let a slot refer to the id that was added last, as the one with the number ``count`` - 1."""
@@ -70,7 +71,7 @@ class _Numbering(t.Mapping[bytes, int], abc.ABC):
     def _grow(self) -> None:
         slots = array("I", [0]) * (2 * len(self._slots))
         for number, identity in enumerate(self):
-            slots[self._find(slots, identity)] = number + 1
+            slots[self._search(slots, identity)[0]] = number + 1
         self._slots = slots
 
 
@@ -87,9 +88,9 @@ class IdTable(_Numbering):
 
     def add(self, identity: bytes) -> int:
         """Return the number of an id, which gets the next one if it has none."""
-        slot = self._find(self._slots, identity)
-        if self._slots[slot]:
-            return self._slots[slot] - 1
+        slot, entered = self._search(self._slots, identity)
+        if entered:
+            return entered - 1
         self._ids += identity
         count = len(self)
         self._enter(slot, count)
@@ -115,9 +116,9 @@ class ColumnTable(_Numbering):
 
     def add(self, place: int, identity: bytes) -> int:
         """Return the number of the id at a place of the column; it gets the next one if it has none."""
-        slot = self._find(self._slots, identity)
-        if self._slots[slot]:
-            return self._slots[slot] - 1
+        slot, entered = self._search(self._slots, identity)
+        if entered:
+            return entered - 1
         self.first.append(place)
         count = len(self.first)
         self._enter(slot, count)

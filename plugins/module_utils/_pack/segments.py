@@ -66,7 +66,12 @@ class SegmentBuilder:
         self._length = len(MAGIC)
 
     def add(self, identity: bytes, codec: int, data: bytes, raw_length: int) -> TrailerRow:
-        """Append one encoded chunk to the open segment; return where it lies."""
+        """Append one encoded chunk to the open segment; return where it lies.
+
+        :raises ValueError: the chunk has no bytes, which no reader would accept
+        """
+        if not data:
+            raise ValueError("A chunk without bytes cannot be stored.")
         row = TrailerRow(identity, self._length, len(data), raw_length, codec)
         self._parts.append(data)
         self._rows.append(row)

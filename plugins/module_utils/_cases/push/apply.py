@@ -34,11 +34,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.rea
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.stopped import check_untouched
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import power
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, index, segments, writer
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import PackError
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import MalformedIndex, PackError
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index, encode_index
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import encode_listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import encode_locator
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reuse import KnownChunks
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageMissing
 
 # Requests at once for the trailers of an upload that is resumed.
 _TRAILERS = 4
@@ -159,21 +160,33 @@ def _write(
 
 
 def _add_resumed(known: KnownChunks, upload: OpenUpload, context: Context) -> int:
-    """Make known what an interrupted push has uploaded already; returns its bytes."""
+    """Make known what an interrupted push has uploaded already; returns its bytes.
+
+    A segment that the storage has lost or damaged is left out: its chunks are uploaded again.
+    """
     source = context.transfers.upload_source(upload)
 
-    def rows_of(stored: UploadedSegment) -> tuple[index.SegmentRef, list[segments.TrailerRow]]:
+    def rows_of(stored: UploadedSegment) -> tuple[index.SegmentRef, t.Optional[list[segments.TrailerRow]]]:
         segment = index.SegmentRef(upload.id, stored.sha256, stored.size)
 
         def fetch(offset: int, length: int) -> bytes:
             return bytes(source.fetch(segment, offset, length))
 
-        return segment, segments.fetch_trailer(fetch, stored.size)
+        try:
+            return segment, segments.fetch_trailer(fetch, stored.size)
+        except (StorageMissing, MalformedIndex):
+            return segment, None
 
     total = 0
     stage = pipeline.ordered_map(rows_of, upload.segments, workers=_TRAILERS, window=2 * _TRAILERS)
     with contextlib.closing(stage) as trailers:
         for segment, rows in trailers:
+            if rows is None:
+                context.warn(
+                    f"Segment {segment.sha256} of the interrupted upload {upload.id} cannot be read."
+                    " Its chunks are uploaded again."
+                )
+                continue
             known.add_trailer(segment, rows)
             total += segment.size
     return total

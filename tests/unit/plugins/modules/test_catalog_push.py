@@ -350,6 +350,26 @@ def test_what_was_uploaded_before_an_interruption_is_not_uploaded_again(pusher: 
     assert tree(unpack(pusher.last_index(), pusher.host.storage.objects, tmp_path / "again")) == tree(pusher.bundle)
 
 
+@pytest.mark.parametrize("damaged", [None, b"", b"x" * 4096], ids=["lost", "cut", "garbled"])
+def test_what_an_interrupted_push_has_uploaded_and_the_storage_lost_is_uploaded_again(
+    pusher: Pusher, tmp_path: Path, damaged: bytes | None
+) -> None:
+    begun = image_of(make_bundle(tmp_path / "half", 1, 2, 0, 0), pack=UPLOAD)
+    objects = pusher.host.storage.objects
+    objects.update(begun.objects)
+    (path,) = begun.objects
+    stored = segment_of(pusher.host, path)
+    del objects[path]
+    if damaged is not None:
+        objects[path] = damaged.ljust(stored["size"], b"x")
+    pusher.expect_push(segments=[stored])
+    result = pusher.push()
+    assert result["resumed_bytes"] == 0
+    assert result["chunks"] == {"new": 3 + OTHER_CHUNKS, "reused": 0}
+    assert f"Segment {stored['sha256']} of the interrupted upload {UPLOAD} cannot be read." in result["warnings"][0]
+    assert tree(unpack(pusher.last_index(), objects, tmp_path / "again")) == tree(pusher.bundle)
+
+
 def test_a_url_of_an_interrupted_push_that_has_expired_is_renewed(pusher: Pusher) -> None:
     begun = image_of(pusher.bundle, pack=UPLOAD)
     pusher.host.storage.objects.update(begun.objects)

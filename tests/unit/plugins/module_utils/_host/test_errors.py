@@ -27,7 +27,7 @@ def test_what_macos_guards_has_a_hint(
 ) -> None:
     monkeypatch.setattr(sys, "platform", platform)
     error = raised(number)
-    assert type(error) is errors.CacheError
+    assert error.__class__ is errors.CacheError
     assert error.message == f"Reading the cache failed: {os.strerror(number)} (/Users/build/Documents/cache)."
     assert ("full disk access" in (error.hint or "")) == has_hint
 

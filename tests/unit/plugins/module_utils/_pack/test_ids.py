@@ -7,9 +7,11 @@ from __future__ import annotations
 import hashlib
 import sys
 import tracemalloc
+import typing as t
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ids import IdTable
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.chunks import CHUNK_ID_BYTES
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ids import ColumnTable, IdTable
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,6 +44,29 @@ def test_it_grows() -> None:
     assert len(table) == 5000
     with pytest.raises(KeyError):
         table[bytes(32)]
+
+
+class TakenMeanwhile(list[int]):
+    """One slot, in which another thread enters the first number just after it was read as free."""
+
+    def __getitem__(self, slot: t.Any) -> t.Any:
+        entered = super().__getitem__(slot)
+        self[0] = 1
+        return entered
+
+
+@pytest.mark.parametrize("table", [IdTable(), ColumnTable(bytes(CHUNK_ID_BYTES), 1)], ids=["ids", "column"])
+def test_what_was_never_added_is_not_found_while_another_thread_adds(
+    table: t.Union[IdTable, ColumnTable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added, absent = bytes(CHUNK_ID_BYTES), some(1)[0]
+    if isinstance(table, IdTable):
+        table.add(added)
+    else:
+        table.add(0, added)
+    for look in (table.find, table.get, table.__contains__):
+        monkeypatch.setattr(table, "_slots", TakenMeanwhile([0]))
+        assert look(absent) in (-1, None, False)
 
 
 def test_it_takes_little_memory() -> None:

@@ -89,7 +89,7 @@ MEANINGS = [
 
 
 def assert_told(error: PackError, root: Path, path: str, number: int, meaning: str, hint: str) -> None:
-    assert type(error) is UnreadableBundle
+    assert error.__class__ is UnreadableBundle
     assert error.code == "unreadable_bundle"
     for word in (str(root), path, meaning, os.strerror(number)):
         assert word in error.message
