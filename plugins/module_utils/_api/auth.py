@@ -13,9 +13,9 @@ import time
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import (
+    TEMPORARY,
     BadRequest,
     Unauthenticated,
-    Unreachable,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Headers, Http
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import RenewedGrant, Token
@@ -97,8 +97,8 @@ class GrantHolder:
     def keep(self) -> float:
         """Renew the grant if it is time to; return the seconds after which to call this again.
 
-        As long as the grant is valid, a server that does not answer, or that does not renew it any more because of its
-        age, is no reason to stop.
+        As long as the grant is valid, a server that does not answer, a proxy that answers in its place, or a server
+        that does not renew the grant any more because of its age, is not a reason to stop.
 
         :raises ApiError: the rights to the transfer are lost
         """
@@ -109,7 +109,7 @@ class GrantHolder:
             return self._renew_at - now
         try:
             renewed = self._renew(self._token)
-        except Unreachable:
+        except TEMPORARY:
             return self._retry_seconds
         except Unauthenticated as error:
             if error.code == REVOKED or self._clock() >= self._ends_at:

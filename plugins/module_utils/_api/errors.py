@@ -129,3 +129,7 @@ class Unavailable(Unreachable):
     """The server answers that it cannot answer."""
 
     code = "unavailable"
+
+
+# What may pass by itself, at the server or at a proxy in front of it. Everything else is a decision of the server.
+TEMPORARY = (Unreachable, Throttled, BadReply)

@@ -18,6 +18,7 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import (
+    TEMPORARY,
     ApiError,
     BadReply,
     BadRequest,
@@ -54,6 +55,7 @@ _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "PATCH"})
 
 
 Send = t.Callable[[Request], Response]
+Answer = t.TypeVar("Answer")
 Headers = t.Mapping[str, str]
 
 _ERRORS: dict[int, type[ApiError]] = {
@@ -134,6 +136,7 @@ class Http:
         self._sleep = sleep
         self._clock = clock
         self._has_answered = False
+        self._is_catalog = False
 
     def json(
         self,
@@ -159,21 +162,25 @@ class Http:
             headers["Content-Type"] = "application/json"
         elif data is not None:
             headers["Content-Type"] = "application/octet-stream"
-        response = self._ask(
-            method, path, doing, headers, data, query, authorization, idempotent, timeout_seconds, MAX_JSON_BYTES
+
+        def read(response: Response) -> t.Any:
+            return None if response.status == 204 else self._decoded(response, doing)
+
+        return self._ask(
+            method, path, doing, headers, data, query, authorization, idempotent, timeout_seconds, MAX_JSON_BYTES, read
         )
-        if response.status == 204:
-            return None
-        return self._decoded(response, doing)
 
     def read_bytes(self, path: str, doing: str, *, max_bytes: int) -> bytes:
         """Read opaque bytes, and check them against the digest that comes with them."""
         headers = {"Accept": "application/octet-stream, application/json"}
-        response = self._ask("GET", path, doing, headers, None, None, None, None, None, max_bytes)
-        digest = response.headers.get("x-content-sha256", "").strip().lower()
-        if hashlib.sha256(response.body).hexdigest() != digest:
-            raise self._error(BadReply, doing, "the bytes that came are not those that their digest announces")
-        return response.body
+
+        def read(response: Response) -> bytes:
+            digest = response.headers.get("x-content-sha256", "").strip().lower()
+            if hashlib.sha256(response.body).hexdigest() != digest:
+                raise self._error(BadReply, doing, "the bytes that came are not those that their digest announces")
+            return response.body
+
+        return self._ask("GET", path, doing, headers, None, None, None, None, None, max_bytes, read)
 
     def _ask(
         self,
@@ -187,7 +194,8 @@ class Http:
         idempotent: bool | None,
         timeout_seconds: float | None,
         max_bytes: int,
-    ) -> Response:
+        read: t.Callable[[Response], Answer],
+    ) -> Answer:
         url = f"{self._base_url}/{path}"
         if query:
             url += "?" + urllib.parse.urlencode(query)
@@ -203,16 +211,21 @@ class Http:
         )
         secrets = [word for value in credentials.values() for word in value.split()]
 
-        def once(number: int) -> Response:
+        def once(number: int) -> Answer:
             try:
-                return self._once(request, doing, secrets, number)
+                answer = read(self._once(request, doing, secrets, number))
             except Missing:
                 if method != "DELETE" or number == 1:
                     raise
                 # An attempt before has deleted it, and only its answer was lost.
-                return Response(204, {}, b"")
+                return read(Response(204, {}, b""))
+            self._is_catalog = True
+            return answer
 
-        return attempt(once, _asked_delay, self._patience_of(request), sleep=self._sleep, clock=self._clock)
+        def asked(error: Exception) -> float | None:
+            return _asked_delay(error, self._is_catalog)
+
+        return attempt(once, asked, self._patience_of(request), sleep=self._sleep, clock=self._clock)
 
     def _patience_of(self, request: Request) -> Patience:
         if not request.repeatable:
@@ -276,12 +289,20 @@ class Http:
         content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type != "application/json":
             what = f"{content_type[:60]!r}" if content_type else "no content type"
-            raise self._error(BadReply, doing, f"the server answered {response.status} with {what} instead of JSON")
+            raise self._error(
+                BadReply,
+                doing,
+                f"the server answered {response.status} with {what} instead of JSON",
+                details={"status": response.status},
+            )
         try:
             return json.loads(response.body.decode("utf-8"))
         except (ValueError, RecursionError):
             raise self._error(
-                BadReply, doing, f"the server answered {response.status} with JSON that cannot be read"
+                BadReply,
+                doing,
+                f"the server answered {response.status} with JSON that cannot be read",
+                details={"status": response.status},
             ) from None
 
     def _error(
@@ -369,14 +390,22 @@ def _one_line(value: t.Any) -> str:
     ]
 
 
-def _asked_delay(error: Exception) -> float | None:
-    """Return the pause that a server asks for, in seconds, or None if another attempt will not help."""
-    if not isinstance(error, (Unreachable, Throttled)) or isinstance(error, TlsFailure):
+def _asked_delay(error: Exception, is_catalog: bool) -> float | None:
+    """Return the pause that a server asks for, in seconds, or None if another attempt will not help.
+
+    ``is_catalog`` says that the server has worked before. Something else that answers then is a proxy in between, and
+    a server that throttles does not mean a password.
+    """
+    if not isinstance(error, TEMPORARY) or isinstance(error, TlsFailure):
         return None
-    if error.details.get("status") not in (None, 429, 502, 503, 504):
+    status = error.details.get("status")
+    if isinstance(error, BadReply):
+        if status is None or not is_catalog:
+            return None
+    elif status not in (None, 429, 502, 503, 504):
         return None
     value = str(error.details.get("retry_after", "")).strip()
     # The other form, a date, would need the clocks of both sides to agree.
     if value.isascii() and value.isdigit() and len(value) < 7:
         return float(value) if float(value) <= LONGEST_DELAY_SECONDS else None
-    return None if isinstance(error, Throttled) else 0.0
+    return None if isinstance(error, Throttled) and not is_catalog else 0.0

@@ -19,7 +19,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog im
     URLS_OF_AN_UPLOAD,
     CatalogClient,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Unreachable
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import TEMPORARY
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Upload
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 
@@ -144,7 +144,7 @@ class UrlAsker(t.Generic[Key]):
                 self._known.update((key, _known(signed, began_at)) for key, signed in found.items())
                 if error is not None:
                     self._failed.update(dict.fromkeys(page, _Failed(error, began_at)))
-                    if not isinstance(error, Unreachable):
+                    if not isinstance(error, TEMPORARY):
                         # The server has decided, and that holds for every URL.
                         self._refusal = error
                     self._pause_until = self._clock() + _PAUSE_SECONDS

@@ -149,7 +149,15 @@ def test_nobody_waits_for_a_renewal() -> None:
     assert grant.token() == "second"
 
 
-@pytest.mark.parametrize("error", [errors.Unreachable("down"), errors.Unauthenticated("too old", code="grant_expired")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.Unreachable("down"),
+        errors.Throttled("later"),
+        errors.BadReply("the page of a proxy"),
+        errors.Unauthenticated("too old", code="grant_expired"),
+    ],
+)
 def test_a_grant_that_is_not_renewed_is_used_as_long_as_it_is_good(error: Exception) -> None:
     clock = Clock()
     server = Answers(clock, *[error] * 200)

@@ -313,6 +313,25 @@ def test_what_will_not_be_better_soon_is_not_tried_again(server: Recording, answ
         client(server, 9.0).json("GET", "things", "read things")
 
 
+PAGE = {"raw": b"<html>", "content_type": "text/html"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [PAGE, {**PAGE, "status": 403}, {**PAGE, "status": 404}, {**PAGE, "status": 500}, {"status": 429, "reply": {}}],
+    ids=["login page", "firewall", "balancer", "gateway", "throttled"],
+)
+def test_what_answers_in_place_of_a_server_that_has_worked_may_pass(
+    server: Recording, answer: dict[str, t.Any]
+) -> None:
+    http = client(server, 9.0)
+    server.expect("GET", "things", reply=1)
+    http.json("GET", "things", "read things")
+    server.expect("GET", "things", **answer)
+    server.expect("GET", "things", reply=2)
+    assert http.json("GET", "things", "read things") == 2
+
+
 def test_a_server_that_names_a_delay_gets_it(server: Recording) -> None:
     pauses = Pauses()
     server.expect("GET", "things", status=429, reply={}, reply_headers={"retry-after": "7"})

@@ -9,7 +9,12 @@ import typing as t
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked, Unreachable
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import (
+    BadReply,
+    Blocked,
+    Throttled,
+    Unreachable,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Upload, UploadedSegment
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.urls import PullUrls, ResumeUrls, UploadUrls
@@ -174,7 +179,10 @@ def test_a_url_that_was_refused_is_replaced_once_for_all_who_had_it() -> None:
     assert len(catalog.requests) == 2
 
 
-@pytest.mark.parametrize("error", [Unreachable("down"), Blocked("tainted", code="tainted")])
+@pytest.mark.parametrize(
+    "error",
+    [Unreachable("down"), Throttled("later"), BadReply("the page of a proxy"), Blocked("tainted", code="tainted")],
+)
 def test_everybody_who_waits_for_a_url_hears_of_the_error(error: Exception) -> None:
     catalog = Catalog()
     catalog.answers.clear()
@@ -195,14 +203,14 @@ def test_everybody_who_waits_for_a_url_hears_of_the_error(error: Exception) -> N
     for thread in threads:
         thread.join()
     assert heard == [error] * 4
-    if isinstance(error, Unreachable):
+    if not isinstance(error, Blocked):
         # Whoever comes then asks anew.
         assert urls(SEGMENTS[0], None).url == "https://s/2"
     else:
         with pytest.raises(type(error)):
             urls(SEGMENTS[1], None)
     settle(catalog)
-    assert len(catalog.requests) == 1 + isinstance(error, Unreachable)
+    assert len(catalog.requests) == 2 - isinstance(error, Blocked)
 
 
 def test_an_error_that_nobody_waits_for_is_no_error() -> None:
