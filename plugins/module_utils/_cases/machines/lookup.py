@@ -13,18 +13,23 @@ import typing as t
 import unicodedata
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import lies_at
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.bundles import (
+    check_volume,
+    is_our_bundle,
+    is_ours,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import config_pvs
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CloneFailed,
     VmBroken,
     VmNameTaken,
     VmUnregistered,
-    VolumeMissing,
     translated,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import STOPPED, VirtualMachine
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import (
+    CREATING,
     READY,
     REMOVING,
     Receipt,
@@ -58,6 +63,11 @@ class ManagedVm:
         """The path of its bundle: Parallels Desktop may have renamed what we made."""
         return self.machine.home or self.receipt.home
 
+    @property
+    def is_unfinished(self) -> bool:
+        """True if it is complete, but the task that made it was killed before it wrote so."""
+        return self.receipt.state == CREATING
+
 
 @dataclasses.dataclass(frozen=True)
 class Found:
@@ -65,8 +75,8 @@ class Found:
 
     ``vm`` is our VM, if it can be used. ``broken`` is our VM if Parallels Desktop cannot read its configuration though
     its bundle is there, or if it runs though its bundle is gone. ``unregistered`` are VMs of ours that somebody
-    unregistered, and whose bundle is still where we made it. ``interrupted`` are receipts of which nothing has to be
-    kept: of VMs that were never finished, whose removal was not finished, or whose bundle has gone.
+    unregistered, and whose bundle is still where we made it. ``interrupted`` are receipts that can be cleaned up: of
+    VMs that were never registered, whose removal was not finished, or whose bundle is gone.
     """
 
     vm: t.Optional[ManagedVm]
@@ -138,19 +148,19 @@ def look(
 
 def _sort(names: _Names, origins: Origins) -> Found:
     vm, broken = None, None
+    complete: t.Set[str] = set()
     interrupted: t.List[Receipt] = []
     unregistered: t.List[Receipt] = []
     for machine in names.machines.values():
         receipt = names.receipts.get(machine.uuid)
-        # Of an invalid VM, Parallels Desktop need not know the name.
-        is_meant = same_name(machine.name, names.name) or (machine.is_invalid and _is_of(receipt, names.name))
-        if not is_meant:
+        if not _is_meant(machine, receipt, names.name):
             continue
         if receipt is None:
             raise _name_taken(machine, origins(machine.uuid))
-        if receipt.state != READY:
-            continue
         candidate = ManagedVm(machine, receipt)
+        if receipt.state == REMOVING or (candidate.is_unfinished and not _is_complete(candidate)):
+            continue
+        complete.add(machine.uuid)
         if not has_bundle(candidate) and candidate.runs:
             # What its guest has in memory is all that is left: only who asks for its removal may end it.
             broken = candidate
@@ -159,47 +169,41 @@ def _sort(names: _Names, origins: Origins) -> Found:
             interrupted.append(dataclasses.replace(receipt, state=REMOVING))
         elif machine.is_invalid:
             broken = candidate
-        else:
+        elif vm is None or vm.is_unfinished:
             vm = candidate
     for receipt in names.receipts.values():
         if receipt.vm_name != names.name:
             continue
         if receipt.state != READY:
-            interrupted.append(receipt)
+            if receipt.vm_uuid not in complete:
+                interrupted.append(receipt)
         elif receipt.vm_uuid not in names.machines:
             (unregistered if is_ours(receipt) else interrupted).append(receipt)
     return Found(vm, tuple(interrupted), broken, tuple(unregistered))
 
 
+def _is_meant(machine: VirtualMachine, receipt: t.Optional[Receipt], name: str) -> bool:
+    """Return True if a registered VM is the one of that name."""
+    if receipt is not None and receipt.state == CREATING:
+        # It gets its name last.
+        return receipt.vm_name == name
+    # Of an invalid VM, Parallels Desktop need not know the name.
+    return same_name(machine.name, name) or (machine.is_invalid and _is_of(receipt, name))
+
+
+def _is_complete(vm: ManagedVm) -> bool:
+    """Return True if a VM that a killed task registered can be used: nothing of it may be lost then.
+
+    One that runs without its bundle counts as well: it is for its user to end it.
+    """
+    if not has_bundle(vm):
+        return vm.runs
+    return not vm.machine.is_invalid and is_our_bundle(vm.receipt, vm.home)
+
+
 def same_name(one: str, other: str) -> bool:
     """Return True if two names of VMs are the same; Parallels Desktop may decompose accents."""
     return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
-
-
-def is_ours(receipt: Receipt) -> bool:
-    """Return True if the bundle that we made lies at the home of a receipt.
-
-    :raises VolumeMissing: its volume is not mounted, so nobody can tell
-    """
-    check_volume(receipt)
-    return is_our_bundle(receipt, receipt.home)
-
-
-def is_our_bundle(receipt: Receipt, path: str) -> bool:
-    """Return True if the directory at a path is the one that we made for a receipt."""
-    with translated(CloneFailed, f"Examining {path}"):
-        try:
-            status = os.lstat(path)
-        except FileNotFoundError:
-            return False
-    # Some file systems give the inode of a removed directory to the next one.
-    ages = (receipt.bundle_born_at, born_at(status))
-    return status.st_ino == receipt.bundle_inode and (0.0 in ages or ages[0] == ages[1])
-
-
-def born_at(status: os.stat_result) -> float:
-    """Return when a file was made, in seconds since 1970, or 0 where the system does not tell."""
-    return float(getattr(status, "st_birthtime", 0.0))
 
 
 def has_bundle(vm: ManagedVm) -> bool:
@@ -214,23 +218,6 @@ def has_bundle(vm: ManagedVm) -> bool:
     return False
 
 
-def check_volume(receipt: Receipt) -> None:
-    """Fail if nothing is at the home of a receipt because its volume is not mounted.
-
-    :raises VolumeMissing: so it is
-    """
-    with translated(CloneFailed, f"Examining {receipt.home}"):
-        is_there = lies_at(receipt.home)
-    if not is_there and not os.path.ismount(receipt.volume):
-        raise VolumeMissing(
-            f"The virtual machine {receipt.vm_name} lies in {receipt.home}, and no volume is mounted at "
-            f"{receipt.volume}.",
-            "Connect and mount that volume. If it is gone for good, unregister the virtual machine in Parallels "
-            "Desktop, and move its receipt to another directory.",
-            {"volume": receipt.volume, "home": receipt.home},
-        )
-
-
 def _is_of(receipt: t.Optional[Receipt], name: str) -> bool:
     return receipt is not None and receipt.vm_name == name
 
@@ -238,7 +225,10 @@ def _is_of(receipt: t.Optional[Receipt], name: str) -> bool:
 def _check_unreadable(
     name: str, unreadable: t.Iterable[Unreadable], listed: t.Mapping[str, VirtualMachine], prlctl: Prlctl
 ) -> None:
-    """Fail if a receipt that cannot be read is that of a VM of this name. Others stop nobody."""
+    """Fail if a receipt that cannot be read is that of a VM of this name.
+
+    Unreadable receipts of other VMs are ignored.
+    """
     for item in unreadable:
         machine = listed.get(item.vm_uuid)
         if machine is None and item.vm_name is None:

@@ -8,8 +8,8 @@
     receipt "creating" → bundle under its final name, with a name and MAC addresses of its own → registered
     → receipt "ready"
 
-The order makes every interruption recoverable. A failure undoes what was done; what a killed process left is undone by
-:func:`remove.recover` of the next task.
+The order makes every interruption recoverable. A failure undoes what was done. What a killed process left is undone by
+the next task (:func:`remove.recover`), or adopted if it was registered already (:func:`settle`): it may be in use.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import typing as t
 import uuid as uuids
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import lies_at
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import lookup, naming, remove
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import bundles, lookup, naming, remove
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import ManagedVm
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.waiting import Patience
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, config_pvs
@@ -100,7 +100,7 @@ def _make_bundle(source_bundle: str, receipt: Receipt, receipts: Receipts) -> t.
         nonlocal made
         config_pvs.set_identity(bundle, receipt.vm_name)
         status = os.stat(bundle)
-        made = dataclasses.replace(receipt, bundle_inode=status.st_ino, bundle_born_at=lookup.born_at(status))
+        made = dataclasses.replace(receipt, bundle_inode=status.st_ino, bundle_born_at=bundles.born_at(status))
         receipts.write(made)
 
     temporary = naming.temporary_path(receipt.home, receipt.vm_uuid)
@@ -112,7 +112,11 @@ def _make_bundle(source_bundle: str, receipt: Receipt, receipts: Receipts) -> t.
 
 def _register(receipt: Receipt, prlctl: Prlctl) -> VirtualMachine:
     prlctl.register(receipt.home, receipt.vm_uuid)
-    machine = _require(receipt.vm_uuid, prlctl)
+    return _named(_require(receipt.vm_uuid, prlctl), receipt, prlctl)
+
+
+def _named(machine: VirtualMachine, receipt: Receipt, prlctl: Prlctl) -> VirtualMachine:
+    """Return a VM that has the name of its receipt: it is renamed if need be."""
     if lookup.same_name(machine.name, receipt.vm_name):
         return machine
     prlctl.rename(receipt.vm_uuid, receipt.vm_name)
@@ -121,13 +125,23 @@ def _register(receipt: Receipt, prlctl: Prlctl) -> VirtualMachine:
 
 def _settled(receipt: Receipt, machine: VirtualMachine, phases: t.Mapping[str, float]) -> Receipt:
     """Return the receipt of a VM that is there. Parallels Desktop may have renamed its bundle."""
-    is_renamed = machine.home not in ("", receipt.home) and lookup.is_our_bundle(receipt, machine.home)
+    is_renamed = machine.home not in ("", receipt.home) and bundles.is_our_bundle(receipt, machine.home)
     return dataclasses.replace(
         receipt,
         state=READY,
         home=machine.home if is_renamed else receipt.home,
         phases={**receipt.phases, **{name: round(seconds, 3) for name, seconds in phases.items()}},
     )
+
+
+def settle(vm: ManagedVm, prlctl: Prlctl, receipts: Receipts) -> ManagedVm:
+    """Adopt a VM whose task was killed after it had registered it: the receipt becomes "ready". Others stay."""
+    if not vm.is_unfinished:
+        return vm
+    machine = _named(vm.machine, vm.receipt, prlctl)
+    receipt = _settled(vm.receipt, machine, {})
+    receipts.write(receipt)
+    return ManagedVm(machine, receipt)
 
 
 def _require(uuid: str, prlctl: Prlctl) -> VirtualMachine:

@@ -101,7 +101,7 @@ def _ask_to_stop(uuid: str, prlctl: Prlctl, timeout_seconds: float) -> str:
 
 
 def stop_for_good(uuid: str, prlctl: Prlctl, patience: Patience) -> None:
-    """End the process of a VM, whatever becomes of its guest. It is not an error if the VM is not registered any more.
+    """End the process of a VM by force. It is not an error if the VM is not registered any more.
 
     :raises VmBusy: its process does not end
     """

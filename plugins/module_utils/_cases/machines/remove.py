@@ -16,7 +16,7 @@ import time
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import lies_at
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import lookup, naming, power
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import bundles, naming, power
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import ManagedVm
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.waiting import Patience
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
@@ -62,12 +62,12 @@ def recover(interrupted: t.Iterable[Receipt], prlctl: Prlctl, receipts: Receipts
 
 
 def erase(receipt: Receipt, prlctl: Prlctl, patience: Patience) -> bool:
-    """Have nothing left of a VM, registered or on disk; return True if it was registered. What is not ours stays.
+    """Remove a VM's registration and bundle; return True if it was registered. Bundles that are not ours stay.
 
     :raises VmBusy: its process cannot be ended
     :raises VolumeMissing: its volume is not mounted, so nobody can tell what is left
     """
-    lookup.check_volume(receipt)
+    bundles.check_volume(receipt)
     homes = [receipt.home]
     machine = prlctl.find(receipt.vm_uuid)
     if machine is not None:
@@ -78,7 +78,7 @@ def erase(receipt: Receipt, prlctl: Prlctl, patience: Patience) -> bool:
             prlctl.unregister(receipt.vm_uuid)
     clone.remove_tree(naming.temporary_path(receipt.home, receipt.vm_uuid))
     for home in filter(None, homes):
-        if lookup.is_our_bundle(receipt, home):
+        if bundles.is_our_bundle(receipt, home):
             clone.remove_tree(home)
     return machine is not None
 
@@ -106,7 +106,7 @@ def _delete(receipt: Receipt, prlctl: Prlctl, patience: Patience) -> None:
     except PrlctlError as error:
         raise VmBusy(
             f"Removing the virtual machine {receipt.vm_name} ({uuid}) failed: its files are gone or invalid, and "
-            f"Parallels Desktop does not let go of it: {error.message}",
+            f"Parallels Desktop refuses to unregister it: {error.message}",
             "Its process may still run: quit Parallels Desktop or restart the Mac, and run the task again.",
             {"vm_uuid": uuid},
         ) from error

@@ -60,6 +60,10 @@ class Vms:
         """Make, register and remember a VM; see :func:`make.create`."""
         return make.create(source_bundle, draft, self.prlctl, self.receipts, self.patience)
 
+    def settle(self, vm: ManagedVm) -> ManagedVm:
+        """Adopt a VM that a killed task registered; see :func:`make.settle`."""
+        return make.settle(vm, self.prlctl, self.receipts)
+
     def start(self, vm: ManagedVm, *, headless: bool = True) -> bool:
         """Start or resume a VM; return True if it did not run. See :func:`power.start`."""
         return power.start(vm, self.prlctl, self.receipts, headless=headless)

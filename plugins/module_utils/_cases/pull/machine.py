@@ -76,7 +76,8 @@ def make(
             vm = _created(planned, entry, cache, control, request, context)
             outcome = dataclasses.replace(outcome, made=planned.home, vm=vm)
         else:
-            outcome = dataclasses.replace(outcome, before=vm, vm=vm)
+            outcome = dataclasses.replace(outcome, before=vm, vm=vm, adopted=vm.is_unfinished)
+            vm = control.settle(vm)
         with telling(lambda: outcome, request):
             power = power_of(request, vm)
             if power is not None:
@@ -97,10 +98,12 @@ def apply_power(planned: KeepVm, request: PullRequest, context: Context) -> Outc
                 "has been removed meanwhile.",
                 "Run the task again to make a new one.",
             )
-        power = power_of(request, vm)
-        after = vm if power is None else _powered(vm, power, control, context)
-        outcome = kept(dataclasses.replace(planned, vm=vm), power)
-        return dataclasses.replace(outcome, vm=after, machines=_with(machines, after))
+        power = None if planned.blocked is not None else power_of(request, vm)
+        planned = dataclasses.replace(planned, vm=vm)
+        vm = control.settle(vm)
+        with telling(lambda: kept(planned, None), request):
+            after = vm if power is None else _powered(vm, power, control, context)
+        return dataclasses.replace(kept(planned, power), vm=after, machines=_with(machines, after))
 
 
 def _created(
@@ -156,6 +159,7 @@ def kept(planned: KeepVm, power: t.Optional[str]) -> Outcome:
         planned.blocked,
         before=planned.vm,
         vm=planned.vm,
+        adopted=planned.vm.is_unfinished,
         power=power,
         machines=planned.machines,
     )

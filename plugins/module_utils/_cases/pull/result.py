@@ -24,8 +24,9 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines 
 class Outcome:
     """What was done, or in check mode would be.
 
-    ``made`` is the home of a VM that was made, ``power`` the state that a VM was brought to; ``before`` and ``vm`` are
-    the VM before and after. ``machines`` is None where nobody asked: each call of prlctl takes its time.
+    ``made`` is the home of a VM that was made. ``adopted`` is True if a killed task had made it. ``power`` is the state
+    that a VM was brought to. ``before`` and ``vm`` are the VM before and after. ``machines`` is None where nobody
+    asked: each call of prlctl takes its time.
     """
 
     manifest: t.Optional[Manifest] = None
@@ -35,6 +36,7 @@ class Outcome:
     before: t.Optional[ManagedVm] = None
     vm: t.Optional[ManagedVm] = None
     made: str = ""
+    adopted: bool = False
     power: t.Optional[str] = None
     removed_vm: bool = False
     purged: Removed = Removed()
@@ -44,7 +46,7 @@ class Outcome:
     def changed(self) -> bool:
         """True if the host is not as it was."""
         image_changed = self.image is not None and self.image.changed
-        return image_changed or bool(self.made or self.power or self.removed_vm or self.purged)
+        return image_changed or bool(self.made or self.adopted or self.power or self.removed_vm or self.purged)
 
     @property
     def update_available(self) -> bool:
@@ -106,6 +108,8 @@ def _actions(outcome: Outcome, request: PullRequest, downloaded: int) -> list[st
             sentences.append(f"Repair {name} in {outcome.cache_path} without a download.")
     if outcome.made:
         sentences.append(f"Make the virtual machine {request.name} in {outcome.made}.")
+    if outcome.adopted:
+        sentences.append(f"Adopt the virtual machine {request.name}, which an interrupted task has made.")
     if outcome.power is not None:
         verb = "Start" if outcome.power == STARTED else "Stop"
         sentences.append(f"{verb} the virtual machine {request.name}.")
@@ -128,6 +132,8 @@ def _diff(outcome: Outcome) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
         before["cached"], after["cached"] = [*outcome.purged.removed, *outcome.purged.forgotten], []
     if outcome.before is not None or outcome.made or outcome.removed_vm:
         before["vm"] = outcome.before.machine.state if outcome.before is not None else "absent"
+        if outcome.adopted:
+            before["vm"] = "unfinished"
         after["vm"] = _state_after(outcome)
     return before, after
 

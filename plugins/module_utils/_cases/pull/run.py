@@ -79,7 +79,8 @@ def apply(planned: Plan, request: PullRequest, context: Context) -> Outcome:
     :raises VmNotFound: the VM that should be started is not there any more
     """
     if isinstance(planned, KeepVm):
-        return kept(planned, None) if planned.power is None else apply_power(planned, request, context)
+        is_done = planned.power is None and not planned.vm.is_unfinished
+        return kept(planned, None) if is_done else apply_power(planned, request, context)
     if isinstance(planned, RemoveVm):
         return apply_absent(planned, request, context)
     return _apply_image(planned, request, context)

@@ -21,6 +21,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wan
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import CREATING, Receipts
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
     IMAGE,
@@ -51,6 +52,14 @@ def half(shelf: Shelf, manifest: Manifest) -> None:
     path.write_bytes(b"half")
 
 
+def unfinished_vm(shelf: Shelf, manifest: Manifest) -> None:
+    """Have the task killed between its registration and the last word of its receipt."""
+    shelf.run(manifest, state=STARTED)
+    receipts = Receipts(shelf.cache.receipts_path)
+    (receipt,) = receipts.read_all()[0]
+    receipts.write(dataclasses.replace(receipt, state=CREATING))
+
+
 HOSTS: dict[str, t.Callable[[Shelf, Manifest], t.Any]] = {
     "nothing": lambda shelf, manifest: None,
     "half": half,
@@ -60,6 +69,7 @@ HOSTS: dict[str, t.Callable[[Shelf, Manifest], t.Any]] = {
     "damaged": damage,
     "vm": lambda shelf, manifest: shelf.run(manifest, state=PRESENT),
     "running vm": lambda shelf, manifest: shelf.run(manifest, state=STARTED),
+    "unfinished vm": unfinished_vm,
     "vm without image": lambda shelf, manifest: (
         shelf.run(manifest, state=PRESENT),
         shelf.cache.remove(manifest.digest),
@@ -113,6 +123,16 @@ def test_check_mode_foretells_the_run_and_a_second_run_changes_nothing(
         assert not again["changed"], again["actions"]
         assert again["actions"] == []
         assert again["diff"]["before"] == again["diff"]["after"]
+
+
+@pytest.mark.parametrize("state", [PRESENT, STARTED, STOPPED])
+def test_vm_of_a_killed_task_keeps_what_is_in_it(shelf: Shelf, manifest: Manifest, state: str) -> None:
+    unfinished_vm(shelf, manifest)
+    before = shelf.context.prlctl.list_machines()[0]
+    result = shelf.run(manifest, state=state)
+    power = ["Stop the virtual machine Runner."] if state == STOPPED else []
+    assert result["actions"] == ["Adopt the virtual machine Runner, which an interrupted task has made.", *power]
+    assert result["vm"]["uuid"] == before.uuid
 
 
 @pytest.mark.parametrize("task", sorted(name for name, options in TASKS.items() if options["state"] != ABSENT))

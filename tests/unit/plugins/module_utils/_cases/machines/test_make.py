@@ -7,14 +7,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import shutil
 import threading
 import typing as t
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import naming
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import Found, ManagedVm
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.vms import Vms
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CloneFailed, PathTaken
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CloneFailed, PathTaken, VmBroken
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipts
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._cases.machines.helpers import NAME, Host
 from ansible_collections.macfleet.parallels.tests.unit.support.macs import Mac
@@ -114,6 +116,63 @@ def test_what_grew_beside_the_home_is_found_through_the_receipt(host: Host) -> N
     (host.directory / ".another.incomplete").mkdir()
     host.vms.recover(host.vms.look(NAME).interrupted)
     assert os.listdir(host.directory) == [".another.incomplete"]
+
+
+# What a task left that was killed while it made a VM
+
+
+def unfinished(host: Host) -> ManagedVm:
+    """Make a VM as a task does that is killed after its registration."""
+    vm = host.create()
+    host.receipts.write(dataclasses.replace(vm.receipt, state="creating"))
+    return vm
+
+
+@pytest.mark.parametrize("state", ["stopped", "running", "suspended"])
+def test_vm_that_a_killed_task_registered_is_adopted(host: Host, state: str) -> None:
+    vm = host.put(unfinished(host), state)
+    found = host.vms.look(NAME)
+    assert found.vm is not None
+    assert (found.vm.is_unfinished, found.interrupted) == (True, ())
+    settled = host.vms.settle(found.vm)
+    assert settled == host.look() == ManagedVm(vm.machine, dataclasses.replace(vm.receipt, state="ready"))
+    assert host.vms.settle(settled) == settled
+    host.vms.remove(settled)
+    host.assert_nothing_is_left()
+
+
+def test_adopted_vm_gets_its_name(host: Host) -> None:
+    vm = unfinished(host)
+    host.prlctl("set", vm.machine.uuid, "--name", "another")
+    assert host.vms.look("another") == Found(None)
+    assert host.vms.settle(host.look()).machine.name == host.look().machine.name == NAME
+
+
+@pytest.mark.parametrize("how", ["invalid", "replaced", "gone"])
+def test_vm_that_cannot_be_used_is_not_adopted(host: Host, how: str) -> None:
+    vm = unfinished(host)
+    if how == "invalid":
+        pathlib.Path(vm.home, "config.pvs").write_text("<broken")
+    elif how == "replaced":
+        shutil.copytree(vm.home, f"{vm.home}.copy")
+        clone.remove_tree(vm.home)
+        os.rename(f"{vm.home}.copy", vm.home)
+    else:
+        clone.remove_tree(vm.home)
+    found = host.vms.look(NAME)
+    assert (found.removable, [receipt.state for receipt in found.interrupted]) == (None, ["creating"])
+    host.vms.recover(found.interrupted)
+    assert host.mac.simulated.machines() == {}
+    assert os.path.exists(vm.home) == (how == "replaced")
+
+
+def test_vm_of_a_killed_task_that_runs_without_its_bundle_is_for_its_user_to_end(host: Host) -> None:
+    vm = host.put(unfinished(host), "running")
+    clone.remove_tree(vm.home)
+    found = host.vms.look(NAME, [vm.machine])
+    assert found.interrupted == ()
+    with pytest.raises(VmBroken, match="runs, but its bundle .* is gone"):
+        found.require_sound()
 
 
 def test_home_is_decided_about_when_the_vm_is_made(host: Host, tmp_path: pathlib.Path) -> None:

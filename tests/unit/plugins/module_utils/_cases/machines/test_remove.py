@@ -68,7 +68,7 @@ def test_running_vm_whose_files_were_deleted(host: Host, can_be_killed: bool) ->
     host.mac.simulated.behave(lost_can_be_killed=can_be_killed)
     interrupted = host.vms.look(NAME).interrupted
     if not can_be_killed:
-        with pytest.raises(VmBusy, match=r"does not let go of it.*restart the Mac") as caught:
+        with pytest.raises(VmBusy, match=r"refuses to unregister it.*restart the Mac") as caught:
             host.vms.recover(interrupted)
         assert caught.value.code == "vm_busy"
         assert len(host.receipts.read_all()[0]) == 1

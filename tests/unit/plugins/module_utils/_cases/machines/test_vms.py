@@ -179,11 +179,9 @@ def test_undoing_that_fails_is_left_to_the_next_task(host: Host) -> None:
         host.create()
     assert "Failed: busy" in caught.value.details["not_undone"]
     host.mac.simulated.fail()
-    found = host.vms.look(NAME)
-    assert found.vm is None
-    assert [receipt.state for receipt in found.interrupted] == ["creating"]
-    assert found.frees(str(host.directory / "runner-01.pvm"))
-    host.vms.recover(found.interrupted)
+    # It is registered and complete: somebody may have worked in it since.
+    assert host.look().is_unfinished
+    host.vms.remove(host.look())
     host.assert_nothing_is_left()
 
 
@@ -256,8 +254,10 @@ def test_creation_that_is_killed_can_be_repeated(host: Host, tmp_path: pathlib.P
     )
     assert killed.returncode == -signal.SIGKILL
     found = host.vms.look(NAME)
-    assert found.vm is None
-    assert len(found.interrupted) == 1
+    assert (found.vm is None, len(found.interrupted)) == ((True, 1) if moment == 1 else (False, 0))
+    if found.vm is not None:
+        assert not host.vms.settle(found.vm).is_unfinished
+        host.vms.remove(host.look())
     host.vms.recover(found.interrupted)
     host.assert_nothing_is_left()
     assert host.create().machine.name == NAME
