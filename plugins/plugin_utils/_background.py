@@ -27,6 +27,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.backgro
     LOCK_SUFFIX,
     RESULT_SUFFIX,
 )
+from ansible_collections.macfleet.parallels.plugins.plugin_utils._host_results import cleaned
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._interruptions import Overdue, Signals, deadline
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._progress_lines import ProgressLines
 
@@ -90,7 +91,7 @@ class BackgroundJob:
                 place = started.pop("transfer", None)
                 if not isinstance(place, dict):
                     return started
-                self._path, self._process, self._python = str(place["path"]), int(place["pid"]), str(place["python"])
+                self._path, self._process, self._python = _job(place)
                 result = self._wait()
             except AnsibleConnectionFailure:
                 # It did not start, or ends by itself: it cannot say that it goes to the background.
@@ -130,7 +131,7 @@ class BackgroundJob:
                 continue
             snapshot = _object(answer.get("progress"))
             if answer.get("ended"):
-                return _object(answer.get("result")) or (snapshot or {}).get("result")
+                return cleaned(_object(answer.get("result")) or (snapshot or {}).get("result"))
             pause_seconds = self._lines.pause_in_the_dark()
             if snapshot is not None:
                 known_at, unreadable = self._clock(), 0
@@ -195,6 +196,17 @@ class BackgroundJob:
             display.vvv(f"{self._name}: {command} failed: {error}")
 
 
+def _job(place: t.Mapping[str, t.Any]) -> tuple[str, int, str]:
+    """Return the path, the process and the Python of a job.
+
+    :raises TransferLost: the host has not said so
+    """
+    path, process, python = place.get("path"), place.get("pid"), place.get("python")
+    if not isinstance(path, str) or not isinstance(process, int) or not isinstance(python, str):
+        raise TransferLost("The host did not say where its transfer runs.", _AGAIN)
+    return path, process, python
+
+
 def _quoted(path: str) -> str:
     """Return a path for a shell, which expands the home of its user."""
     return "~/" + shlex.quote(path[2:]) if path.startswith("~/") else shlex.quote(path)
@@ -206,6 +218,6 @@ def _object(text: t.Any) -> Result | None:
         return None
     try:
         value = json.loads(text[text.index("{") : text.rindex("}") + 1])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import re
 import typing as t
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.connect
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._logins import login_once
 
 PREFIX = "MACFLEET_CATALOG_"
+_CA_HINT = "Set ca_path to a file with certificates in PEM form."
+_CERTIFICATE = re.compile(r"^-----BEGIN CERTIFICATE-----$.*?^-----END CERTIFICATE-----$", re.DOTALL | re.MULTILINE)
 
 
 class OptionError(CatalogError):
@@ -125,9 +128,13 @@ def _read_ca(path: str | None) -> str | None:
         return None
     try:
         with open(os.path.expanduser(path), encoding="ascii", errors="ignore") as stream:
-            return stream.read()
+            text = stream.read()
     except OSError as error:
         raise OptionError(
-            f"The certificates of ca_path {path!r} cannot be read on the controller: {error.strerror}.",
-            "Set ca_path to a file with certificates in PEM form.",
+            f"The certificates of ca_path {path!r} cannot be read on the controller: {error.strerror}.", _CA_HINT
         ) from error
+    # Every host receives them. A private key in the same file stays here.
+    certificates = _CERTIFICATE.findall(text)
+    if not certificates:
+        raise OptionError(f"The file of ca_path {path!r} has no certificate in PEM form.", _CA_HINT)
+    return "".join(f"{certificate}\n" for certificate in certificates)

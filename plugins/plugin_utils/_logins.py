@@ -32,8 +32,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
 _USED_SHARE = 0.7
 # A server that is out of reach for one host is not tried by each of the others again, for so long.
 _UNREACHABLE_SECONDS = 30.0
+# A server that asks for patience gets it, up to so much.
+_THROTTLED_SECONDS = 60.0
 # A wrong password stays wrong, and each further attempt may lock the user out.
 _REFUSED_SECONDS = 24 * 3600.0
+# About 50 ms of a processor, once for each task and host.
+_ITERATIONS = 100_000
 _REFUSALS: dict[str, type[ApiError]] = {kind.__name__: kind for kind in (Unauthenticated, Throttled, Unreachable)}
 
 
@@ -72,11 +76,8 @@ def login_once(
             return _recall(known)
         try:
             done = login()
-        except (Unauthenticated, Throttled) as error:
-            _write(memory, _refusal(error, clock() + _REFUSED_SECONDS))
-            raise
-        except Unreachable as error:
-            _write(memory, _refusal(error, clock() + _UNREACHABLE_SECONDS))
+        except (Unauthenticated, Throttled, Unreachable) as error:
+            _write(memory, _refusal(error, clock() + _remembered_seconds(error)))
             raise
         now = clock()
         _write(memory, {"token": done.token, "until": now + (done.expires_at - now) * _USED_SHARE})
@@ -86,7 +87,8 @@ def login_once(
 def _name(directory: str, credentials: t.Sequence[str]) -> str:
     """Return a name that cannot be turned back into a password within the life of the directory."""
     text = json.dumps(list(credentials)).encode("utf-8")
-    digest = hashlib.scrypt(text, salt=os.path.abspath(directory).encode("utf-8"), n=1 << 13, r=8, p=1, dklen=20)
+    # Not scrypt: it is missing where OpenSSL is restricted to what FIPS 140 approves.
+    digest = hashlib.pbkdf2_hmac("sha256", text, os.path.abspath(directory).encode("utf-8"), _ITERATIONS, dklen=20)
     return f"macfleet-login-{digest.hex()}"
 
 
@@ -107,6 +109,16 @@ def _write(memory: t.TextIO, known: dict[str, t.Any]) -> None:
     memory.truncate()
     memory.write(json.dumps(known))
     memory.flush()
+
+
+def _remembered_seconds(error: ApiError) -> float:
+    """Return how long an attempt is not repeated in this run."""
+    if isinstance(error, Unauthenticated):
+        return _REFUSED_SECONDS
+    asked = str(error.details.get("retry_after", ""))
+    if isinstance(error, Throttled) and asked.isascii() and asked.isdigit():
+        return min(float(asked[:9]), _THROTTLED_SECONDS)
+    return _UNREACHABLE_SECONDS
 
 
 def _refusal(error: ApiError, until: float) -> dict[str, t.Any]:

@@ -105,19 +105,22 @@ class ProgressLines:
         sizes, seconds = result.get("bytes"), result.get("elapsed")
         if result.get("failed") or not isinstance(sizes, dict) or not isinstance(seconds, (int, float)):
             return None
-        moved = sizes["downloaded"] if "downloaded" in sizes else sizes.get("encoded", 0)
-        return f"done: {amount(moved)} moved, {amount(sizes.get('reused', 0))} reused, {duration(seconds)}"
+        moved = _number(sizes["downloaded"] if "downloaded" in sizes else sizes.get("encoded"))
+        reused = _number(sizes.get("reused"))
+        return f"done: {amount(moved)} moved, {amount(reused)} reused, {duration(_number(seconds))}"
 
 
 def _progress(snapshot: t.Mapping[str, t.Any]) -> _Progress:
     """Return what is in a snapshot, whoever wrote it."""
-    numbers = []
-    for name in ("done_bytes", "total_bytes", "elapsed_seconds"):
-        value = snapshot.get(name)
-        numbers.append(value if isinstance(value, (int, float)) and 0 <= value < _MOST else 0)
+    numbers = [_number(snapshot.get(name)) for name in ("done_bytes", "total_bytes", "elapsed_seconds")]
     phase = snapshot.get("phase")
     phase = "".join(character for character in str(phase or "")[:40] if character.isalnum() or character in " -_")
     return _Progress(phase, int(numbers[0]), int(numbers[1]), float(numbers[2]))
+
+
+def _number(value: t.Any) -> float:
+    """Return a number of bytes or seconds, or 0 if it cannot be one."""
+    return value if isinstance(value, (int, float)) and 0 <= value < _MOST else 0
 
 
 def _text(progress: _Progress) -> str:

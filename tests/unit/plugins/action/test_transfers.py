@@ -295,6 +295,40 @@ def test_a_failure_of_the_module_is_the_result(host: Host) -> None:
     assert not any("done" in line for line in host.shown)
 
 
+@pytest.mark.parametrize("place", ["result", "progress"])
+def test_a_host_cannot_act_on_the_controller(host: Host, place: str) -> None:
+    hostile = {
+        **DONE,
+        "add_host": {"host_name": "evil", "groups": ["macs"], "host_vars": {"ansible_connection": "local"}},
+        "add_group": "evil",
+        "ansible_facts": {"ansible_python_interpreter": "/evil"},
+        "_ansible_no_log": False,
+        "__ansible_vault": "x",
+        "warnings": "not a list",
+        "msg": {"not": "a text"},
+        "bytes": {"downloaded": "many", "reused": [1]},
+        "elapsed": -1,
+    }
+    host.polls += [told(5), ended(hostile) if place == "result" else ended(progress={"result": hostile})]
+    result = run(host)
+    assert result["changed"]
+    assert not {"add_host", "add_group", "ansible_facts", "_ansible_no_log", "__ansible_vault"} & set(result)
+    assert not {"warnings", "msg"} & set(result)
+    assert host.shown[-1].endswith("done: 0 B moved, 0 B reused, 0 s")
+
+
+@pytest.mark.parametrize("result", [[DONE], "done", 1, "[" * 100_000])
+def test_what_is_not_a_result_is_none(host: Host, result: t.Any) -> None:
+    host.polls += [told(5), ended(progress={"result": result})]
+    assert run(host)["error_code"] == "transfer_lost"
+
+
+@pytest.mark.parametrize("place", [{}, {**PLACE, "pid": "77; id"}, {**PLACE, "path": None}])
+def test_a_host_that_does_not_say_where_its_transfer_runs(host: Host, place: dict[str, t.Any]) -> None:
+    host.results[0] = {"changed": False, "transfer": place}
+    assert run(host)["error_code"] == "transfer_lost"
+
+
 def test_a_result_that_found_no_room_of_its_own_stands_in_the_progress(host: Host) -> None:
     host.polls.append(ended(progress={"result": {"failed": True, "msg": "Full.", "error_code": "disk_full"}}))
     assert run(host)["error_code"] == "disk_full"

@@ -86,14 +86,31 @@ def test_what_cannot_be(environment: dict[str, str], options: dict[str, t.Any], 
     assert failure.value.code == code
 
 
+def block(kind: str, text: str) -> str:
+    return f"-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n"
+
+
+TWO_CERTIFICATES = block("CERTIFICATE", "Zmlyc3Q=") + block("CERTIFICATE", "c2Vjb25k\nPQ==")
+
+
 def test_certificates_are_read_on_the_controller(tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
-    path.write_bytes(b"# Fran\xc3\xa7ais\n-----BEGIN CERTIFICATE-----\n")
+    path.write_text(f"# Français\n{block('PRIVATE KEY', 'c2VjcmV0')}{TWO_CERTIFICATES}trailer\n", encoding="utf-8")
     for connection in (
         connect(URL, catalog_token="t", ca_path=str(path)),
         connect({**URL, "MACFLEET_CATALOG_CA_PATH": str(path)}, catalog_token="t"),
     ):
-        assert "BEGIN CERTIFICATE" in (connection.ca_certificates or "")
+        # Every host receives them, and a key in the same file would go with them.
+        assert connection.ca_certificates == TWO_CERTIFICATES
+
+
+def test_a_file_without_certificates_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_text(block("PRIVATE KEY", "c2VjcmV0"), encoding="utf-8")
+    with pytest.raises(CatalogError, match="no certificate in PEM form") as failure:
+        connect(URL, catalog_token="t", ca_path=str(path))
+    assert failure.value.code == "invalid_option"
+    assert "c2VjcmV0" not in str(failure.value)
 
 
 def test_secrets_are_registered_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,13 +116,24 @@ def test_a_token_is_used_for_the_most_of_its_life(run: str, tmp_path: Path) -> N
     assert login_once(run, USER, server.login, lambda: now[0]) == "second"
 
 
-def test_a_server_that_comes_back_is_asked_again(run: str, tmp_path: Path) -> None:
-    server = Server(tmp_path, Unreachable("Connection refused."))
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (Unreachable("Connection refused."), 30),
+        (Throttled("Later."), 30),
+        (Throttled("Later.", details={"retry_after": "9"}), 9),
+        (Throttled("Later.", details={"retry_after": "3600"}), 60),
+    ],
+)
+def test_a_server_that_comes_back_is_asked_again(run: str, tmp_path: Path, error: ApiError, seconds: int) -> None:
+    server = Server(tmp_path, error)
     now = [1000.0]
-    with pytest.raises(Unreachable):
-        login_once(run, USER, server.login, lambda: now[0])
+    for wait in (0, seconds - 1):
+        now[0] += wait
+        with pytest.raises(type(error)):
+            login_once(run, USER, server.login, lambda: now[0])
     server.answer = Token("t0k3n", 9000.0)
-    now[0] += 31
+    now[0] += 2
     assert login_once(run, USER, server.login, lambda: now[0]) == "t0k3n"
 
 
