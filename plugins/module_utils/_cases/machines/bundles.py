@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import lies_at
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
@@ -23,7 +24,7 @@ def is_ours(receipt: Receipt) -> bool:
 
     :raises VolumeMissing: its volume is not mounted, so nobody can tell
     """
-    check_volume(receipt)
+    check_volume(receipt, receipt.home)
     return is_our_bundle(receipt, receipt.home)
 
 
@@ -44,18 +45,38 @@ def born_at(status: os.stat_result) -> float:
     return float(getattr(status, "st_birthtime", 0.0))
 
 
-def check_volume(receipt: Receipt) -> None:
-    """Fail if nothing is at the home of a receipt because its volume is not mounted.
+def check_volume(receipt: Receipt, home: str) -> None:
+    """Fail if nothing lies at a path because its volume is not mounted.
 
-    :raises VolumeMissing: so it is
+    ``home`` is where the receipt says that the bundle lies, or where Parallels Desktop says so after a move.
+
+    :raises VolumeMissing: the volume is not mounted, or it is not known and may not be mounted
     """
-    with translated(CloneFailed, f"Examining {receipt.home}"):
-        is_there = lies_at(receipt.home)
-    if not is_there and not os.path.ismount(receipt.volume):
-        raise VolumeMissing(
-            f"The virtual machine {receipt.vm_name} lies in {receipt.home}, and no volume is mounted at "
-            f"{receipt.volume}.",
-            "Connect and mount that volume. If it is gone for good, unregister the virtual machine in Parallels "
-            "Desktop, and move its receipt to another directory.",
-            {"volume": receipt.volume, "home": receipt.home},
-        )
+    with translated(CloneFailed, f"Examining {home}"):
+        if lies_at(home):
+            return
+    volume = _volume_of(receipt, home)
+    if volume is None:
+        directory = os.path.dirname(home)
+        if os.path.isdir(directory):
+            return
+        reason = f"the directory {directory} is not there. Its volume may not be mounted"
+    elif os.path.ismount(os.path.realpath(volume)):
+        return
+    else:
+        reason = f"no volume is mounted at {volume}"
+    raise VolumeMissing(
+        f"The virtual machine {receipt.vm_name} lies in {home}, and {reason}.",
+        "Connect and mount that volume. If it is gone for good, unregister the virtual machine in Parallels "
+        "Desktop, and move its receipt to another directory.",
+        {"volume": volume or "", "home": home},
+    )
+
+
+def _volume_of(receipt: Receipt, home: str) -> t.Optional[str]:
+    """Return the mount point above a path that may not be there, None if it is not known."""
+    if home == receipt.home or (receipt.volume != "/" and home.startswith(f"{receipt.volume}/")):
+        return receipt.volume
+    # macOS mounts external disks there.
+    parts = home.split("/")
+    return "/".join(parts[:3]) if parts[:2] == ["", "Volumes"] else None

@@ -64,6 +64,11 @@ class ManagedVm:
         return self.machine.home or self.receipt.home
 
     @property
+    def is_current(self) -> bool:
+        """True if its receipt says where it is, and that it is finished."""
+        return not self.is_unfinished and self.receipt.home == self.home
+
+    @property
     def is_unfinished(self) -> bool:
         """True if it is complete, but the task that made it was killed before it wrote so."""
         return self.receipt.state == CREATING
@@ -214,7 +219,7 @@ def has_bundle(vm: ManagedVm) -> bool:
     with translated(CloneFailed, f"Examining {vm.home}"):
         if lies_at(vm.home):
             return True
-    check_volume(vm.receipt)
+    check_volume(vm.receipt, vm.home)
     return False
 
 

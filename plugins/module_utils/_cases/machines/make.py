@@ -135,11 +135,12 @@ def _settled(receipt: Receipt, machine: VirtualMachine, phases: t.Mapping[str, f
 
 
 def settle(vm: ManagedVm, prlctl: Prlctl, receipts: Receipts) -> ManagedVm:
-    """Adopt a VM whose task was killed after it had registered it: the receipt becomes "ready". Others stay."""
-    if not vm.is_unfinished:
+    """Bring the receipt of a VM up to date: its task was killed after the registration, or its owner moved it."""
+    if vm.is_current:
         return vm
-    machine = _named(vm.machine, vm.receipt, prlctl)
-    receipt = _settled(vm.receipt, machine, {})
+    machine = _named(vm.machine, vm.receipt, prlctl) if vm.is_unfinished else vm.machine
+    home = machine.home or vm.home
+    receipt = dataclasses.replace(vm.receipt, state=READY, home=home, volume=naming.mount_point(home))
     receipts.write(receipt)
     return ManagedVm(machine, receipt)
 

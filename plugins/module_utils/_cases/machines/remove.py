@@ -44,8 +44,11 @@ def remove(vm: ManagedVm, prlctl: Prlctl, receipts: Receipts, patience: Patience
     """Stop a VM and delete it with its bundle, snapshots and all.
 
     :raises VmBusy: its process cannot be ended
+    :raises VolumeMissing: its volume is not mounted; nothing is changed then
     """
-    receipt = dataclasses.replace(vm.receipt, home=vm.home, state=REMOVING)
+    bundles.check_volume(vm.receipt, vm.home)
+    volume = vm.receipt.volume if vm.is_current else naming.mount_point(vm.home)
+    receipt = dataclasses.replace(vm.receipt, home=vm.home, volume=volume, state=REMOVING)
     receipts.write(receipt)
     erase(receipt, prlctl, patience)
     receipts.remove(receipt.vm_uuid)
@@ -67,10 +70,11 @@ def erase(receipt: Receipt, prlctl: Prlctl, patience: Patience) -> bool:
     :raises VmBusy: its process cannot be ended
     :raises VolumeMissing: its volume is not mounted, so nobody can tell what is left
     """
-    bundles.check_volume(receipt)
+    bundles.check_volume(receipt, receipt.home)
     homes = [receipt.home]
     machine = prlctl.find(receipt.vm_uuid)
     if machine is not None:
+        bundles.check_volume(receipt, machine.home or receipt.home)
         homes.append(machine.home)
         if receipt.state == REMOVING:
             _delete(receipt, prlctl, patience)

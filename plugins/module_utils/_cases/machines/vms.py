@@ -61,7 +61,7 @@ class Vms:
         return make.create(source_bundle, draft, self.prlctl, self.receipts, self.patience)
 
     def settle(self, vm: ManagedVm) -> ManagedVm:
-        """Adopt a VM that a killed task registered; see :func:`make.settle`."""
+        """Bring the receipt of a VM up to date, and return the VM; see :func:`make.settle`."""
         return make.settle(vm, self.prlctl, self.receipts)
 
     def start(self, vm: ManagedVm, *, headless: bool = True) -> bool:

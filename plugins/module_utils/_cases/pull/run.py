@@ -79,7 +79,7 @@ def apply(planned: Plan, request: PullRequest, context: Context) -> Outcome:
     :raises VmNotFound: the VM that should be started is not there any more
     """
     if isinstance(planned, KeepVm):
-        is_done = planned.power is None and not planned.vm.is_unfinished
+        is_done = planned.power is None and planned.vm.is_current
         return kept(planned, None) if is_done else apply_power(planned, request, context)
     if isinstance(planned, RemoveVm):
         return apply_absent(planned, request, context)

@@ -20,6 +20,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wan
     STOPPED,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import VolumeMissing
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import CREATING, Receipts
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
@@ -133,6 +134,23 @@ def test_vm_of_a_killed_task_keeps_what_is_in_it(shelf: Shelf, manifest: Manifes
     power = ["Stop the virtual machine Runner."] if state == STOPPED else []
     assert result["actions"] == ["Adopt the virtual machine Runner, which an interrupted task has made.", *power]
     assert result["vm"]["uuid"] == before.uuid
+
+
+@pytest.mark.parametrize("state", [PRESENT, STARTED, ABSENT])
+def test_moved_vm_whose_volume_is_not_mounted_stays(shelf: Shelf, manifest: Manifest, state: str) -> None:
+    shelf.run(manifest, state=PRESENT)
+    before = shelf.context.prlctl.list_machines()
+    shelf.directory.joinpath("Parallels").rename(shelf.directory / "unplugged")
+    receipts = Receipts(shelf.cache.receipts_path)
+    (receipt,) = receipts.read_all()[0]
+    receipts.write(dataclasses.replace(receipt, home=str(shelf.directory / "first/Runner.pvm")))
+    with pytest.raises(VolumeMissing):
+        shelf.run(*(() if state == ABSENT else (manifest,)), state=state)
+    shelf.directory.joinpath("unplugged").rename(shelf.directory / "Parallels")
+    assert shelf.context.prlctl.list_machines() == before
+    # The receipt follows, which is not a change of the host.
+    assert shelf.run(manifest, state=PRESENT)["actions"] == []
+    assert receipts.read_all()[0] == [receipt]
 
 
 @pytest.mark.parametrize("task", sorted(name for name, options in TASKS.items() if options["state"] != ABSENT))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import naming
@@ -85,6 +86,16 @@ class Host:
             state, []
         ):
             self.prlctl(verb, vm.machine.uuid)
+        return self.look(vm.receipt.vm_name)
+
+    def move(self, vm: ManagedVm, directory: pathlib.Path) -> ManagedVm:
+        """Move a stopped VM to another volume as a user does: its bundle gets another inode."""
+        directory.mkdir()
+        home = str(directory / os.path.basename(vm.home))
+        self.prlctl("unregister", vm.machine.uuid)
+        shutil.copytree(vm.home, home)
+        shutil.rmtree(vm.home)
+        self.prlctl("register", home, "--preserve-uuid")
         return self.look(vm.receipt.vm_name)
 
     def state(self, vm: ManagedVm) -> str:

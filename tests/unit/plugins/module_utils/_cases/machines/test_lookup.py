@@ -12,6 +12,7 @@ import pathlib
 import typing as t
 
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.bundles import check_volume
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import Found, ManagedVm
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.vms import Vms
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone
@@ -87,6 +88,46 @@ def test_vm_on_a_volume_that_is_not_mounted(host: Host) -> None:
     host.mac.prlctl.unregister(vm.machine.uuid)
     with pytest.raises(VolumeMissing):
         host.vms.look(NAME)
+
+
+def test_vm_that_was_moved_to_a_volume_that_is_not_mounted_now(host: Host) -> None:
+    """Parallels Desktop knows where it was moved, whatever the receipt says."""
+    volume = host.mac.home / "external"
+    moved = host.move(host.create(), volume)
+    os.rename(volume, host.mac.home / "unplugged")
+    with pytest.raises(VolumeMissing, match="the directory .*/external is not there"):
+        host.vms.look(NAME)
+    with pytest.raises(VolumeMissing):
+        host.vms.remove(moved)
+    with pytest.raises(VolumeMissing):
+        host.vms.recover([dataclasses.replace(moved.receipt, state="removing")])
+    os.rename(host.mac.home / "unplugged", volume)
+    assert host.look() == moved
+    host.vms.remove(moved)
+    assert list(volume.iterdir()) == []
+    assert host.receipts.read_all() == ([], [])
+
+
+def test_receipt_follows_a_vm_that_was_moved(host: Host) -> None:
+    moved = host.move(host.create(), host.mac.home / "external")
+    assert not moved.is_current
+    settled = host.vms.settle(moved)
+    assert settled == host.look() == host.vms.settle(settled)
+    assert (settled.receipt.home, settled.machine) == (moved.machine.home, moved.machine)
+    host.receipts.write(dataclasses.replace(settled.receipt, volume=os.path.dirname(settled.home)))
+    # What is left of a mount point is not a volume.
+    clone.remove_tree(settled.home)
+    with pytest.raises(VolumeMissing, match="no volume is mounted at .*/external"):
+        host.vms.look(NAME)
+
+
+@pytest.mark.parametrize(
+    ("home", "missing"),
+    [("/Volumes/nowhere/VMs/a.pvm", "no volume is mounted at /Volumes/nowhere"), ("/nowhere/a.pvm", "may not be")],
+)
+def test_where_macos_mounts_disks(home: str, missing: str) -> None:
+    with pytest.raises(VolumeMissing, match=missing):
+        check_volume(make_receipt(), home)
 
 
 # A VM that Parallels Desktop calls invalid is not a VM that is there
