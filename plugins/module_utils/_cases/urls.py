@@ -178,7 +178,10 @@ class PullUrls:
 
     def __call__(self, key: SegmentKey, refused: t.Optional[SignedUrl]) -> SignedUrl:
         """Return a URL that reads the segment ``key``."""
-        place = self._place[key]
+        place = self._place.get(key)
+        if place is None:
+            # A damaged seed has its chunks in segments that nobody planned to read.
+            return self._asker.get(key, refused)
         # In steps of half of what is held in advance, so that a request is for many.
         step = min(_MOST_AHEAD, max(_LEAST_AHEAD, 1 << place.bit_length())) // 2
         end = (place // step + 2) * step

@@ -88,6 +88,12 @@ class UnknownRecord(CacheError):
     code = "unknown_record"
 
 
+class CacheChanged(CacheError):
+    """Somebody wrote to what the cache holds while it was being read or made."""
+
+    code = "cache_changed"
+
+
 class CacheLocked(CacheError):
     """Another process holds a lock for longer than we were willing to wait."""
 

@@ -109,7 +109,9 @@ def _make_starts(pull_plan: PullPlan, root: str, clone_file: CloneFile) -> None:
             clone_file(start.source, path)
             os.chmod(path, 0o644)
         with opened(root, start.entry.path, os.O_RDWR | os.O_CREAT) as descriptor:
-            os.ftruncate(descriptor, start.entry.size)
+            # It would move the mtime of a file that needs nothing, which tells that nobody writes to it.
+            if os.fstat(descriptor).st_size != start.entry.size:
+                os.ftruncate(descriptor, start.entry.size)
 
 
 def _remove(path: str) -> None:

@@ -31,6 +31,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.s
     Seeds,
     find_seeds,
     hold_seeds,
+    require_unchanged,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.segmented import Fill
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import power, trees, volumes
@@ -38,11 +39,19 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache imp
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CacheRecord, Origin
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.stamps import stamps_of
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, translated
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.stamps import (
+    TreeStamps,
+    stamps_of,
+    written_since,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    CacheChanged,
+    CacheError,
+    translated,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import sketch
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsupportedFormat
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import DIRECTORY, LINK
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import DIRECTORY, LINK, Listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reader import Applied
 
 # How often an image may vanish between being pulled and being used before that is an error.
@@ -114,8 +123,10 @@ def held_image(
 
     :raises CacheLocked: another process held a lock for too long
     :raises DiskFull: there is not enough room
+    :raises CacheChanged: somebody writes to the cache all the time
     :raises DamagedChunk: what was downloaded is not what it should be
     """
+    changed: t.Optional[CacheChanged] = None
     done: t.Optional[ImageOutcome] = None
     known: t.Optional[Hashed] = None
     for _attempt in range(_ATTEMPTS):
@@ -133,11 +144,15 @@ def held_image(
                     return
                 known = condition.hashed if isinstance(condition, Damaged) else None
         with _lock(key, manifest, locking.FILL, cache, context):
-            outcome = _settle(key, manifest, cache, context, known, verify, room_for)
-            done = _joined(done, outcome)
-    raise CacheError(
-        f"Pulling {key.name} failed: it was removed from {cache.path} {_ATTEMPTS} times before it could be used.",
-        "Find out which task removes it, then run this one again.",
+            try:
+                done = _joined(done, _settle(key, manifest, cache, context, known, verify, room_for))
+            except CacheChanged as error:
+                # What is wrong now is found by hashing, and downloaded.
+                changed = error
+    raise changed or CacheError(
+        f"Pulling {key.name} failed: it was removed from {cache.path}, or changed there, {_ATTEMPTS} times before it "
+        "could be used.",
+        "Find out which task removes it, or what writes to it, then run this one again.",
     )
 
 
@@ -232,12 +247,15 @@ def check_room(plan: ImagePlan, cache: Cache, others: t.Sequence[room.Need]) -> 
 
 def _used(entry: CacheEntry, condition: Sound, key: ImageKey, cache: Cache) -> CacheEntry:
     if condition.stamps is not None:
-        cache.set_verified(entry.digest, _now(), condition.stamps)
+        verified_at = _now() if condition.whole else entry.record.verified_at
+        cache.set_verified(entry.digest, verified_at, condition.stamps)
     return cache.touch(entry.digest, _now(), key.address)
 
 
 def mend(entry: CacheEntry, untidy: Untidy, cache: Cache, *, verified: bool) -> CacheEntry:
     """Put an entry right without a download, under its exclusive lock; its files have been proved.
+
+    A file that somebody has written to since then stays without a stamp, so it is read before the next use.
 
     :raises CacheError: something cannot be removed or made
     """
@@ -255,8 +273,20 @@ def mend(entry: CacheEntry, untidy: Untidy, cache: Cache, *, verified: bool) -> 
                 os.symlink(item.target, target)
             else:
                 os.chmod(target, 0o755 if item.executable else 0o644)
-        stamps = stamps_of(entry.bundle_path, trees.seal(entry.bundle_path)).only(listed)
-    return cache.set_verified(entry.digest, _now() if verified else entry.record.verified_at, stamps)
+        present = stamps_of(entry.bundle_path, trees.seal(entry.bundle_path)).only(listed)
+    files = TreeStamps(untidy.stamps.files)
+    written = written_since(files, present.only(files.paths)).changed
+    verified_at = _now() if verified and not written else entry.record.verified_at
+    return cache.set_verified(entry.digest, verified_at, _stamps_of_listed(untidy.listing, present, written))
+
+
+def _stamps_of_listed(listing: Listing, present: TreeStamps, written: t.Collection[str]) -> TreeStamps:
+    """Return the stamps of files that were not ``written`` to; links and directories are as the listing wants them."""
+    return TreeStamps(
+        {path: stamp for path, stamp in present.files.items() if path not in written},
+        {item.path: item.target for item in listing.entries if item.kind == LINK},
+        frozenset(item.path for item in listing.entries if item.kind == DIRECTORY),
+    )
 
 
 def _clear(path: str) -> None:
@@ -279,10 +309,12 @@ def _filled(fill: Fill, key: ImageKey, cache: Cache, context: Context, verify: b
     partial = cache.demote(digest, origin) if before is not None else cache.partial(digest, origin)
     with power.awake(power.caffeinate()):
         applied = segmented.download(fill, partial, context)
+        proved = segmented.stamps_after(fill, partial)
+        require_unchanged(fill.seeds, cache)
         if verify:
             segmented.prove(fill, partial, context)
     record = _record(fill, before, now, now if verify else None).with_address(key.address)
-    return ImageOutcome(True, cache.publish(digest, record), fill, applied)
+    return ImageOutcome(True, cache.publish(digest, record, proved), fill, applied)
 
 
 def _record(fill: Fill, before: t.Optional[CacheEntry], now: str, verified_at: t.Optional[str]) -> CacheRecord:

@@ -17,7 +17,10 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import (
+    Cache,
+    require_unwritten,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry, Partial, Place
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CachedAddress
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.stamps import (
@@ -78,18 +81,27 @@ class Hashed:
 
 @dataclass(frozen=True)
 class Sound:
-    """An entry whose content is right; ``stamps`` are None if it was trusted without being read."""
+    """An entry whose content is right.
+
+    ``stamps`` were taken before it was read, and are None if it was trusted without that; ``whole`` says that every
+    file was read.
+    """
 
     stamps: t.Optional[TreeStamps] = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
 class Untidy:
-    """An entry whose files are right, with strays in it, or links, directories or permissions to be put right."""
+    """An entry whose files are right, with strays in it, or links, directories or permissions to be put right.
+
+    ``stamps`` are those of the listed paths, taken before the files were read.
+    """
 
     listing: Listing
     strays: tuple[str, ...]
     mends: tuple[str, ...]
+    stamps: TreeStamps
 
 
 @dataclass(frozen=True)
@@ -131,20 +143,22 @@ def examine(entry: CacheEntry, context: Context, *, everything: bool, known: t.O
         return Damaged(("listing",))
     suspects = {file.path for file in listing.files() if everything or not _is_proved(file.path, entry, stamps)}
     if known is None or known.stamps != stamps:
-        known = hash_place(entry, [file for file in listing.files() if file.path in suspects], listing, context)
+        files = [file for file in listing.files() if file.path in suspects]
+        known = Hashed(stamps, hash_place(entry, files, listing, context))
     damaged, mends = [], []
     for item in listing.entries:
-        if item.kind == FILE and item.path in suspects and not _has_content(item, listing, known):
+        if item.kind == FILE and item.path in suspects and not has_content(item, listing, known):
             damaged.append(item.path)
         elif not _is_as_listed(entry, item):
             mends.append(item.path)
     if damaged:
         return Damaged(tuple(damaged), known)
     listed = {item.path for item in listing.entries}
-    strays = compare(known.stamps.only(listed), known.stamps).strays
+    proved = stamps.only(listed)
+    strays = compare(proved, stamps).strays
     if strays or mends:
-        return Untidy(listing, strays, tuple(mends))
-    return Sound(known.stamps.only(listed))
+        return Untidy(listing, strays, tuple(mends), proved)
+    return Sound(proved, whole=everything)
 
 
 def _is_proved(path: str, entry: CacheEntry, stamps: TreeStamps) -> bool:
@@ -162,16 +176,22 @@ def proved_files(entry: CacheEntry) -> frozenset[str]:
     return frozenset(path for path in stamps.files if _is_proved(path, entry, stamps))
 
 
-def hash_place(place: Place, files: t.Sequence[Entry], listing: Listing, context: Context) -> Hashed:
-    """Hash files of a place, with progress.
+def require_unchanged(entry: CacheEntry) -> None:
+    """Check, after an entry was copied, that nobody has written to it since its content was proved.
+
+    :raises CacheChanged: somebody has
+    """
+    require_unwritten(entry, compare(entry.record.stamps, read_stamps(entry.bundle_path)))
+
+
+def hash_place(place: Place, files: t.Sequence[Entry], listing: Listing, context: Context) -> t.Mapping[str, bytes]:
+    """Return the chunk ids of files of a place by path, with progress. What stamps them is taken before.
 
     :raises CacheError: they cannot be read
     """
-    stamps = read_stamps(place.bundle_path)
     context.progress.start("verify", sum(file.size for file in files))
     with translated(CacheError, f"Reading {place.bundle_path}"):
-        found = verify.hash_files(place.bundle_path, files, listing.chunk_size, advance=context.progress.advance)
-    return Hashed(stamps, found)
+        return verify.hash_files(place.bundle_path, files, listing.chunk_size, advance=context.progress.advance)
 
 
 def read_listing(entry: CacheEntry) -> t.Optional[Listing]:
@@ -197,7 +217,8 @@ def wanted_ids(file: Entry, listing: Listing) -> bytes:
     return listing.chunk_ids[first : first + file.chunk_count * _CHUNK_ID_BYTES]
 
 
-def _has_content(file: Entry, listing: Listing, hashed: Hashed) -> bool:
+def has_content(file: Entry, listing: Listing, hashed: Hashed) -> bool:
+    """Return True if a file was found to have the size and the chunks that it should have."""
     stamp = hashed.stamps.files.get(file.path)
     return (
         stamp is not None and stamp.size == file.size and hashed.chunk_ids.get(file.path) == wanted_ids(file, listing)

@@ -16,7 +16,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.o
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheChanged, CacheError
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import sketch
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsupportedFormat
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import Listing
@@ -71,6 +71,22 @@ def hold_seeds(stack: contextlib.ExitStack, cache: Cache, listing: Listing, cont
         if len(held) == MOST_SEEDS:
             break
     return held
+
+
+def require_unchanged(seeds: Seeds, cache: Cache) -> None:
+    """Check, after they were copied from, that what was believed of seeds still is.
+
+    :raises CacheChanged: somebody has written to a seed meanwhile, so what was copied from it may be wrong
+    """
+    for digest, seed in seeds.items():
+        entry = cache.find(digest)
+        written = seed.trusted - (proved_files(entry) if entry is not None else frozenset())
+        if written:
+            raise CacheChanged(
+                f"{seed.root} was changed by somebody else while it was copied from "
+                f"({', '.join(sorted(written)[:3])}).",
+                "Find out what writes to the cache, then run the task again.",
+            )
 
 
 def _ranked(cache: Cache, listing: Listing) -> t.List[CacheEntry]:

@@ -14,10 +14,20 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog im
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import Hashed, hash_place
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import (
+    Hashed,
+    has_content,
+    hash_place,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.seeds import Seeds
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import file_clone
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import require_unwritten
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import Partial, Place
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.stamps import (
+    TreeStamps,
+    read_stamps,
+    written_since,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, translated
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import codecs, reader, verify
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import (
@@ -25,7 +35,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors im
     MalformedIndex,
     UnsupportedCodec,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import CODEC_NAMES, Index, chunk_rows
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
+    CODEC_NAMES,
+    Index,
+    Listing,
+    chunk_rows,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.plan import plan_pull
@@ -34,12 +49,23 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.pull_plan
 
 @dataclass(frozen=True)
 class Fill:
-    """What has to happen for an image to be in the cache; ``resumes`` says that something of it lies there already."""
+    """What has to happen for an image to be in the cache.
+
+    ``kept`` are the stamps of the files that lie there already, taken before they were hashed; ``complete`` those of
+    them that nothing has to be written to.
+    """
 
     manifest: Manifest
     index: Index
     pack: PullPlan
-    resumes: bool
+    seeds: Seeds
+    kept: TreeStamps
+    complete: TreeStamps
+
+    @property
+    def resumes(self) -> bool:
+        """True if something of the image lies there already."""
+        return bool(self.kept.files)
 
     @property
     def unpacked_bytes(self) -> int:
@@ -80,31 +106,40 @@ def plan_fill(
 
     :raises UnsupportedCodec: this host cannot decode what it would download
     """
-    present: t.Dict[str, bytes] = {}
-    if place is not None:
-        present.update(hashed.chunk_ids if hashed is not None else {})
-        rest = [file for file in index.listing.files() if file.path not in present]
-        present.update(hash_place(place, rest, index.listing, context).chunk_ids)
+    present = _hashed(place, index.listing, hashed, context)
     pack = plan_pull(
         index.listing,
         index.rows,
         index.locator,
-        present_ids=present,
+        present_ids=present.chunk_ids,
         seeds=list(seeds.values()),
         can_clone=can_clone,
         link=context.transfers.link(),
     )
     _check_codecs(pack, manifest)
-    return Fill(manifest, index, pack, bool(present))
+    complete = {file.path for file in index.listing.files() if has_content(file, index.listing, present)}
+    kept = TreeStamps({path: stamp for path, stamp in present.stamps.files.items() if path in present.chunk_ids})
+    return Fill(manifest, index, pack, seeds, kept, kept.only(complete))
+
+
+def _hashed(place: t.Optional[Place], listing: Listing, hashed: t.Optional[Hashed], context: Context) -> Hashed:
+    """Return the chunk ids of all files of a place, and the stamps from before the first of them was read."""
+    if place is None:
+        return Hashed(TreeStamps(), {})
+    before = hashed or Hashed(read_stamps(place.bundle_path), {})
+    rest = [file for file in listing.files() if file.path not in before.chunk_ids]
+    return Hashed(before.stamps, {**before.chunk_ids, **hash_place(place, rest, listing, context)})
 
 
 def download(fill: Fill, partial: Partial, context: Context) -> reader.Applied:
     """Carry out a plan in a partial image, whose lock is held.
 
+    :raises CacheChanged: somebody has written to what is kept since it was hashed
     :raises DamagedChunk: what was downloaded is not what it should be
     :raises DiskFull: the volume has no room left
     """
     manifest, pack = fill.manifest, fill.pack
+    _require_unwritten(fill.kept, partial, read_stamps(partial.bundle_path))
     with translated(CacheError, f"Writing the index of {manifest.catalog_id} {manifest.version} to {partial.path}"):
         files.write_file_durably(partial.listing_path, fill.index.listing_file, 0o600)
         files.write_file_durably(partial.locator_path, fill.index.locator_file, 0o600)
@@ -120,6 +155,20 @@ def download(fill: Fill, partial: Partial, context: Context) -> reader.Applied:
             transfers=context.transfers.fetch_workers,
             advance=context.progress.advance,
         )
+
+
+def stamps_after(fill: Fill, partial: Partial) -> TreeStamps:
+    """Return the stamps of a bundle as the download has left it.
+
+    :raises CacheChanged: somebody has written to a file that the download left alone
+    """
+    stamps = read_stamps(partial.bundle_path)
+    _require_unwritten(fill.complete, partial, stamps)
+    return stamps
+
+
+def _require_unwritten(files: TreeStamps, partial: Partial, now: TreeStamps) -> None:
+    require_unwritten(partial, written_since(files, now.only(files.paths)))
 
 
 def prove(fill: Fill, partial: Partial, context: Context) -> None:

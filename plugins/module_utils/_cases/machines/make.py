@@ -52,10 +52,18 @@ class CreatedVm:
     warnings: t.Tuple[str, ...] = ()
 
 
-def create(source_bundle: str, draft: Receipt, prlctl: Prlctl, receipts: Receipts, patience: Patience) -> CreatedVm:
+def create(
+    source_bundle: str,
+    draft: Receipt,
+    prlctl: Prlctl,
+    receipts: Receipts,
+    patience: Patience,
+    check_source: t.Callable[[], None] = lambda: None,
+) -> CreatedVm:
     """Make, register and remember a VM. ``draft`` has its name, home and origin; its UUID is replaced by a new one.
 
     The caller holds the lock of the name (:func:`naming.lock_name`), so what lies at the home is decided here.
+    ``check_source`` is called once the bundle is copied; an exception of it undoes that.
 
     :raises PathTaken: something exists at the home
     """
@@ -79,7 +87,7 @@ def create(source_bundle: str, draft: Receipt, prlctl: Prlctl, receipts: Receipt
     receipts.write(receipt)
     try:
         began = time.monotonic()
-        receipt, cloned = _make_bundle(source_bundle, receipt, receipts)
+        receipt, cloned = _make_bundle(source_bundle, receipt, receipts, check_source)
         is_cloned = time.monotonic()
         receipt = dataclasses.replace(receipt, registering_at=time.time())
         receipts.write(receipt)
@@ -93,11 +101,14 @@ def create(source_bundle: str, draft: Receipt, prlctl: Prlctl, receipts: Receipt
     return CreatedVm(ManagedVm(machine, receipt), cloned, warnings)
 
 
-def _make_bundle(source_bundle: str, receipt: Receipt, receipts: Receipts) -> t.Tuple[Receipt, clone.CloneResult]:
+def _make_bundle(
+    source_bundle: str, receipt: Receipt, receipts: Receipts, check_source: t.Callable[[], None]
+) -> t.Tuple[Receipt, clone.CloneResult]:
     made = receipt
 
     def prepare(bundle: str) -> None:
         nonlocal made
+        check_source()
         config_pvs.set_identity(bundle, receipt.vm_name)
         status = os.stat(bundle)
         made = dataclasses.replace(receipt, bundle_inode=status.st_ino, bundle_born_at=bundles.born_at(status))

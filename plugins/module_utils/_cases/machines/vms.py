@@ -56,9 +56,11 @@ class Vms:
         """Undo or finish what interrupted tasks left; see :func:`remove.recover`."""
         remove.recover(interrupted, self.prlctl, self.receipts, self.patience)
 
-    def create(self, source_bundle: str, draft: Receipt) -> CreatedVm:
+    def create(
+        self, source_bundle: str, draft: Receipt, check_source: t.Callable[[], None] = lambda: None
+    ) -> CreatedVm:
         """Make, register and remember a VM; see :func:`make.create`."""
-        return make.create(source_bundle, draft, self.prlctl, self.receipts, self.patience)
+        return make.create(source_bundle, draft, self.prlctl, self.receipts, self.patience, check_source)
 
     def settle(self, vm: ManagedVm) -> ManagedVm:
         """Bring the receipt of a VM up to date, and return the VM; see :func:`make.settle`."""

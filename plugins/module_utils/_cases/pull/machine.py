@@ -20,6 +20,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors im
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cached
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import observe
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import naming, vms
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import ManagedVm
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.result import Outcome, result_of
@@ -123,7 +124,7 @@ def _created(
         home=planned.home,
         cache_path=cache.path,
     )
-    created = control.create(entry.bundle_path, draft)
+    created = control.create(entry.bundle_path, draft, lambda: observe.require_unchanged(entry))
     if created.cloned.method == file_clone.COPY:
         context.warn(
             f"{planned.home} is a full copy of {created.cloned.bytes_copied} bytes, as its volume has no clones of "

@@ -44,6 +44,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.rec
     decode_record,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    CacheChanged,
     CacheError,
     UnknownRecord,
     from_os_error,
@@ -183,10 +184,13 @@ class Cache:
                 write_file_durably(partial.origin_path, origin.encode(), 0o600)
         return partial
 
-    def publish(self, digest: str, record: CacheRecord) -> CacheEntry:
+    def publish(self, digest: str, record: CacheRecord, proved: t.Optional[stamps.TreeStamps] = None) -> CacheEntry:
         """Make a partial image an entry: read-only, flushed, stamped, then renamed. It replaces an earlier entry.
 
-        The caller knows that every chunk in it has the digest that the listing promises.
+        The caller knows that every chunk in it had the digest that the listing promises when it was as ``proved``;
+        without that, what lies there is believed.
+
+        :raises CacheChanged: somebody has written to it since it was ``proved``
         """
         partial = Partial(digest, self._layout.partial(digest))
         final = self._layout.bundle(digest)
@@ -194,9 +198,12 @@ class Cache:
             raise CacheError(f"Publishing {digest} failed: its record is that of {record.digest}.")
         with translated(CacheError, f"Publishing {final}"):
             sealed = trees.seal(partial.bundle_path)
+            present = stamps.stamps_of(partial.bundle_path, sealed)
+            if proved is not None:
+                require_unwritten(partial, stamps.written_since(proved, present))
             record = dataclasses.replace(
                 record,
-                stamps=stamps.stamps_of(partial.bundle_path, sealed),
+                stamps=present,
                 allocated_bytes=sum(allocated_bytes(found.status) for found in sealed if not found.is_directory),
             )
             with contextlib.suppress(FileNotFoundError):
@@ -290,6 +297,19 @@ class Cache:
 def difference(entry: CacheEntry) -> stamps.Difference:
     """Return how an entry differs from what was proved; an empty one means that it can be trusted."""
     return stamps.compare(entry.record.stamps, stamps.read_stamps(entry.bundle_path))
+
+
+def require_unwritten(place: layout.Place, written: stamps.Difference) -> None:
+    """Check that a bundle is as it was when it was proved.
+
+    :raises CacheChanged: it is not
+    """
+    if written:
+        paths = ", ".join([*sorted(written.changed), *written.strays][:3])
+        raise CacheChanged(
+            f"{place.bundle_path} was changed by somebody else while it was in work ({paths}).",
+            "Find out what writes to the cache, then run the task again.",
+        )
 
 
 def _discard_temporaries(directory: str) -> None:

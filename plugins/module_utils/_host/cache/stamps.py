@@ -89,3 +89,16 @@ def compare(recorded: TreeStamps, seen: TreeStamps) -> Difference:
     added = seen.paths - recorded.paths
     strays = [path for path in added if posixpath.dirname(path) not in added and not is_left_out(path)]
     return Difference(frozenset(changed), tuple(sorted(strays)))
+
+
+def written_since(before: TreeStamps, now: TreeStamps) -> Difference:
+    """Return how a bundle differs from ``before``, if its permissions may have been changed meanwhile. Pure.
+
+    A change of permissions moves the ctime of a file; its inode, size and mtime stay.
+    """
+    return compare(_without_ctime(before), _without_ctime(now))
+
+
+def _without_ctime(stamps: TreeStamps) -> TreeStamps:
+    files = {path: dataclasses.replace(stamp, ctime_ns=0) for path, stamp in stamps.files.items()}
+    return dataclasses.replace(stamps, files=files)

@@ -23,7 +23,11 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.transfer
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import power, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import CacheEntry
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, CacheLocked
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    CacheChanged,
+    CacheError,
+    CacheLocked,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import codecs, index
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsupportedCodec
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
@@ -454,3 +458,137 @@ def test_a_place_that_lost_its_bundle_is_filled(shelf: Shelf, room: str) -> None
     assert shelf.fill(manifest).pack.kept_bytes == 0
     assert shelf.pull(manifest).changed
     assert pulled_whole(shelf, manifest)
+
+
+# What another process writes while an image is in work
+
+
+def spoil_file(path: Path) -> None:
+    """Write to a file as another process of the user would, and keep its permissions."""
+    mode = path.stat().st_mode & 0o777
+    path.chmod(0o644)
+    with path.open("r+b") as stream:
+        stream.write(b"spoiled")
+    path.chmod(mode)
+
+
+def once(function: t.Callable[..., t.Any], before: t.Callable[[], None]) -> t.Callable[..., t.Any]:
+    """The function, with something done before its first call."""
+    waiting = [before]
+
+    def called(*arguments: t.Any, **options: t.Any) -> t.Any:
+        if waiting:
+            waiting.pop()()
+        return function(*arguments, **options)
+
+    return called
+
+
+def is_right_or_doubted(shelf: Shelf, manifest: Manifest) -> bool:
+    return pulled_whole(shelf, manifest) or not observe.observe(shelf.cache, manifest.digest).is_trusted
+
+
+def test_a_file_that_changes_while_others_are_examined_is_not_trusted(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = push(shelf, "1.0", 1, 2)
+    shelf.pull(manifest)
+    bundle = Path(shelf.entry(manifest).bundle_path)
+    (bundle / "config.pvs").chmod(0o400)
+    monkeypatch.setattr(observe, "read_listing", once(observe.read_listing, lambda: spoil_file(bundle / IMAGE)))
+    shelf.pull(manifest)
+    assert is_right_or_doubted(shelf, manifest)
+    shelf.pull(manifest)
+    assert pulled_whole(shelf, manifest)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_file_that_changes_before_its_image_is_tidied_is_repaired(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, verify: bool
+) -> None:
+    manifest = push(shelf, "1.0", 1, 2)
+    shelf.pull(manifest)
+    bundle = Path(shelf.entry(manifest).bundle_path)
+    (bundle / "stray").touch()
+    monkeypatch.setattr(ensure, "mend", once(ensure.mend, lambda: spoil_file(bundle / IMAGE)))
+    assert shelf.pull(manifest, verify=verify).fill is not None
+    assert pulled_whole(shelf, manifest)
+
+
+@pytest.mark.parametrize("step", ["download", "stamps_after"])
+def test_a_kept_file_that_changes_while_the_rest_is_downloaded_is_repaired(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    manifest = push(shelf, "1.0", 1, 2)
+    partial = shelf.cache.partial(manifest.digest)
+    shutil.copytree(shelf.directory / "1.0" / "Runner.pvm", partial.bundle_path, dirs_exist_ok=True)
+    os.truncate(Path(partial.bundle_path) / "config.pvs", 3)
+    image = Path(partial.bundle_path) / IMAGE
+    monkeypatch.setattr(segmented, step, once(getattr(segmented, step), lambda: spoil_file(image)))
+    shelf.pull(manifest)
+    assert pulled_whole(shelf, manifest)
+    assert not shelf.pull(manifest).changed
+
+
+def test_what_changes_after_the_last_reading_is_not_published(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = push(shelf, "1.0", 1, 2)
+    real = segmented.prove
+    spoiled: list[Path] = []
+
+    def prove(fill: segmented.Fill, partial: t.Any, context: t.Any) -> None:
+        real(fill, partial, context)
+        if not spoiled:
+            spoiled.append(Path(partial.bundle_path) / IMAGE)
+            spoil_file(spoiled[0])
+
+    monkeypatch.setattr(segmented, "prove", prove)
+    shelf.pull(manifest, verify=True)
+    assert spoiled and pulled_whole(shelf, manifest)
+
+
+def test_a_seed_that_changes_while_it_is_copied_from_does_no_harm(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newer = push(shelf, "1.0", 1, 2, 3), push(shelf, "1.1", 1, 2, 4)
+    shelf.pull(older)
+    image = Path(shelf.entry(older).bundle_path) / IMAGE
+    monkeypatch.setattr(segmented, "download", once(segmented.download, lambda: spoil_file(image)))
+    shelf.pull(newer)
+    assert pulled_whole(shelf, newer)
+
+
+def test_whoever_writes_to_the_cache_all_the_time_is_a_clear_error(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = push(shelf, "1.0", 1, 2)
+    real = segmented.prove
+
+    def prove(fill: segmented.Fill, partial: t.Any, context: t.Any) -> None:
+        real(fill, partial, context)
+        spoil_file(Path(partial.bundle_path) / IMAGE)
+
+    monkeypatch.setattr(segmented, "prove", prove)
+    with pytest.raises(CacheChanged, match=rf"was changed by somebody else while it was in work \({IMAGE}\)"):
+        shelf.pull(manifest, verify=True)
+    assert shelf.cache.find(manifest.digest) is None
+
+
+def test_verified_means_that_every_file_was_read(shelf: Shelf) -> None:
+    manifest = push(shelf, "1.0", 1, 2)
+    shelf.pull(manifest)
+    (Path(shelf.entry(manifest).bundle_path) / "config.pvs").chmod(0o400)
+    shelf.pull(manifest)
+    assert shelf.entry(manifest).record.verified_at is None
+    shelf.pull(manifest, verify=True)
+    assert shelf.entry(manifest).record.verified_at is not None
+
+
+def test_a_damaged_seed_is_replaced_from_a_segment_that_nothing_else_needs(shelf: Shelf) -> None:
+    older = push(shelf, "1.0", 1, 2)
+    shelf.pull(older)
+    spoil(shelf, older)
+    # All its chunks are in the seed, so the plan reads no segment at all.
+    newer = push(shelf, "1.1", 2, 1)
+    assert shelf.fill(newer).pack.segments == ()
+    shelf.pull(newer)
+    assert pulled_whole(shelf, newer)

@@ -22,8 +22,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wan
     PRESENT,
     STARTED,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import DiskFull, VmNotFound
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheChanged, DiskFull, VmNotFound
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
     IMAGE,
@@ -326,3 +326,25 @@ def test_an_entry_that_is_wanted_meanwhile_stays(
     pull_as(shelf, manifest, catalog_id="other")
     run.apply(planned, request, shelf.context)
     assert versions(shelf) == [(URL, "other", "1.0", "arm64")]
+
+
+def test_an_image_that_changes_while_it_is_cloned_makes_no_vm(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.run(manifest)
+    image = Path(shelf.entry(manifest).bundle_path) / IMAGE
+    real = clone.clone_tree
+
+    def clone_tree(*arguments: t.Any, **options: t.Any) -> clone.CloneResult:
+        image.chmod(0o644)
+        with image.open("r+b") as stream:
+            stream.write(b"spoiled")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(clone, "clone_tree", clone_tree)
+    with pytest.raises(CacheChanged, match=IMAGE):
+        shelf.run(manifest, state=PRESENT)
+    assert not (shelf.directory / "Parallels/Runner.pvm").exists()
+    monkeypatch.undo()
+    shelf.run(manifest, state=PRESENT)
+    assert (shelf.directory / "Parallels/Runner.pvm" / IMAGE).read_bytes() == DISK
