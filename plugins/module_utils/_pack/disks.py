@@ -46,16 +46,18 @@ def check(root: str, bundle_type: str, found: t.Sequence[Found]) -> tuple[str, .
     contents = references.Contents.of((os.path.abspath(root), os.path.realpath(root)), sizes, directories)
     problems = list(references.check_devices(devices, contents))
     images: set[str] = set()
+    expandable: set[str] = set()
     for disk in _disks(root, devices, files):
         problems += references.check_images(disk.images, disk.descriptor, contents, is_used=disk.is_used)
         if disk.is_used:
             images |= references.places(disk.images, disk.descriptor)
+            expandable |= references.places((image for image in disk.images if image.is_expandable), disk.descriptor)
     for problem in problems:
         if problem.is_fatal:
             raise _refusal(root, problem)
     for path, item in files.items():
         if folded(path) in images:
-            _check_table(root, item)
+            _check_table(root, item, folded(path) in expandable)
     return tuple(_warning(root, problem) for problem in problems)
 
 
@@ -129,14 +131,20 @@ def _warning(root: str, problem: references.Problem) -> str:
     )
 
 
-def _check_table(root: str, item: Found) -> None:
-    """Refuse an expandable image that ends before its allocation table or a cluster that the table names."""
+def _check_table(root: str, item: Found, is_expandable: bool) -> None:
+    """Refuse an expandable image that ends before its allocation table or a cluster that the table names.
+
+    ``is_expandable`` says that the descriptor of the disk calls it so. Without a header it is damaged then.
+    """
     size = item.status.st_size
-    if size < hds.HEADER_BYTES:
-        return
-    header = hds.read_header(reading.read_range(root, item.disk_path, 0, hds.HEADER_BYTES), size)
+    head = reading.read_range(root, item.disk_path, 0, min(size, hds.HEADER_BYTES))
+    header = hds.read_header(head, size)
     if header is None:
+        if is_expandable:
+            raise _damaged(root, item, "it does not begin with the header of an expandable image")
         return
+    if header.disk_bytes and not header.table_entries:
+        raise _damaged(root, item, "its allocation table is empty")
     if header.table_end > size:
         raise _cut_short(root, item, f"its allocation table ends at {header.table_end}")
     for first in range(0, header.table_entries, _TABLE_BYTES // hds.ENTRY_BYTES):
@@ -146,6 +154,14 @@ def _check_table(root: str, item: Found) -> None:
         number = hds.first_outside(header, size, first, packed)
         if number is not None:
             raise _cut_short(root, item, f"cluster {number} of the disk lies behind that")
+
+
+def _damaged(root: str, item: Found, reason: str) -> InvalidBundle:
+    return InvalidBundle(
+        f"The disk image {item.path} of the bundle {root} is damaged: {reason}.",
+        hint="See whether the virtual machine starts, and restore the disk from a backup.",
+        details={"path": item.path},
+    )
 
 
 def _cut_short(root: str, item: Found, reason: str) -> InvalidBundle:

@@ -48,10 +48,14 @@ class Device:
 
 @dataclass(frozen=True)
 class Image:
-    """An image of a ``DiskDescriptor.xml``; ``least_bytes`` is the size that a plain one must have, else 0."""
+    """An image of a ``DiskDescriptor.xml``.
+
+    ``least_bytes`` is the size that a plain one must have, else 0. An expandable one has a header and a table.
+    """
 
     name: str
     least_bytes: int
+    is_expandable: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,8 +121,8 @@ def parse_images(data: bytes) -> tuple[Image, ...]:
         for element in storage.iterfind(".//Image"):
             name = _text(element, "File")
             if name:
-                is_plain = _text(element, "Type") == "Plain"
-                found.append(Image(name, max(0, length_bytes) if is_plain else 0))
+                kind = _text(element, "Type")
+                found.append(Image(name, max(0, length_bytes) if kind == "Plain" else 0, kind == "Compressed"))
     return tuple(found)
 
 

@@ -48,7 +48,7 @@ SLOW = settings(QUICK, max_examples=25)
 
 DESCRIPTOR = (
     '<?xml version="1.0" encoding="UTF-8"?>\n'
-    "<Parallels_disk_image><StorageData><Storage><Image><Type>Compressed</Type>"
+    "<Parallels_disk_image><StorageData><Storage><Image><Type>Plain</Type>"
     "<File>{image}</File></Image></Storage></StorageData></Parallels_disk_image>\n"
 )
 CONFIG = (

@@ -154,6 +154,21 @@ def test_a_large_table_is_read_in_parts(vm: Vm, monkeypatch: pytest.MonkeyPatch)
     assert vm.warnings() == ()
 
 
+@pytest.mark.parametrize(
+    "head", [b"", bytes(63), bytes(64), bytes(4 * MIB), b"\xff" * 4096], ids=["empty", "63", "64", "zeros", "noise"]
+)
+def test_an_expandable_image_without_its_header(vm: Vm, head: bytes) -> None:
+    vm.image.write_bytes(head)
+    vm.refusal(vm.image_name, "is damaged", "header of an expandable image")
+
+
+def test_an_expandable_image_without_a_table(vm: Vm) -> None:
+    with vm.image.open("r+b") as stream:
+        stream.seek(32)
+        stream.write(struct.pack("<I", 0))
+    vm.refusal(vm.image_name, "allocation table is empty")
+
+
 def test_a_plain_image_that_is_shorter_than_its_disk(tmp_path: Path) -> None:
     vm = Vm(tmp_path, bundles.MACVM, bundles.PLAIN)
     os.truncate(vm.image, 8 * MIB - 512)
