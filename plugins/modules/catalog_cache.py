@@ -34,7 +34,7 @@ options:
       - With V(verified), each chosen entry is read again. What needs no download is repaired at once, such as a file that does
         not belong to the image. An entry whose content is damaged is not used any more; the next pull of it downloads what is
         damaged and reuses the rest. An entry that a later version of the collection has written, or that cannot be read now, is
-        left alone with a warning.
+        left alone with a warning. One whose record is missing or damaged is removed with a warning.
       - With V(absent), the chosen entries are removed, and what interrupted pulls have left of them. One of O(digest),
         O(catalog_id) and O(all) is required then.
     type: str

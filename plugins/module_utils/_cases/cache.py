@@ -31,6 +31,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.ent
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import Origin
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsupportedFormat
 
 VERIFIED = "verified"
 ABSENT = "absent"
@@ -152,6 +153,10 @@ def apply(planned: Plan, cache: Cache, context: Context) -> Outcome:
         with cached.lock(digest, locking.REMOVE, cache, context):
             # It may have been repaired meanwhile.
             if cache.find(digest) is None and cache.remove(digest):
+                context.warn(
+                    f"The record of the cache entry {digest} is missing or damaged, so the entry was removed. The next "
+                    "pull downloads it again."
+                )
                 removed.append(digest)
     cached.empty_trash(cache, context)
     return _verified([item for item in settled if item is not None], removed)
@@ -176,12 +181,9 @@ def _verified(chosen: t.Sequence[Chosen], removed: t.Iterable[str]) -> Outcome:
 
 def _read(entries: t.Iterable[CacheEntry], cache: Cache, context: Context) -> t.Iterator[Chosen]:
     for entry in entries:
-        try:
-            yield Chosen(entry, observe.examine(entry, context, everything=True))
-        except CacheError:
-            # No lock is held: it may have been removed meanwhile.
-            if cache.find(entry.digest) is not None:
-                raise
+        found = _again(Chosen(entry), cache, context)
+        if found is not None:
+            yield found
 
 
 def _settled(item: Chosen, cache: Cache, context: Context) -> t.Optional[Chosen]:
@@ -203,12 +205,28 @@ def _settled(item: Chosen, cache: Cache, context: Context) -> t.Optional[Chosen]
 
 
 def _again(item: Chosen, cache: Cache, context: Context) -> t.Optional[Chosen]:
-    """Return an entry as it is now, None if it is gone. What was hashed and has not changed is not hashed again."""
-    entry = cache.find(item.entry.digest)
-    if entry is None:
-        return None
+    """Return an entry as it is now, None if it is gone. What was hashed and has not changed is not hashed again.
+
+    One that cannot be read is left alone with a warning, and is None, too.
+    """
     known = item.condition.hashed if isinstance(item.condition, Damaged) else None
-    return Chosen(entry, observe.examine(entry, context, everything=True, known=known))
+    try:
+        entry = cache.find(item.entry.digest)
+        if entry is not None:
+            return Chosen(entry, observe.examine(entry, context, everything=True, known=known))
+    except (CacheError, UnsupportedFormat) as error:
+        # Without its lock, it may have been removed while it was read.
+        if _is_there(item.entry, cache):
+            context.warn(f"The cached image {_label(item.entry)} was not verified and stays as it is. {error}")
+    return None
+
+
+def _is_there(entry: CacheEntry, cache: Cache) -> bool:
+    """Return True if an entry is still in the cache, readable or not."""
+    try:
+        return cache.find(entry.digest) is not None
+    except CacheError:
+        return True
 
 
 def _remembered(item: t.Optional[Chosen], cache: Cache) -> t.Optional[Chosen]:

@@ -21,10 +21,13 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.records im
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache import CacheRequest, NothingChosen
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache import change as change_cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cached import meaning
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import observe
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, facts
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CachedAddress
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, FactsTooLarge
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsupportedFormat
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
     IMAGE,
@@ -206,10 +209,44 @@ def test_a_listing_that_cannot_be_read_now_is_no_damage(
         return real(path, *arguments, **options)
 
     monkeypatch.setattr(builtins, "open", fail)
-    with pytest.raises(CacheError, match="Too many open files"):
-        change(shelf, "verified")
+    assert not change(shelf, "verified")["changed"]
+    (warning,) = shelf.warnings
+    assert "macos-15 1.4 was not verified" in warning and "Too many open files" in warning
     monkeypatch.undo()
     assert not change(shelf, "verified")["changed"]
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("fault", ["a later version wrote it", "it cannot be read"])
+def test_an_entry_that_cannot_be_verified_does_not_stop_the_others(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, check_mode: bool, fault: str
+) -> None:
+    other = shelf.push(make_bundle(shelf.directory / "B" / "Runner.pvm", {IMAGE: noise(7, 2 * CHUNK)}), "1.5")
+    shelf.pull(other)
+    # The one used last is verified first.
+    bad = shelf.cache.entries()[0]
+    sound = manifest if bad.digest == other.digest else other
+    real = observe.examine
+
+    def examine(entry: CacheEntry, *arguments: t.Any, **options: t.Any) -> t.Any:
+        if entry.digest == bad.digest:
+            raise UnsupportedFormat(fault) if "later" in fault else CacheError(fault)
+        return real(entry, *arguments, **options)
+
+    monkeypatch.setattr(observe, "examine", examine)
+    result = change(shelf, "verified", check_mode=check_mode)
+    assert not result["changed"]
+    assert [entry["digest"] for entry in result["entries"]] == [sound.digest]
+    (warning,) = shelf.warnings
+    assert "was not verified and stays as it is" in warning and fault in warning
+    assert (shelf.entry(sound).record.verified_at is None) is check_mode
+
+
+def test_an_entry_whose_record_is_damaged_does_not_go_silently(shelf: Shelf, manifest: Manifest) -> None:
+    Path(shelf.entry(manifest).record_path).write_bytes(b"{")
+    assert change(shelf, "verified")["removed"] == [manifest.digest]
+    (warning,) = shelf.warnings
+    assert manifest.digest in warning and "downloads it again" in warning
 
 
 def test_facts_that_are_too_large_are_a_warning(
