@@ -135,6 +135,11 @@ repaired:
   returned: success
   type: list
   elements: str
+actions:
+  description: What had been done before the failure, one sentence each.
+  returned: failure, if something had been done
+  type: list
+  elements: str
 freed_bytes:
   description:
     - By how many bytes the free space of the volume has grown. Virtual machines that share blocks with an entry keep them.

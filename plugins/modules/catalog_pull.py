@@ -208,7 +208,7 @@ manifest_state:
   sample: active
 actions:
   description: What was done, or in check mode would be done, one sentence each. A failure tells what had been done before it.
-  returned: success
+  returned: success, or failure if something had been done
   type: list
   elements: str
 chunks:

@@ -35,3 +35,18 @@ class CatalogError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class SystemFailure(CatalogError):
+    """The operating system refused something that nobody expected it to."""
+
+    code = "system_failure"
+
+
+def from_system(error: OSError) -> SystemFailure:
+    """Return the error that tells a user of an OSError. The rooms say more: what they tried, and on what."""
+    where = f" on {error.filename}" if error.filename else ""
+    return SystemFailure(
+        f"The operating system refused something{where}: {error.strerror or error}.",
+        "See the traceback (-vvv) for what it was.",
+    )

@@ -14,7 +14,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.parameters import remove_values
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError, from_system
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import background, handover
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import Spec
 
@@ -26,12 +26,6 @@ except ImportError:  # before ansible-core 2.22
 
 # OPEN_MAX of macOS: setrlimit(2) refuses more than that, whatever the hard limit is.
 _DESCRIPTORS = 10240
-
-
-class SystemFailure(CatalogError):
-    """The operating system refused something that nobody expected it to."""
-
-    code = "system_failure"
 
 
 def register_secret(value: str) -> None:
@@ -77,7 +71,7 @@ def run(module: AnsibleModule, function: t.Callable[[], t.Mapping[str, t.Any]]) 
         module.fail_json(exception=traceback.format_exc(), **failure(error))
     except OSError as error:
         # The rooms say what they tried on what; this is for what none of them thought of.
-        module.fail_json(exception=traceback.format_exc(), **failure(_from_system(error)))
+        module.fail_json(exception=traceback.format_exc(), **failure(from_system(error)))
     module.exit_json(**result)
 
 
@@ -114,20 +108,12 @@ def _stay() -> None:
 
 def _failed(error: Exception) -> dict[str, t.Any]:
     if isinstance(error, OSError):
-        told: CatalogError = _from_system(error)
+        told: CatalogError = from_system(error)
     elif isinstance(error, CatalogError):
         told = error
     else:
         told = CatalogError(f"The module has a bug: {error!r}.", "Report it, with the traceback (-vvv).")
     return {"failed": True, "exception": traceback.format_exc(), **failure(told)}
-
-
-def _from_system(error: OSError) -> CatalogError:
-    where = f" on {error.filename}" if error.filename else ""
-    return SystemFailure(
-        f"The operating system refused something{where}: {error.strerror or error}.",
-        "See the traceback (-vvv) for what it was.",
-    )
 
 
 def failure(error: CatalogError) -> dict[str, t.Any]:

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cached, host_facts
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.done import Done
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure, observe
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import (
     Condition,
@@ -158,6 +160,7 @@ def apply(planned: Plan, cache: Cache, context: Context) -> Outcome:
                     "pull downloads it again."
                 )
                 removed.append(digest)
+                context.done.add(tell.remove_entry(digest))
     cached.empty_trash(cache, context)
     return _verified([item for item in settled if item is not None], removed)
 
@@ -169,6 +172,7 @@ def _remove(planned: Plan, cache: Cache, context: Context) -> Outcome:
         with cached.lock(digest, locking.REMOVE, cache, context):
             if cache.remove(digest):
                 removed.append(digest)
+                context.done.add(tell.remove_entry(digest))
     freed = cached.freed_since(before, expected, cache, context) if removed else 0
     return Outcome(tuple(Chosen(entry) for entry in planned.entries), tuple(removed), (), freed)
 
@@ -199,6 +203,7 @@ def _settled(item: Chosen, cache: Cache, context: Context) -> t.Optional[Chosen]
             return _remembered(now, cache)
         if isinstance(now.condition, Untidy):
             ensure.mend(now.entry, now.condition, cache, verified=True)
+            context.done.add(tell.repair(_label(now.entry), cache.path))
         else:
             _withdraw(now, cache, context)
         return now
@@ -243,10 +248,11 @@ def _withdraw(item: Chosen, cache: Cache, context: Context) -> None:
         f"The cached image {_label(item.entry)} is damaged ({', '.join(item.damaged[:3])}), so it is not used any "
         "more. The next pull of it downloads what is damaged."
     )
-    if not addresses:
+    if addresses:
+        cache.demote(item.entry.digest, Origin(addresses[-1], utc_text(time.time())))
+    else:
         cache.remove(item.entry.digest)
-        return
-    cache.demote(item.entry.digest, Origin(addresses[-1], utc_text(time.time())))
+    context.done.add(tell.withdraw(_label(item.entry), cache.path))
 
 
 def _label(entry: CacheEntry) -> str:
@@ -255,7 +261,13 @@ def _label(entry: CacheEntry) -> str:
 
 
 def change(request: CacheRequest, context: Context, *, check_mode: bool) -> dict[str, t.Any]:
-    """Return the result of catalog_cache."""
+    """Return the result of catalog_cache. A failure carries what had been done by then."""
+    context = dataclasses.replace(context, done=Done())
+    with context.done.told_by_failures():
+        return _change(request, context, check_mode=check_mode)
+
+
+def _change(request: CacheRequest, context: Context, *, check_mode: bool) -> dict[str, t.Any]:
     started = time.monotonic()
     check_choice(request)
     host_facts.check_publishable(context)
@@ -272,7 +284,7 @@ def change(request: CacheRequest, context: Context, *, check_mode: bool) -> dict
         "freed_bytes": outcome.freed_bytes,
         "diff": _diff(outcome),
         "elapsed": round(time.monotonic() - started, 3),
-        "parallels_catalog": host_facts.current_document(cache, context, may_publish=not check_mode),
+        "parallels_catalog": host_facts.document_after(context, may_publish=not check_mode),
     }
 
 

@@ -17,6 +17,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.http impor
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import flush_volume
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import redact_url
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
@@ -142,9 +143,12 @@ def purge(planned: Removed, is_meant: IsMeant, cache: Cache, context: Context) -
             if entry is None or all(map(is_meant, entry.record.addresses)):
                 if cache.remove(digest):
                     removed.append(digest)
+                    context.done.add(tell.remove_entry(digest))
             elif any(map(is_meant, entry.record.addresses)):
                 cache.forget(digest, is_meant)
                 forgotten.append(digest)
+                names = {address.catalog_id for address in entry.record.addresses if is_meant(address)}
+                context.done.add(tell.forget(digest, ", ".join(sorted(names))))
     freed = freed_since(before, planned.freed_bytes, cache, context) if removed else 0
     return Removed(tuple(removed), tuple(forgotten), freed)
 

@@ -8,11 +8,12 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.done import Done
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.transfers import Transfers
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import PrlctlMissing
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
@@ -49,7 +50,7 @@ class Context:
     ``doing`` says in a few words what the task does, for whoever waits for its locks. ``parallels`` is None where
     Parallels Desktop is not installed, ``remote`` where the task works on the host alone. ``warn`` reaches the user.
     ``before_long`` is called, any number of times, before something that takes long: the controller watches from then
-    on.
+    on. ``done`` is the record of what the task has changed; a use case begins a new one.
     """
 
     cache: CacheSettings
@@ -59,6 +60,7 @@ class Context:
     parallels: t.Optional[Prlctl] = None
     remote: t.Optional[Remote] = None
     before_long: t.Callable[[], None] = lambda: None
+    done: Done = field(default_factory=Done)
 
     @property
     def prlctl(self) -> Prlctl:

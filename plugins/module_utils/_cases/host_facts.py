@@ -7,22 +7,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import typing as t
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cached import look_at_cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import facts
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import FactsTooLarge, PrlctlError
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import PrlctlError
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipts
 
 
 def gather(context: Context) -> dict[str, t.Any]:
     """Return the result of catalog_cache_facts: reads only, publishes nothing."""
-    document = current_document(look_at_cache(context), context, may_publish=False)
+    document, _own = _documents(context, None)
     return {"changed": False, "ansible_facts": {"parallels_catalog": document}}
 
 
@@ -34,21 +35,46 @@ def check_publishable(context: Context) -> None:
     facts.check_publishable(context.cache.facts_directory, context.cache.owner)
 
 
-def current_document(
-    cache: Cache,
-    context: Context,
-    *,
-    may_publish: bool,
-    machines: t.Optional[t.Sequence[VirtualMachine]] = None,
+def document_after(
+    context: Context, *, may_publish: bool, machines: t.Optional[t.Sequence[VirtualMachine]] = None
 ) -> dict[str, t.Any]:
-    """Return the complete document of this host, and publish it if that is allowed.
+    """Return the complete document of this host after a task, and publish it if that is allowed.
 
-    ``machines`` spares a call of prlctl to those who know them already.
+    The task has done its work, so what goes wrong here is a warning. ``machines`` are what prlctl lists now, None if
+    it was not asked.
     """
     settings = context.cache
+    try:
+        document, own = _documents(context, machines)
+    except (CatalogError, OSError) as error:
+        context.warn(f"The facts of the cache {settings.path} are not shown as they are now. {error}")
+        return facts.read_published(settings.facts_directory)
+    if own is not None and may_publish:
+        try:
+            facts.publish(settings.facts_directory, settings.owner, own.cache_path, own.cache, own.vms)
+        except (CatalogError, OSError) as error:
+            context.warn(f"The published facts of this host stay as they were. {error}")
+    return document
+
+
+@dataclasses.dataclass(frozen=True)
+class _Own:
+    """What this host's document says of one cache and of the VMs made from it."""
+
+    cache_path: str
+    cache: facts.Document
+    vms: t.Sequence[facts.Document]
+
+
+def _documents(
+    context: Context, machines: t.Optional[t.Sequence[VirtualMachine]]
+) -> tuple[facts.Document, t.Optional[_Own]]:
+    """Return the document of this host, and the part of it about the cache of this task, None if it has none."""
+    settings = context.cache
     document = facts.read_published(settings.facts_directory)
+    cache = look_at_cache(context)
     if not cache.exists:
-        return document
+        return document, None
     own = facts.cache_document(cache, settings.owner, utc_text(time.time()))
     for reason in own["unreadable"].values():
         context.warn(reason)
@@ -59,13 +85,8 @@ def current_document(
         )
     if machines is None and receipts:
         machines = _machines(context)
-    documents = facts.vm_documents(receipts, machines)
-    if may_publish:
-        try:
-            facts.publish(settings.facts_directory, settings.owner, cache.path, own, documents)
-        except FactsTooLarge as error:
-            context.warn(f"The published facts of this host stay as they were. {error}")
-    return facts.with_cache(document, cache.path, own, documents)
+    vms = facts.vm_documents(receipts, machines)
+    return facts.with_cache(document, cache.path, own, vms), _Own(cache.path, own, vms)
 
 
 def _machines(context: Context) -> t.Optional[t.Sequence[VirtualMachine]]:

@@ -28,7 +28,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
     CacheLocked,
     DirectoryLocked,
     from_os_error,
-    translated,
 )
 
 _FIRST_PAUSE_SECONDS = 0.02
@@ -63,13 +62,15 @@ def hold(
     clock: t.Callable[[], float] = time.monotonic,
     sleep: t.Callable[[float], None] = time.sleep,
     leaves_file: bool = True,
+    on_left: t.Callable[[str], None] = lambda _sentence: None,
 ) -> t.Iterator[None]:
     """Hold the lock at ``path`` for the block; ``holder`` says in a few words what for.
 
     ``on_wait`` is called once, with the present holder, if the lock is not free at once; ``alive`` each time that it
     is not, and an exception of it ends the waiting. After ``timeout_seconds`` of waiting CacheLocked is raised. Any
     number may hold a ``shared`` lock together, or one alone an exclusive one. With ``leaves_file`` False the lock file
-    is removed at the end, for directories that are not ours alone; everybody who uses that lock must then say so.
+    is removed at the end, for directories that are not ours alone; everybody who uses that lock must then say so. If
+    that is refused, ``on_left`` is given a sentence about it: what was done under the lock is done.
     """
     deadline, left_seconds = clock() + timeout_seconds, timeout_seconds
     while True:
@@ -83,7 +84,7 @@ def hold(
                     yield
                 finally:
                     if not leaves_file:
-                        _remove(path)
+                        _remove(path, on_left)
                 return
         finally:
             os.close(descriptor)
@@ -118,9 +119,13 @@ def _is_at(descriptor: int, path: str) -> bool:
         return False
 
 
-def _remove(path: str) -> None:
-    with translated(CacheError, f"Removing the lock {path}"), contextlib.suppress(FileNotFoundError):
+def _remove(path: str, on_left: t.Callable[[str], None]) -> None:
+    try:
         os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        on_left(f"The lock file {path} cannot be removed: {error.strerror or error}. It does no harm.")
 
 
 def _open(path: str) -> int:

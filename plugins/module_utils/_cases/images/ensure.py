@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import room
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import observe, segmented
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import (
@@ -186,7 +187,8 @@ def _settle(
         if isinstance(plan, Use):
             return ImageOutcome(False, _used(plan.entry, plan.proved or Sound(), key, cache), was_cached=True)
         if isinstance(plan, Mend):
-            entry = _mended(plan, cache)
+            entry = mend(plan.entry, plan.untidy, cache, verified=plan.everything)
+            context.done.add(tell.repair(key.name, cache.path))
             return ImageOutcome(True, cache.touch(entry.digest, _now(), key.address), was_cached=True)
         return _filled(plan, key, cache, context, verify)
 
@@ -298,15 +300,15 @@ def _clear(path: str) -> None:
         raise CacheError(f"Removing {left.path} failed: {left.reason}.")
 
 
-def _mended(plan: Mend, cache: Cache) -> CacheEntry:
-    return mend(plan.entry, plan.untidy, cache, verified=plan.everything)
-
-
 def _filled(fill: Fill, key: ImageKey, cache: Cache, context: Context, verify: bool) -> ImageOutcome:
     digest, now = fill.manifest.digest, _now()
     before = cache.find(digest)
     origin = Origin(key.address, now)
-    partial = cache.demote(digest, origin) if before is not None else cache.partial(digest, origin)
+    if before is not None:
+        partial = cache.demote(digest, origin)
+        context.done.add(tell.withdraw(key.name, cache.path))
+    else:
+        partial = cache.partial(digest, origin)
     with power.awake(power.caffeinate()):
         applied = segmented.download(fill, partial, context)
         proved = segmented.stamps_after(fill, partial)
@@ -314,7 +316,9 @@ def _filled(fill: Fill, key: ImageKey, cache: Cache, context: Context, verify: b
         if verify:
             segmented.prove(fill, partial, context)
     record = _record(fill, before, now, now if verify else None).with_address(key.address)
-    return ImageOutcome(True, cache.publish(digest, record, proved), fill, applied)
+    entry = cache.publish(digest, record, proved)
+    context.done.add(tell.download(applied.downloaded_bytes, key.name, cache.path))
+    return ImageOutcome(True, entry, fill, applied)
 
 
 def _record(fill: Fill, before: t.Optional[CacheEntry], now: str, verified_at: t.Optional[str]) -> CacheRecord:

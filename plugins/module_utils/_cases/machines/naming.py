@@ -29,13 +29,14 @@ def lock_name(
     *,
     on_wait: t.Optional[t.Callable[[str], None]] = None,
     alive: t.Callable[[], None] = lambda: None,
+    on_left: t.Callable[[str], None] = lambda _sentence: None,
     clock: t.Callable[[], float] = time.monotonic,
     sleep: t.Callable[[float], None] = time.sleep,
 ) -> t.Iterator[None]:
     """Hold the name of a VM for the block, in the directory that holds its bundle; the directory is made if need be.
 
     Whatever cache a task uses, it meets the others here. The lock is a hidden file, which is gone afterwards.
-    ``on_wait`` and ``alive`` are those of :func:`locks.hold`.
+    ``on_wait``, ``alive`` and ``on_left`` are those of :func:`locks.hold`.
 
     :raises CacheLocked: another task holds it for longer than ``timeout_seconds``
     """
@@ -51,6 +52,7 @@ def lock_name(
         clock=clock,
         sleep=sleep,
         leaves_file=False,
+        on_left=on_left,
     ):
         yield
 

@@ -57,12 +57,19 @@ def start(vm: ManagedVm, prlctl: Prlctl, receipts: Receipts, *, headless: bool =
 
 
 def stop(
-    vm: ManagedVm, prlctl: Prlctl, patience: Patience, *, timeout_seconds: float = STOP_SECONDS, force: bool = False
+    vm: ManagedVm,
+    prlctl: Prlctl,
+    patience: Patience,
+    *,
+    timeout_seconds: float = STOP_SECONDS,
+    force: bool = False,
+    did: t.Callable[[str], None] = lambda _sentence: None,
 ) -> bool:
     """Have the guest shut down, and wait until the VM is stopped; return True if it was not.
 
     A suspended or paused VM is resumed for that, so nothing is lost. With ``force`` a VM whose guest has not shut down
-    by the deadline is ended as if its plug was pulled; what was in its memory is lost then.
+    by the deadline is ended as if its plug was pulled; what was in its memory is lost then. ``did`` is
+    told of the resuming.
 
     :raises VmStillRuns: the guest did not shut down within ``timeout_seconds``, and ``force`` is False
     :raises VmBusy: it could not be ended by force
@@ -73,6 +80,7 @@ def stop(
     deadline = patience.clock() + timeout_seconds
     if vm.machine.state in _ASLEEP:
         prlctl.resume(uuid)
+        did(f"Resume the virtual machine {vm.receipt.vm_name} to stop it.")
     reason = _ask_to_stop(uuid, prlctl, timeout_seconds)
     if patience.wait_for(lambda: _state(uuid, prlctl) in (STOPPED, ""), deadline - patience.clock()):
         return True

@@ -40,8 +40,14 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts 
 _RECENT_SECONDS = REGISTER_SECONDS + 120.0
 
 
-def remove(vm: ManagedVm, prlctl: Prlctl, receipts: Receipts, patience: Patience) -> None:
-    """Stop a VM and delete it with its bundle, snapshots and all.
+def remove(
+    vm: ManagedVm,
+    prlctl: Prlctl,
+    receipts: Receipts,
+    patience: Patience,
+    did: t.Callable[[str], None] = lambda _sentence: None,
+) -> None:
+    """Stop a VM and delete it with its bundle, snapshots and all. ``did`` is told that the removal has begun.
 
     :raises VmBusy: its process cannot be ended
     :raises VolumeMissing: its volume is not mounted; nothing is changed then
@@ -50,6 +56,8 @@ def remove(vm: ManagedVm, prlctl: Prlctl, receipts: Receipts, patience: Patience
     volume = vm.receipt.volume if vm.is_current else naming.mount_point(vm.home)
     receipt = dataclasses.replace(vm.receipt, home=vm.home, volume=volume, state=REMOVING)
     receipts.write(receipt)
+    # From here on the next task that meets the VM finishes its removal.
+    did(f"Begin to delete the virtual machine {receipt.vm_name}.")
     erase(receipt, prlctl, patience)
     receipts.remove(receipt.vm_uuid)
 

@@ -28,12 +28,16 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts 
 
 @dataclasses.dataclass(frozen=True)
 class Vms:
-    """The VMs of one user, as far as one cache's receipts go. ``origins`` knows those of the user's other caches."""
+    """The VMs of one user, as far as one cache's receipts go. ``origins`` knows those of the user's other caches.
+
+    ``did`` is given a sentence for each step of a longer change, as soon as it is made.
+    """
 
     prlctl: Prlctl
     receipts: Receipts
     patience: Patience = Patience()
     origins: lookup.Origins = lambda _uuid: None
+    did: t.Callable[[str], None] = lambda _sentence: None
 
     @classmethod
     def of(cls, context: Context, cache: Cache) -> Vms:
@@ -46,7 +50,8 @@ class Vms:
             published = facts.read_published(context.cache.facts_directory)["vms"]
             return next((str(vm.get("cache_path")) for vm in published if vm.get("uuid") == uuid), None)
 
-        return cls(context.prlctl, Receipts(cache.receipts_path), Patience(alive=context.progress.alive), origin)
+        patience = Patience(alive=context.progress.alive)
+        return cls(context.prlctl, Receipts(cache.receipts_path), patience, origin, context.done.add)
 
     def look(self, name: str, machines: t.Optional[t.Sequence[VirtualMachine]] = None) -> Found:
         """Look for the VM of exactly that name; see :func:`lookup.look`. Changes nothing."""
@@ -72,8 +77,8 @@ class Vms:
 
     def stop(self, vm: ManagedVm, *, timeout_seconds: float = power.STOP_SECONDS, force: bool = False) -> bool:
         """Stop a VM politely; return True if it was not stopped. See :func:`power.stop`."""
-        return power.stop(vm, self.prlctl, self.patience, timeout_seconds=timeout_seconds, force=force)
+        return power.stop(vm, self.prlctl, self.patience, timeout_seconds=timeout_seconds, force=force, did=self.did)
 
     def remove(self, vm: ManagedVm) -> None:
         """Stop a VM and delete it with its bundle; see :func:`remove.remove`."""
-        remove.remove(vm, self.prlctl, self.receipts, self.patience)
+        remove.remove(vm, self.prlctl, self.receipts, self.patience, self.did)

@@ -12,11 +12,12 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cached
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cached import Removed
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import vms
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import Found
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.machine import hold_name, telling
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.machine import hold_name, recover
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.result import Outcome
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wanted import (
     PullRequest,
@@ -44,7 +45,7 @@ def plan_absent(request: PullRequest, cache: Cache, context: Context) -> RemoveV
 
 
 def _meant_of(found: Found, is_meant: cached.IsMeant, context: Context) -> Found:
-    """Return what was found as far as it was made of the image that is meant."""
+    """Return what was found, and only what was made of the requested image."""
     for receipt in found.unregistered:
         context.warn(
             f"The bundle {receipt.home} of the virtual machine {receipt.vm_name} stays: somebody unregistered it in "
@@ -90,14 +91,14 @@ def apply_absent(planned: RemoveVm, request: PullRequest, context: Context) -> O
             control = vms.Vms.of(context, cache)
             found = _meant_of(control.look(request.name), is_meant, context)
             removes = is_there(found)
-            control.recover(found.interrupted)
+            recover(found, control, context)
             if found.removable is not None:
                 control.remove(found.removable)
+                context.done.add(tell.delete_vm(request.name))
     outcome = removed(planned, removes, Removed())
     if not planned.purges:
         return outcome
-    with telling(lambda: outcome, request):
-        purged = cached.purge(planned.purges, is_meant, cache, context)
+    purged = cached.purge(planned.purges, is_meant, cache, context)
     return dataclasses.replace(outcome, purged=purged, cache_path=cache.path)
 
 

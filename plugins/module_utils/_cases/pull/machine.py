@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import time
@@ -16,14 +15,14 @@ from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cached
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import observe
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import naming, vms
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import ManagedVm
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.result import Outcome, result_of
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import Found, ManagedVm
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.result import Outcome, power_sentence
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wanted import (
     STARTED,
     STOPPED,
@@ -73,17 +72,16 @@ def make(
         found.require_sound()
         vm = found.vm
         if vm is None:
-            control.recover(found.interrupted)
+            recover(found, control, context)
             vm = _created(planned, entry, cache, control, request, context)
             outcome = dataclasses.replace(outcome, made=planned.home, vm=vm)
         else:
             outcome = dataclasses.replace(outcome, before=vm, vm=vm, adopted=vm.is_unfinished)
-            vm = control.settle(vm)
-        with telling(lambda: outcome, request):
-            power = power_of(request, vm)
-            if power is not None:
-                vm = _powered(vm, power, control, context)
-                outcome = dataclasses.replace(outcome, power=power, vm=vm)
+            vm = _settled(vm, control, context)
+        power = power_of(request, vm)
+        if power is not None:
+            vm = _powered(vm, power, control, request, context)
+            outcome = dataclasses.replace(outcome, power=power, vm=vm)
         return dataclasses.replace(outcome, machines=_with(machines, vm))
 
 
@@ -101,9 +99,8 @@ def apply_power(planned: KeepVm, request: PullRequest, context: Context) -> Outc
             )
         power = None if planned.blocked is not None else power_of(request, vm)
         planned = dataclasses.replace(planned, vm=vm)
-        vm = control.settle(vm)
-        with telling(lambda: kept(planned, None), request):
-            after = vm if power is None else _powered(vm, power, control, context)
+        vm = _settled(vm, control, context)
+        after = vm if power is None else _powered(vm, power, control, request, context)
         return dataclasses.replace(kept(planned, power), vm=after, machines=_with(machines, after))
 
 
@@ -125,6 +122,7 @@ def _created(
         cache_path=cache.path,
     )
     created = control.create(entry.bundle_path, draft, lambda: observe.require_unchanged(entry))
+    context.done.add(tell.make_vm(request.name, planned.home))
     if created.cloned.method == file_clone.COPY:
         context.warn(
             f"{planned.home} is a full copy of {created.cloned.bytes_copied} bytes, as its volume has no clones of "
@@ -136,6 +134,13 @@ def _created(
     return created.vm
 
 
+def _settled(vm: ManagedVm, control: vms.Vms, context: Context) -> ManagedVm:
+    settled = control.settle(vm)
+    if vm.is_unfinished:
+        context.done.add(tell.adopt_vm(vm.receipt.vm_name))
+    return settled
+
+
 def power_of(request: PullRequest, vm: ManagedVm) -> t.Optional[str]:
     """Return the state that a VM has to be brought to, None if it is in it."""
     if request.state == STARTED and not vm.runs:
@@ -145,11 +150,19 @@ def power_of(request: PullRequest, vm: ManagedVm) -> t.Optional[str]:
     return None
 
 
-def _powered(vm: ManagedVm, power: str, control: vms.Vms, context: Context) -> ManagedVm:
+def recover(found: Found, control: vms.Vms, context: Context) -> None:
+    """Undo or finish what interrupted tasks left of a VM."""
+    for receipt in found.interrupted:
+        control.recover([receipt])
+        context.done.add(tell.clear_remains(receipt.vm_name, receipt.home))
+
+
+def _powered(vm: ManagedVm, power: str, control: vms.Vms, request: PullRequest, context: Context) -> ManagedVm:
     if power == STARTED:
         control.start(vm)
     else:
         control.stop(vm)
+    context.done.add(power_sentence(power, request))
     now = context.prlctl.find(vm.machine.uuid)
     return dataclasses.replace(vm, machine=now or vm.machine)
 
@@ -171,17 +184,6 @@ def _with(machines: t.Sequence[VirtualMachine], vm: ManagedVm) -> t.Sequence[Vir
     return (*(machine for machine in machines if machine.uuid != vm.machine.uuid), vm.machine)
 
 
-@contextlib.contextmanager
-def telling(outcome: t.Callable[[], Outcome], request: PullRequest) -> t.Iterator[None]:
-    """Have a failure of the block tell what was done before it."""
-    try:
-        yield
-    except CatalogError as error:
-        if not error.done:
-            error.done = tuple(result_of(outcome(), request)["actions"]) if outcome().changed else ()
-        raise
-
-
 def hold_name(home: str, request: PullRequest, context: Context) -> t.ContextManager[None]:
     """Hold the name of the VM that lies, or will lie, at ``home``."""
 
@@ -196,4 +198,5 @@ def hold_name(home: str, request: PullRequest, context: Context) -> t.ContextMan
         context.cache.lock_timeout_seconds,
         on_wait=waiting,
         alive=context.progress.alive,
+        on_left=context.warn,
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cached import Removed
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.ensure import ImageOutcome
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.vms import ManagedVm
@@ -25,8 +26,8 @@ class Outcome:
     """What was done, or in check mode would be.
 
     ``made`` is the home of a VM that was made. ``adopted`` is True if a killed task had made it. ``power`` is the state
-    that a VM was brought to. ``before`` and ``vm`` are the VM before and after. ``machines`` is None where nobody
-    asked: each call of prlctl takes its time.
+    that a VM was brought to. ``before`` and ``vm`` are the VM before and after. ``machines`` is None if prlctl
+    was not asked: each call of it takes its time.
     """
 
     manifest: t.Optional[Manifest] = None
@@ -103,24 +104,24 @@ def _actions(outcome: Outcome, request: PullRequest, downloaded: int) -> list[st
     if image is not None and image.changed and outcome.manifest is not None:
         name = f"{request.catalog_id} {outcome.manifest.version}"
         if image.fill is not None:
-            sentences.append(f"Download {downloaded} bytes of {name} into {outcome.cache_path}.")
+            sentences.append(tell.download(downloaded, name, outcome.cache_path))
         else:
-            sentences.append(f"Repair {name} in {outcome.cache_path} without a download.")
+            sentences.append(tell.repair(name, outcome.cache_path))
     if outcome.made:
-        sentences.append(f"Make the virtual machine {request.name} in {outcome.made}.")
+        sentences.append(tell.make_vm(request.name, outcome.made))
     if outcome.adopted:
-        sentences.append(f"Adopt the virtual machine {request.name}, which an interrupted task has made.")
+        sentences.append(tell.adopt_vm(request.name))
     if outcome.power is not None:
-        verb = "Start" if outcome.power == STARTED else "Stop"
-        sentences.append(f"{verb} the virtual machine {request.name}.")
+        sentences.append(power_sentence(outcome.power, request))
     if outcome.removed_vm:
-        sentences.append(f"Delete the virtual machine {request.name}.")
-    sentences.extend(f"Remove {digest} from the cache." for digest in outcome.purged.removed)
-    sentences.extend(
-        f"Forget that {digest} in the cache is {request.catalog_id}; other images have the same content."
-        for digest in outcome.purged.forgotten
-    )
+        sentences.append(tell.delete_vm(request.name))
+    sentences.extend(map(tell.remove_entry, outcome.purged.removed))
+    sentences.extend(tell.forget(digest, request.catalog_id) for digest in outcome.purged.forgotten)
     return sentences
+
+
+def power_sentence(power: str, request: PullRequest) -> str:
+    return tell.start_vm(request.name) if power == STARTED else tell.stop_vm(request.name)
 
 
 def _diff(outcome: Outcome) -> tuple[dict[str, t.Any], dict[str, t.Any]]:

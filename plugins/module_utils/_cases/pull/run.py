@@ -11,12 +11,14 @@ lock in check mode, under its lock in the real run. What is done is told by an `
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cached, host_facts
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.done import Done
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import ImageKey
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.absent import (
@@ -29,7 +31,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.mac
     apply_power,
     kept,
     make,
-    telling,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.plan import (
     CacheImage,
@@ -73,8 +74,6 @@ def predict(planned: Plan, request: PullRequest, context: Context) -> Outcome:
 def apply(planned: Plan, request: PullRequest, context: Context) -> Outcome:
     """Carry out a plan; return what was done.
 
-    A failure carries what had been done by then as its ``outcome``.
-
     :raises CacheLocked: another process worked on the same image or VM for too long
     :raises VmNotFound: the VM that should be started is not there any more
     """
@@ -87,7 +86,13 @@ def apply(planned: Plan, request: PullRequest, context: Context) -> Outcome:
 
 
 def run(request: PullRequest, context: Context, *, check_mode: bool) -> dict[str, t.Any]:
-    """Return the result of catalog_pull."""
+    """Return the result of catalog_pull. A failure carries what had been done by then."""
+    context = dataclasses.replace(context, done=Done())
+    with context.done.told_by_failures():
+        return _run(request, context, check_mode=check_mode)
+
+
+def _run(request: PullRequest, context: Context, *, check_mode: bool) -> dict[str, t.Any]:
     started = time.monotonic()
     try:
         planned = plan(request, context)
@@ -101,13 +106,10 @@ def run(request: PullRequest, context: Context, *, check_mode: bool) -> dict[str
         if not check_mode:
             note_state(request, context)
     outcome = predict(planned, request, context) if check_mode else apply(planned, request, context)
-    cache = cached.look_at_cache(context)
     return {
         **result_of(outcome, request),
         "elapsed": round(time.monotonic() - started, 3),
-        "parallels_catalog": host_facts.current_document(
-            cache, context, may_publish=not check_mode, machines=outcome.machines
-        ),
+        "parallels_catalog": host_facts.document_after(context, may_publish=not check_mode, machines=outcome.machines),
     }
 
 
@@ -131,7 +133,6 @@ def _apply_image(planned: t.Union[CacheImage, MakeVm], request: PullRequest, con
     with held as (entry, image):
         outcome = Outcome(manifest, image=image, cache_path=cache.path)
         if isinstance(planned, MakeVm):
-            with telling(lambda: outcome, request):
-                outcome = make(planned, entry, outcome, request, cache, context)
+            outcome = make(planned, entry, outcome, request, cache, context)
     cached.empty_trash(cache, context)
     return outcome

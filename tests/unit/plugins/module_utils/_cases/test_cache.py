@@ -23,10 +23,15 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache im
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cached import meaning
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import observe
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, facts
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CachedAddress
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheError, FactsTooLarge
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    CacheError,
+    CacheLocked,
+    FactsTooLarge,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsupportedFormat
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
@@ -247,6 +252,24 @@ def test_an_entry_whose_record_is_damaged_does_not_go_silently(shelf: Shelf, man
     assert change(shelf, "verified")["removed"] == [manifest.digest]
     (warning,) = shelf.warnings
     assert manifest.digest in warning and "downloads it again" in warning
+
+
+@pytest.mark.parametrize("state", ["absent", "verified"])
+def test_a_failure_tells_what_was_taken_out_before_it(shelf: Shelf, manifest: Manifest, state: str) -> None:
+    other = shelf.push(make_bundle(shelf.directory / "other/Runner.pvm", {IMAGE: noise(7, 3 * CHUNK)}), "2.0")
+    shelf.pull(other)
+    for one in (manifest, other):
+        damage(shelf, one)
+    first, last = shelf.cache.entries()
+    with shelf.cache.lock(last.digest, locking.USE, "somebody", 0), pytest.raises(CacheLocked) as caught:
+        change(shelf, state)
+    assert [entry.digest for entry in shelf.cache.entries()] == [last.digest]
+    version = first.record.addresses[0].version
+    assert caught.value.done == (
+        f"Remove {first.digest} from the cache."
+        if state == "absent"
+        else f"Take the damaged content of macos-15 {version} out of use in {shelf.cache.path}.",
+    )
 
 
 def test_facts_that_are_too_large_are_a_warning(

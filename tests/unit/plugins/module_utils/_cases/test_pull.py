@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import typing as t
 from pathlib import Path
@@ -14,16 +15,31 @@ from pathlib import Path
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError, SystemFailure
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import room
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import power, vms
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull import demands, run
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wanted import (
     ABSENT,
     CACHED,
     PRESENT,
     STARTED,
+    STOPPED,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, volumes
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheChanged, DiskFull, VmNotFound
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, facts, locks, volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
+    CacheChanged,
+    CacheLocked,
+    DiskFull,
+    PrlctlError,
+    VmNotFound,
+    VmStillRuns,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
     IMAGE,
@@ -238,6 +254,163 @@ def test_a_vm_that_vanished_is_not_reported_as_started(
     shelf.run(state=ABSENT)
     with pytest.raises(VmNotFound, match="Bringing the virtual machine Runner to the state started failed"):
         run.apply(planned, request, shelf.context)
+
+
+# What a failure tells
+
+
+def refused(*_arguments: t.Any, **_options: t.Any) -> t.NoReturn:
+    raise PrlctlError("Something was refused.")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), CacheLocked("Locked.")])
+def test_facts_that_cannot_be_published_are_a_warning_of_what_succeeded(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_arguments: t.Any) -> t.NoReturn:
+        raise error
+
+    monkeypatch.setattr(facts, "publish", fail)
+    result = shelf.run(manifest, state=STARTED)
+    assert result["changed"] and result["vm"]["state"] == "running"
+    assert [vm["state"] for vm in result["parallels_catalog"]["vms"]] == ["running"]
+    assert [sentence for sentence in shelf.warnings if "facts of this host stay as they were" in sentence]
+
+
+def test_facts_that_cannot_be_gathered_are_a_warning_of_what_succeeded(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_self: Cache) -> t.NoReturn:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Cache, "trash_bytes", fail)
+    assert shelf.run(manifest)["changed"]
+    assert [sentence for sentence in shelf.warnings if "Input/output error" in sentence]
+
+
+def test_a_failure_after_the_download_tells_of_it(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another task takes the lock between the download and the use of what was downloaded."""
+    other = Cache.open(shelf.cache.path, create=False).lock(manifest.digest, locking.FILL, "a verification", 60)
+
+    held: list[str] = []
+
+    def lock(key: t.Any, wanted: Manifest, operation: str, cache: Cache, context: t.Any) -> t.Any:
+        held.append(operation)
+        if held == [locking.USE, locking.FILL, locking.USE]:
+            other.__enter__()
+        return cache.lock(wanted.digest, operation, "a test", 0)
+
+    monkeypatch.setattr(ensure, "_lock", lock)
+    with pytest.raises(CacheLocked) as caught:
+        shelf.run(manifest)
+    other.__exit__(None, None, None)
+    (sentence,) = caught.value.done
+    assert sentence.startswith("Download ") and "macos-15 1.0" in sentence
+
+
+def test_a_failure_of_the_download_tells_what_was_taken_out_of_use(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.run(manifest)
+    image = os.path.join(shelf.entry(manifest).bundle_path, IMAGE)
+    os.chmod(image, 0o644)
+    with open(image, "r+b") as stream:
+        stream.write(b"damaged")
+
+    def fail(*_arguments: t.Any) -> t.NoReturn:
+        raise OSError(errno.ENETDOWN, "Network is down")
+
+    monkeypatch.setattr(shelf, "fetch_into", fail)
+    with pytest.raises((CatalogError, OSError)) as caught:
+        shelf.run(manifest)
+    assert isinstance(caught.value, CatalogError)
+    assert caught.value.done == (f"Take the damaged content of macos-15 1.0 out of use in {shelf.cache.path}.",)
+
+
+def test_a_failure_after_the_start_tells_of_it(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.run(manifest, state=PRESENT)
+    real = Prlctl.start
+
+    def start(prlctl: Prlctl, uuid: str) -> None:
+        real(prlctl, uuid)
+        monkeypatch.setattr(Prlctl, "find", refused)
+
+    monkeypatch.setattr(Prlctl, "start", start)
+    with pytest.raises(PrlctlError) as caught:
+        shelf.run(manifest, state=STARTED)
+    assert caught.value.done == ("Start the virtual machine Runner.",)
+
+
+def test_a_stop_that_fails_tells_that_it_resumed_the_vm(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.run(manifest, state=STARTED)
+    real = Prlctl.find
+
+    def find(prlctl: Prlctl, uuid: str) -> t.Optional[VirtualMachine]:
+        machine = real(prlctl, uuid)
+        return machine and dataclasses.replace(machine, state="suspended")
+
+    def list_machines(prlctl: Prlctl) -> list[VirtualMachine]:
+        return [dataclasses.replace(one, state="suspended") for one in prlctl_list(prlctl)]
+
+    def stop(self: vms.Vms, vm: t.Any) -> bool:
+        return power.stop(vm, self.prlctl, self.patience, timeout_seconds=0.1, did=self.did)
+
+    prlctl_list = Prlctl.list_machines
+    monkeypatch.setattr(Prlctl, "list_machines", list_machines)
+    monkeypatch.setattr(Prlctl, "find", find)
+    monkeypatch.setattr(Prlctl, "resume", lambda _prlctl, _uuid: None)
+    monkeypatch.setattr(Prlctl, "stop", refused)
+    monkeypatch.setattr(vms.Vms, "stop", stop)
+    with pytest.raises(VmStillRuns) as caught:
+        shelf.run(manifest, state=STOPPED)
+    assert caught.value.done == ("Resume the virtual machine Runner to stop it.",)
+
+
+def test_a_removal_that_fails_tells_that_it_has_begun(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.run(manifest, state=STARTED)
+    monkeypatch.setattr(Prlctl, "delete", refused)
+    with pytest.raises(PrlctlError) as caught:
+        shelf.run(state=ABSENT)
+    assert caught.value.done == ("Begin to delete the virtual machine Runner.",)
+
+
+def test_a_failure_of_the_system_tells_what_was_done(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.run(manifest, state=PRESENT)
+
+    def fail(_self: Cache) -> t.NoReturn:
+        raise OSError(errno.EIO, "Input/output error")
+
+    request = {"state": ABSENT, "purge_cache": True}
+    monkeypatch.setattr(Cache, "free_bytes", fail)
+    with pytest.raises(SystemFailure) as caught:
+        shelf.run(**request)
+    assert "Delete the virtual machine Runner." in caught.value.done
+
+
+def test_a_lock_file_that_cannot_be_removed_is_a_warning(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.unlink
+
+    def unlink(path: t.Any, **options: t.Any) -> None:
+        if str(path).endswith(".Runner.lock"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        real(path, **options)
+
+    monkeypatch.setattr(locks.os, "unlink", unlink)
+    assert shelf.run(manifest, state=PRESENT)["changed"]
+    (sentence,) = [sentence for sentence in shelf.warnings if ".Runner.lock" in sentence]
+    assert "Permission denied" in sentence
 
 
 # Absence

@@ -1,0 +1,52 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection.
+
+"""The sentences that tell what a task does, has done, or in check mode would do. Results and failures share them."""
+
+from __future__ import annotations
+
+
+def download(size: int, image: str, cache_path: str) -> str:
+    return f"Download {size} bytes of {image} into {cache_path}."
+
+
+def repair(image: str, cache_path: str) -> str:
+    return f"Repair {image} in {cache_path} without a download."
+
+
+def withdraw(image: str, cache_path: str) -> str:
+    return f"Take the damaged content of {image} out of use in {cache_path}."
+
+
+def remove_entry(digest: str) -> str:
+    return f"Remove {digest} from the cache."
+
+
+def forget(digest: str, catalog_id: str) -> str:
+    return f"Forget that {digest} in the cache is {catalog_id}; other images have the same content."
+
+
+def make_vm(name: str, home: str) -> str:
+    return f"Make the virtual machine {name} in {home}."
+
+
+def adopt_vm(name: str) -> str:
+    return f"Adopt the virtual machine {name}, which an interrupted task has made."
+
+
+def start_vm(name: str) -> str:
+    return f"Start the virtual machine {name}."
+
+
+def stop_vm(name: str) -> str:
+    return f"Stop the virtual machine {name}."
+
+
+def clear_remains(name: str, home: str) -> str:
+    return f"Remove what an interrupted task left of the virtual machine {name} in {home}."
+
+
+def delete_vm(name: str) -> str:
+    return f"Delete the virtual machine {name}."
