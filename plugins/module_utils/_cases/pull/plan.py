@@ -61,18 +61,16 @@ def plan(request: PullRequest, context: Context) -> Plan:
     if request.state == CACHED:
         return CacheImage(choose(request))
     control = vms.Vms.of(context, cache)
-    machines = context.prlctl.list_machines()
-    found = control.look(request.name, machines)
-    if found.vm is None:
+    # Something may lie where the VM would be made because another task makes it just now: so there is a second look.
+    for _look in range(2):
+        machines = context.prlctl.list_machines()
+        found = control.look(request.name, machines)
+        if found.vm is not None:
+            return _plan_existing(found.vm, machines, request)
         found.require_sound()
         planned = _plan_make(request, found, machines, context)
         if planned is not None:
             return planned
-        # Something lies where the VM would be made: another task may have made it since the machines were listed.
-        machines = context.prlctl.list_machines()
-        found = control.look(request.name, machines)
-    if found.vm is not None:
-        return _plan_existing(found.vm, machines, request)
     raise PathTaken(
         f"Making the virtual machine failed: {home_of(request, choose(request), context)} exists and is not registered "
         "as ours.",
