@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""Where a VM lies, and the lock of its name."""
+"""Where a VM lies, and the locks of its name."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import time
 import typing as t
@@ -23,6 +24,7 @@ def home_path(directory: str, name: str, kind: str) -> str:
 
 @contextlib.contextmanager
 def lock_name(
+    receipts: str,
     directory: str,
     name: str,
     timeout_seconds: float,
@@ -33,28 +35,42 @@ def lock_name(
     clock: t.Callable[[], float] = time.monotonic,
     sleep: t.Callable[[float], None] = time.sleep,
 ) -> t.Iterator[None]:
-    """Hold the name of a VM for the block, in the directory that holds its bundle; the directory is made if need be.
+    """Hold the name of a VM for the block: among the receipts of the cache first, then in the directory of its bundle.
 
-    Whatever cache a task uses, it meets the others here. The lock is a hidden file, which is gone afterwards.
-    ``on_wait``, ``alive`` and ``on_left`` are those of :func:`locks.hold`.
+    The first lock is met by tasks that use the same cache, wherever they make the VM. The second one is met by tasks
+    that use other caches; the directory is made if need be. Both are hidden files, which are gone afterwards.
+    ``receipts`` is the directory of the receipts. ``on_wait``, ``alive`` and ``on_left`` are those of
+    :func:`locks.hold`.
 
     :raises CacheLocked: another task holds it for longer than ``timeout_seconds``
     """
     name = config_pvs.check_name(name)
-    with translated(CloneFailed, f"Making the directory {directory}"):
-        os.makedirs(directory, exist_ok=True)
-    with locks.hold(
-        lock_path(directory, name),
-        f"work on the virtual machine {name}",
-        timeout_seconds,
-        on_wait=on_wait,
-        alive=alive,
-        clock=clock,
-        sleep=sleep,
-        leaves_file=False,
-        on_left=on_left,
-    ):
-        yield
+    deadline = clock() + timeout_seconds
+
+    def hold(path: str) -> t.ContextManager[None]:
+        return locks.hold(
+            path,
+            f"work on the virtual machine {name}",
+            max(0.0, deadline - clock()),
+            on_wait=on_wait,
+            alive=alive,
+            clock=clock,
+            sleep=sleep,
+            leaves_file=False,
+            on_left=on_left,
+        )
+
+    with hold(receipts_lock_path(receipts, name)):
+        with translated(CloneFailed, f"Making the directory {directory}"):
+            os.makedirs(directory, exist_ok=True)
+        with hold(lock_path(directory, name)):
+            yield
+
+
+def receipts_lock_path(receipts: str, name: str) -> str:
+    """Return the path of the lock of a VM's name among the receipts, the same for names that differ in case only."""
+    folded = config_pvs.check_name(name).casefold()
+    return os.path.join(receipts, f".{hashlib.sha256(folded.encode()).hexdigest()}.lock")
 
 
 def lock_path(directory: str, name: str) -> str:

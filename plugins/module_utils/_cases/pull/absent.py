@@ -87,7 +87,7 @@ def apply_absent(planned: RemoveVm, request: PullRequest, context: Context) -> O
     cache = cached.open_cache(context)
     is_meant = cached.meaning(request.catalog_id, request.version, request.catalog_url, request.architecture)
     if planned.found is not None and removes:
-        with hold_name(_home_of(planned.found), request, context):
+        with hold_name(_home_of(planned.found), cache, request, context):
             control = vms.Vms.of(context, cache)
             found = _meant_of(control.look(request.name), is_meant, context)
             removes = is_there(found)

@@ -65,7 +65,7 @@ def make(
     planned: MakeVm, entry: CacheEntry, outcome: Outcome, request: PullRequest, cache: Cache, context: Context
 ) -> Outcome:
     """Make the VM unless another task was faster, and bring it to its state; the image is held."""
-    with hold_name(planned.home, request, context):
+    with hold_name(planned.home, cache, request, context):
         control = vms.Vms.of(context, cache)
         machines = context.prlctl.list_machines()
         found = control.look(request.name, machines)
@@ -87,7 +87,7 @@ def make(
 
 def apply_power(planned: KeepVm, request: PullRequest, context: Context) -> Outcome:
     cache = cached.open_cache(context)
-    with hold_name(planned.vm.home, request, context):
+    with hold_name(planned.vm.home, cache, request, context):
         control = vms.Vms.of(context, cache)
         machines = context.prlctl.list_machines()
         vm = control.look(request.name, machines).vm
@@ -184,7 +184,7 @@ def _with(machines: t.Sequence[VirtualMachine], vm: ManagedVm) -> t.Sequence[Vir
     return (*(machine for machine in machines if machine.uuid != vm.machine.uuid), vm.machine)
 
 
-def hold_name(home: str, request: PullRequest, context: Context) -> t.ContextManager[None]:
+def hold_name(home: str, cache: Cache, request: PullRequest, context: Context) -> t.ContextManager[None]:
     """Hold the name of the VM that lies, or will lie, at ``home``."""
 
     def waiting(present: str) -> None:
@@ -193,6 +193,7 @@ def hold_name(home: str, request: PullRequest, context: Context) -> t.ContextMan
         context.warn(f"Waiting for the lock of the virtual machine {request.name}: it is held by {present}.")
 
     return naming.lock_name(
+        cache.receipts_path,
         os.path.dirname(home),
         request.name,
         context.cache.lock_timeout_seconds,

@@ -23,6 +23,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.records im
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache as cache_case
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure, observe, seeds, segmented
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import vms
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull import plan, run
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wanted import PRESENT
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, locks
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
@@ -281,3 +282,60 @@ def test_whenever_a_second_task_is_let_in_nothing_wrong_comes_of_it(
         if (prepared, first, second) in ONE_FILLS:
             assert first_changed != gate.second_changed, where
         world.settle()
+
+
+def test_one_name_in_two_directories_is_one_vm(
+    directory: Path, catalog: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = steps_of(directory / "alone", catalog, "cached", "make").index("clone_tree")
+    world = World(directory / "both", catalog)
+    world.pull()
+    elsewhere = str(directory / "both/elsewhere")
+    gate = Gate(monkeypatch)
+    gate.target = step
+    gate.second = lambda: bool(world.shelf.run(world.older, state=PRESENT, directory=elsewhere)["changed"])
+    assert world.make()
+    gate.join()
+    assert gate.second_changed is False
+    assert len(world.shelf.context.prlctl.list_machines()) == 1
+    world.check()
+
+
+def test_bundle_that_another_task_registers_just_now_is_not_in_the_way(
+    directory: Path, catalog: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other task begins after this one has looked, and has not registered its VM when this one looks again."""
+    world = World(directory, catalog)
+    world.pull()
+    this, results = threading.get_ident(), []
+    registers, planned = threading.Event(), threading.Event()
+    other = threading.Thread(target=lambda: results.append(world.make()))
+    real_register, real_plan, real_home = Prlctl.register, run.plan, plan.home_of
+
+    def register(prlctl: Prlctl, bundle_path: str, uuid: str) -> None:
+        registers.set()
+        assert planned.wait(WAIT_SECONDS)
+        real_register(prlctl, bundle_path, uuid)
+
+    def home_of(*arguments: t.Any) -> str:
+        if threading.get_ident() == this and not registers.is_set():
+            other.start()
+            assert registers.wait(WAIT_SECONDS)
+        return real_home(*arguments)
+
+    def tell(*arguments: t.Any) -> t.Any:
+        try:
+            return real_plan(*arguments)
+        finally:
+            if threading.get_ident() == this:
+                planned.set()
+
+    monkeypatch.setattr(Prlctl, "register", register)
+    monkeypatch.setattr(plan, "home_of", home_of)
+    monkeypatch.setattr(run, "plan", tell)
+    try:
+        assert not world.make()
+    finally:
+        other.join(WAIT_SECONDS)
+    assert results == [True]
+    world.check()

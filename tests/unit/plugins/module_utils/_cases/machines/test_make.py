@@ -179,7 +179,7 @@ def test_home_is_decided_about_when_the_vm_is_made(host: Host, tmp_path: pathlib
     """Another task may have made the VM after this one looked: under the lock it is found, and nothing is made."""
     assert host.vms.look(NAME).vm is None
     vm = host.create()
-    with naming.lock_name(str(host.directory), NAME, 1.0):
+    with naming.lock_name(str(tmp_path / "receipts"), str(host.directory), NAME, 1.0):
         assert host.vms.look(NAME).vm == vm
         (tmp_path / "others").mkdir()
         with pytest.raises(PathTaken):
