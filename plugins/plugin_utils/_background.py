@@ -7,12 +7,13 @@
 
 One command at a time waits on the host for the end of the module, as long as no line of progress is due: few commands,
 and none of them late. Connections that break are made again; a module that died is noticed; an interrupted play ends
-its transfer.
+its transfer, and so does one that was killed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import posixpath
 import shlex
 import time
@@ -26,9 +27,15 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.backgro
     CANCEL_SUFFIX,
     LOCK_SUFFIX,
     RESULT_SUFFIX,
+    WATCHED_SUFFIX,
 )
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._host_results import cleaned
-from ansible_collections.macfleet.parallels.plugins.plugin_utils._interruptions import Overdue, Signals, deadline
+from ansible_collections.macfleet.parallels.plugins.plugin_utils._interruptions import (
+    Interrupted,
+    Overdue,
+    Signals,
+    deadline,
+)
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._progress_lines import ProgressLines
 
 if t.TYPE_CHECKING:
@@ -72,6 +79,7 @@ class BackgroundJob:
     ) -> None:
         self._action = action
         self._path = path
+        self._play = os.getppid()
         self._process = 0
         self._python = ""
         self._name = name
@@ -90,14 +98,15 @@ class BackgroundJob:
                 started = start()
                 place = started.pop("transfer", None)
                 if not isinstance(place, dict):
+                    if "module_stdout" in started:
+                        # What the module printed did not arrive whole, so it may have gone to the background.
+                        self._cancel()
                     return started
                 self._path, self._process, self._python = _job(place)
                 result = self._wait()
-            except AnsibleConnectionFailure:
-                # It did not start, or ends by itself: it cannot say that it goes to the background.
-                raise
             except BaseException:
-                # Also when the user interrupts: nobody would watch it any more.
+                # Also when the user interrupts, or the connection breaks before the answer is here: nobody would watch
+                # the transfer any more. One that cannot be told ends by itself, later.
                 signals.hold()
                 self._cancel()
                 raise
@@ -118,6 +127,9 @@ class BackgroundJob:
         began_at = known_at = self._clock()
         unreadable, pause_seconds = 0, self._lines.pause()
         while self._clock() - began_at < LIMIT_SECONDS:
+            if os.getppid() != self._play:
+                # The play was killed, and this worker of it was not.
+                raise Interrupted
             try:
                 answer = self._poll(pause_seconds)
             except (AnsibleConnectionFailure, Overdue) as error:
@@ -180,7 +192,7 @@ class BackgroundJob:
 
     def _forget(self) -> None:
         """Have the files of the job removed. All that they say is known, so a failure costs nothing."""
-        suffixes = ("", LOCK_SUFFIX, RESULT_SUFFIX, CANCEL_SUFFIX)
+        suffixes = ("", LOCK_SUFFIX, WATCHED_SUFFIX, RESULT_SUFFIX, CANCEL_SUFFIX)
         self._try(shlex.join(["rm", "-f", *(self._path + suffix for suffix in suffixes)]))
 
     def _cancel(self) -> None:

@@ -5,12 +5,13 @@
 
 """Waits on a managed host for the end of a job (``module_utils/_bridge/background.py``), but not for longer than asked.
 
-The controller sends the text of this file to the Python of the host. Arguments: path of the progress file, process of
-the job, seconds. Prints a JSON object: ``ended``, ``progress`` and ``result`` (the texts of the files, or null).
+Before it waits, it touches ``.watched``: a job that is not polled ends by itself. The controller sends the text of this
+file to the Python of the host. Arguments: path of the progress file, process of the job, seconds. Prints a JSON object: ``ended``, ``progress`` and ``result`` (the texts of the files, or null).
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -55,6 +56,14 @@ def _lives(process: int) -> bool:
     return True
 
 
+def _touch(path: str) -> None:
+    """Give a file a new time. While the directory is gone, or the disk is full, there may be no file."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        os.utime(descriptor)
+        os.close(descriptor)
+
+
 def _read(path: str) -> str | None:
     try:
         with open(path, encoding="ascii", errors="replace") as stream:
@@ -65,6 +74,7 @@ def _read(path: str) -> str | None:
 
 def main(path: str, process: int, seconds: float) -> None:
     """Wait, and print what there is."""
+    _touch(path + ".watched")
     signal.signal(signal.SIGALRM, _end_of_time)
     try:
         signal.setitimer(signal.ITIMER_REAL, seconds)

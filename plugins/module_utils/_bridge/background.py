@@ -13,8 +13,9 @@ child from then on (``plugin_utils/_background.py``). So nothing is planned or u
 The fork comes first because of macOS: its libraries may be used in a forked process as long as the parent has not
 used them.
 
-Beside the progress file there are ``.lock``, locked (flock) as long as the child lives, ``.cancel``, which the
-controller makes to end the transfer, and ``.result``, which the child writes at its end.
+Beside the progress file there are ``.lock``, locked (flock) as long as the child lives, ``.watched``, which each poll
+of the controller touches, ``.cancel``, which the controller makes to end the transfer, and ``.result``, which the
+child writes at its end. A transfer that is not polled any more ends by itself.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors im
 CANCEL_SUFFIX = ".cancel"
 LOCK_SUFFIX = ".lock"
 RESULT_SUFFIX = ".result"
+WATCHED_SUFFIX = ".watched"
+# A transfer that was not polled for so long cancels itself. The controller tries for 900 seconds to reach a host again,
+# and a poll may take two minutes: if it succeeds, it finds its transfer running.
+UNWATCHED_SECONDS = 1200.0
 # The names of all files of jobs begin so.
 NAME_PREFIX = "macfleet-"
 # A file that is older belongs to no job: a transfer ends after 24 hours, with its last grant.
@@ -42,7 +47,7 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Cancelled(CatalogError):
-    """Whoever watched the transfer gave it up."""
+    """The controller cancelled the transfer."""
 
     code = "cancelled"
 
@@ -53,13 +58,13 @@ class Cancelled(CatalogError):
 
 
 class Unwatched(CatalogError):
-    """The process that started this module is gone."""
+    """The controller does not watch the transfer any more."""
 
     code = "unwatched"
 
 
 class ResultLost(CatalogError):
-    """The module has done its work and cannot say so."""
+    """The work is done, but its result could not be written."""
 
     code = "result_lost"
 
@@ -80,8 +85,8 @@ class Job:
     def detach(self) -> None:
         """Leave the task as soon as it is known that the work is long. Any further call does nothing.
 
-        :raises Cancelled: the controller has already given it up
-        :raises Unwatched: nobody is there to watch the transfer
+        :raises Cancelled: the controller has already cancelled the transfer
+        :raises Unwatched: the process that would tell the controller has ended
         :raises OSError: the files of the job cannot be made
         """
         if self.detached:
@@ -112,7 +117,7 @@ class Job:
     def publish(self, result: t.Mapping[str, t.Any]) -> None:
         """Leave the result where the controller takes it. The directory may have been removed, or the disk be full."""
         if os.path.exists(self._path + CANCEL_SUFFIX):
-            # Whoever cancelled it is gone.
+            # The controller does not wait for the result of what it has cancelled.
             self._remove_files()
             return
         written = self._path + RESULT_SUFFIX
@@ -122,7 +127,7 @@ class Job:
             os.rename(written + ".new", written)
         except OSError as error:
             self._publish_briefly(result, error)
-        # Whoever waits need not wait until this process has tidied up.
+        # The controller need not wait until this process has tidied up.
         if self._lock is not None:
             os.close(self._lock)
 
@@ -130,13 +135,13 @@ class Job:
         """Write why it failed over the progress, whose file has its room on the disk already."""
         brief = {name: result.get(name) for name in ("failed", "msg", "error_code", "hint")}
         if not result.get("failed"):
-            lost = ResultLost(f"The task has done its work, but its result could not be written: {error.strerror}.")
+            lost = ResultLost(f"The work is done, but its result could not be written: {error.strerror}.")
             brief = {"failed": True, "msg": str(lost), "error_code": lost.code, "hint": "Make room, and run it again."}
         with contextlib.suppress(OSError), open(self._path, "r+b") as stream:
             stream.write(json.dumps({"result": brief}).encode("ascii").ljust(os.fstat(stream.fileno()).st_size))
 
     def _remove_files(self) -> None:
-        for suffix in ("", LOCK_SUFFIX, CANCEL_SUFFIX):
+        for suffix in ("", LOCK_SUFFIX, WATCHED_SUFFIX, CANCEL_SUFFIX):
             with contextlib.suppress(OSError):
                 os.unlink(self._path + suffix)
 
@@ -172,7 +177,7 @@ def _wait_for(child: int, from_child: int) -> t.NoReturn:
         sys.stdout.write(json.dumps({"changed": False, "transfer": json.loads(place)}) + "\n")
         sys.stdout.flush()
     except OSError:
-        # Whoever wanted to read this is gone.
+        # Nobody reads the answer, so nobody will watch the transfer.
         os.kill(child, signal.SIGTERM)
     os._exit(0)
 
@@ -193,7 +198,7 @@ def _write_new(path: str, text: str) -> None:
 
 
 def _remove_stale_files(directory: str) -> None:
-    """Remove what jobs have left whose controller was not there at their end."""
+    """Remove the files of jobs whose result was never fetched."""
     oldest = time.time() - _STALE_SECONDS
     for name in os.listdir(directory):
         path = os.path.join(directory, name)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary
+from ansible_collections.macfleet.parallels.plugins.plugin_utils import _background
 
 COLLECTIONS = Path(boundary.__file__).absolute().parents[6]
 
@@ -258,16 +259,29 @@ def test_a_transfer_that_was_cancelled_before_it_left_its_task(play: t.Callable[
     assert [path.suffix for path in (tmp_path / ".ansible_async").iterdir()] == [".cancel"]
 
 
-def test_an_interrupted_play_cancels_its_transfer(play: t.Callable[..., t.Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_a_play_that_ends_early_cancels_its_transfer(
+    play: t.Callable[..., t.Any], tmp_path: Path, number: signal.Signals
+) -> None:
     process = play({"seconds": 300, "pid_file": str(tmp_path / "pid")})
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".ansible_async/*.lock")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     process.communicate(timeout=60)
     wait_for_end(int((tmp_path / "pid").read_text()))
     assert not list((tmp_path / ".ansible_async").iterdir())
+
+
+def test_a_poll_shows_that_somebody_watches(tmp_path: Path) -> None:
+    progress, watched = tmp_path / "macfleet-1", tmp_path / "macfleet-1.watched"
+    seen = []
+    for _ in range(2):
+        subprocess.run([sys.executable, _background._POLL, progress, str(os.getpid()), "0.1"], check=True)
+        seen.append(watched.stat().st_mtime_ns)
+    assert seen[0] < seen[1]
+    assert watched.stat().st_mode & 0o777 == 0o600
 
 
 def wait_for_end(pid: int) -> None:

@@ -15,6 +15,7 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import Transport
 from ansible_collections.macfleet.parallels.plugins.plugin_utils import _background, _transfer
+from ansible_collections.macfleet.parallels.plugins.plugin_utils._interruptions import Interrupted
 from ansible_collections.macfleet.parallels.tests.unit.support import actions
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, manifest, refusal
 
@@ -252,7 +253,7 @@ def test_a_long_transfer_is_watched(host: Host) -> None:
     assert run(host) == DONE
     assert len(host.modules) == 1
     assert host.commands == [
-        f"rm -f {PLACE['path']} {PLACE['path']}.lock {PLACE['path']}.result {PLACE['path']}.cancel"
+        "rm -f " + " ".join(PLACE["path"] + suffix for suffix in ("", ".lock", ".watched", ".result", ".cancel"))
     ]
     assert host.shown[0].startswith("[mac-1] catalog_pull MacOS-15 >=1.4,<2: download: 5 B of 100 B (5 %)")
     assert host.shown[-1] == "[mac-1] catalog_pull MacOS-15 >=1.4,<2: done: 20.0 MB moved, 1.2 GB reused, 1 min 15 s"
@@ -410,8 +411,32 @@ def test_an_interruption_before_the_module_has_left_its_task_cancels_it(host: Ho
     assert host.commands == [f"umask 077; mkdir -p ~/.ansible_async && : > {path}.cancel"]
 
 
-def test_a_host_that_cannot_be_reached_is_asked_nothing_more(host: Host) -> None:
-    host.results[0] = AnsibleConnectionFailure("no route to host")
+def test_a_module_whose_answer_did_not_arrive_is_cancelled(host: Host) -> None:
+    host.results[0] = AnsibleConnectionFailure("connection reset by peer")
     with pytest.raises(AnsibleConnectionFailure):
         run(host)
-    assert host.commands == []
+    assert host.commands[0].endswith(".cancel")
+
+
+def test_a_module_whose_answer_arrived_in_part_is_cancelled(host: Host) -> None:
+    host.results[0] = {
+        "failed": True,
+        "msg": "Module result deserialization failed.",
+        "module_stdout": '{"changed": fa',
+    }
+    assert run(host)["failed"]
+    assert host.commands[0].endswith(".cancel")
+
+
+def test_a_transfer_whose_play_was_killed_is_cancelled(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    poll = host.command
+
+    def kill_play(command: str) -> dict[str, t.Any]:
+        monkeypatch.setattr(_background.os, "getppid", lambda: 1)
+        return poll(command)
+
+    host.action._low_level_execute_command = kill_play
+    host.polls += [told(5)]
+    with pytest.raises(Interrupted):
+        run(host)
+    assert host.commands[-1].endswith(".cancel")

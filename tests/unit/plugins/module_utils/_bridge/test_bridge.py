@@ -23,6 +23,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport
     TransportSettings,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import (
+    background,
     boundary,
     connections,
     handover,
@@ -256,6 +257,24 @@ def test_a_transfer_can_be_cancelled(tmp_path: Path) -> None:
             counters.advance(1)
     module.do_cleanup_files()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_transfer_that_is_not_polled_any_more_ends(tmp_path: Path) -> None:
+    path, watched, now = tmp_path / "progress", tmp_path / "progress.watched", 0.0
+    path.touch()
+    watched.touch()
+    report = progress_file.ProgressFile(str(path), lambda: now)
+    report({})
+    # The second time, the clock of the host was set back.
+    for touched, polled_at in ((2_000_000_000, 1000), (1_000_000_000, 2000)):
+        os.utime(watched, (touched, touched))
+        now = float(polled_at)
+        report({})
+    now = 2000 + background.UNWATCHED_SECONDS
+    report({})
+    now += 1
+    with pytest.raises(background.Unwatched, match="has not asked about the transfer for 1201 seconds"):
+        report({})
 
 
 def test_nothing_is_written_where_nobody_looks(tmp_path: Path) -> None:
