@@ -309,19 +309,20 @@ def _filled(fill: Fill, key: ImageKey, cache: Cache, context: Context, verify: b
         context.done.add(tell.withdraw(key.name, cache.path))
     else:
         partial = cache.partial(digest, origin)
+    earlier = cache.partial_record(digest)
     with power.awake(power.caffeinate()):
         applied = segmented.download(fill, partial, context)
         proved = segmented.stamps_after(fill, partial)
         require_unchanged(fill.seeds, cache)
         if verify:
             segmented.prove(fill, partial, context)
-    record = _record(fill, before, now, now if verify else None).with_address(key.address)
+    record = _record(fill, earlier, now, now if verify else None).with_address(key.address)
     entry = cache.publish(digest, record, proved)
     context.done.add(tell.download(applied.downloaded_bytes, key.name, cache.path))
     return ImageOutcome(True, entry, fill, applied)
 
 
-def _record(fill: Fill, before: t.Optional[CacheEntry], now: str, verified_at: t.Optional[str]) -> CacheRecord:
+def _record(fill: Fill, earlier: t.Optional[CacheRecord], now: str, verified_at: t.Optional[str]) -> CacheRecord:
     manifest = fill.manifest
     fresh = CacheRecord(
         digest=manifest.digest,
@@ -334,7 +335,7 @@ def _record(fill: Fill, before: t.Optional[CacheEntry], now: str, verified_at: t
         last_used_at=now,
         sketch=sketch.encode(sketch.of(fill.index.listing)),
     )
-    record = before.record if before is not None else fresh
+    record = earlier or fresh
     return dataclasses.replace(
         record, last_used_at=now, use_count=record.use_count + 1, verified_at=verified_at, sketch=fresh.sketch
     )

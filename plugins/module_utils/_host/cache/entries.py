@@ -155,6 +155,17 @@ class Cache:
             partial = Partial(digest, self._layout.bundle(digest))
         return partial if os.path.isdir(partial.bundle_path) else None
 
+    def partial_record(self, digest: str) -> t.Optional[CacheRecord]:
+        """Return the record that a partial image had when it was an entry, None if it never was or nobody can tell.
+
+        Its addresses, counts and unknown keys hold for the entry that the image becomes again, its stamps do not.
+        """
+        with contextlib.suppress(OSError, ValueError, CacheError):
+            path = Partial(digest, self._layout.partial(digest)).record_path
+            record = decode_record(trees.read_regular_file(path, _LARGEST_RECORD_BYTES))
+            return record if record.digest == digest else None
+        return None
+
     def partials(self) -> t.List[PartialState]:
         """Return every partial image, the one that has been left longest first."""
         with translated(CacheError, f"Examining the partial images of {self.path}"):
@@ -206,9 +217,9 @@ class Cache:
                 stamps=present,
                 allocated_bytes=sum(allocated_bytes(found.status) for found in sealed if not found.is_directory),
             )
+            write_file_durably(partial.record_path, record.encode(), 0o600)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(partial.origin_path)
-            write_file_durably(partial.record_path, record.encode(), 0o600)
             flush_volume(partial.path)
             if lies_at(final):
                 trash.discard(final, self._layout)
@@ -216,14 +227,15 @@ class Cache:
         return CacheEntry(digest, final, record)
 
     def demote(self, digest: str, origin: t.Optional[Origin] = None) -> Partial:
-        """Take an entry back into work, because some of its chunks are not what they should be."""
+        """Take an entry back into work, because some of its chunks are not what they should be.
+
+        Its record goes with it: see :meth:`partial_record`.
+        """
         path = self._layout.partial(digest)
         with translated(CacheError, f"Taking the cache entry {digest} back"):
             if lies_at(path):
                 trash.discard(path, self._layout)
             rename_durably(self._layout.bundle(digest), path)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(Partial(digest, path).record_path)
         return self.partial(digest, origin)
 
     def remove(self, digest: str) -> bool:
@@ -280,6 +292,10 @@ class Cache:
         origin = None
         with contextlib.suppress(OSError, ValueError, CacheError):
             origin = decode_origin(trees.read_regular_file(partial.origin_path, _LARGEST_RECORD_BYTES))
+        if origin is None:
+            record = self.partial_record(digest)
+            if record is not None and record.addresses:
+                origin = Origin(record.addresses[-1], record.last_used_at)
         return PartialState(partial, *measure(partial.path), origin)
 
     def _change(self, digest: str, change: t.Callable[[CacheRecord], CacheRecord]) -> CacheEntry:

@@ -9,7 +9,8 @@
                         /listing      what it contains
                         /locator      where its chunks lay when it was pulled
                         /record.json  see records.py
-<cache>/partial/<digest>/             the same while it grows, with origin.json in place of the record
+<cache>/partial/<digest>/             the same while it grows, with origin.json, and the record only if it was
+                                      an entry before
 <cache>/trash/                        what was renamed away and is being deleted
 <cache>/locks/  <cache>/receipts/
 """

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import LinkCost
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache import CacheRequest
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache import change as change_cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure, observe, seeds, segmented
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.transfers import SignedTransfers
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import power, volumes
@@ -592,3 +595,29 @@ def test_a_damaged_seed_is_replaced_from_a_segment_that_nothing_else_needs(shelf
     assert shelf.fill(newer).pack.segments == ()
     shelf.pull(newer)
     assert pulled_whole(shelf, newer)
+
+
+@pytest.mark.parametrize("by", ["a verification", "an interrupted repair"])
+def test_a_repair_keeps_what_the_record_remembers(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    manifest = push(shelf, "1.0", 1, 2)
+    same = dataclasses.replace(manifest, catalog_id="other")
+    shelf.pull(manifest)
+    shelf.pull(same)
+    path = Path(shelf.entry(manifest).record_path)
+    before = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**before, "pins": ["night"], "use_count": 40}))
+    spoil(shelf, manifest)
+    if by == "a verification":
+        change_cache(CacheRequest("verified"), shelf.context, check_mode=False)
+    else:
+        monkeypatch.setattr(segmented, "download", forbidden)
+        with pytest.raises(AssertionError):
+            shelf.pull(manifest)
+        monkeypatch.undo()
+    assert shelf.cache.find(manifest.digest) is None
+    shelf.pull(manifest)
+    record = shelf.entry(manifest).record
+    assert record.extra == {"pins": ["night"]}
+    assert {address.catalog_id for address in record.addresses} == {manifest.catalog_id, "other"}
+    assert (record.use_count, record.first_used_at) == (41, before["first_used_at"])
+    assert pulled_whole(shelf, manifest)

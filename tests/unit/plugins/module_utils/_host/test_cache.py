@@ -16,7 +16,7 @@ import typing as t
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import Stamp
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, file_clone
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import entries, locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache, difference
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import Survey
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import (
@@ -283,6 +283,23 @@ def test_demoted_entry_can_be_repaired_and_published_again(cache: Cache) -> None
     pathlib.Path(partial.bundle_path, "config.pvs").write_text("<Repaired/>")
     entry = cache.publish(DIGEST, make_record())
     assert not difference(entry)
+
+
+@pytest.mark.parametrize("step", ["write_file_durably", "rename_durably"])
+def test_a_partial_image_is_known_by_its_name_when_it_could_not_be_published(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    cache.partial(DIGEST, Origin(ADDRESS, "2026-11-24T08:00:00Z"))
+
+    def refuse(*_arguments: t.Any) -> t.NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(entries, step, refuse)
+    with pytest.raises(DiskFull):
+        cache.publish(DIGEST, make_record())
+    monkeypatch.undo()
+    (state,) = cache.partials()
+    assert state.origin is not None and state.origin.address == ADDRESS
 
 
 def test_publishing_replaces_a_damaged_entry(cache: Cache) -> None:
