@@ -6,7 +6,8 @@
 """Waits on a managed host for the end of a job (``module_utils/_bridge/background.py``), but not for longer than asked.
 
 Before it waits, it touches ``.watched``: a job that is not polled ends by itself. The controller sends the text of this
-file to the Python of the host. Arguments: path of the progress file, process of the job, seconds. Prints a JSON object: ``ended``, ``progress`` and ``result`` (the texts of the files, or null).
+file to the Python of the host. Arguments: path of the progress file, process of the job, seconds. Prints
+a JSON object: ``ended``, ``progress`` and ``result`` (the texts of the files, or null).
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ UNWATCHED_SECONDS = 1200.0
 NAME_PREFIX = "macfleet-"
 # A file that is older belongs to no job: a transfer ends after 24 hours, with its last grant.
 _STALE_SECONDS = 48 * 3600
-_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+# How a file of a job is made: only where nothing is.
+NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -97,8 +98,8 @@ class Job:
         directory = os.path.dirname(self._path)
         os.makedirs(directory, 0o700, exist_ok=True)
         _remove_stale_files(directory)
-        os.close(os.open(self._path, _NEW_FILE, 0o600))
-        lock = os.open(self._path + LOCK_SUFFIX, _NEW_FILE, 0o600)
+        os.close(os.open(self._path, NEW_FILE, 0o600))
+        lock = os.open(self._path + LOCK_SUFFIX, NEW_FILE, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.setsid()
         place = {"path": self._path, "pid": os.getpid(), "python": sys.executable}
@@ -193,7 +194,7 @@ def _exit_like(child: int) -> t.NoReturn:
 def _write_new(path: str, text: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    with open(os.open(path, _NEW_FILE, 0o600), "w", encoding="ascii") as stream:
+    with open(os.open(path, NEW_FILE, 0o600), "w", encoding="ascii") as stream:
         stream.write(text)
 
 

@@ -17,6 +17,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress, Snapshot
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.background import (
     CANCEL_SUFFIX,
+    NEW_FILE,
     UNWATCHED_SECONDS,
     WATCHED_SUFFIX,
     Cancelled,
@@ -69,9 +70,9 @@ class _Watch:
 class ProgressFile:
     """The latest snapshot of a transfer in a small file, for the controller, which polls it.
 
-    As long as the file is not there, nobody polls, and nothing is written. It is written in place, padded to one
-    length, in one call: short enough for a reader to see the old one or the new one, and no harm is done if it sees
-    neither. Only one thread may call it.
+    Until the file is there, nobody polls, and nothing is written. If it is removed later, it is made again: a transfer
+    of which nothing is known is cancelled. It is written in place, padded to one length, in one call: short enough for
+    a reader to see the old one or the new one, and no harm is done if it sees neither. Only one thread may call it.
     """
 
     def __init__(self, path: str, clock: t.Callable[[], float] = time.monotonic) -> None:
@@ -99,4 +100,13 @@ class ProgressFile:
         data = json.dumps({**snapshot, "pid": os.getpid()}).encode("ascii").ljust(_PROGRESS_BYTES)
         # A full disk ends the transfer where it is written to.
         with contextlib.suppress(OSError):
+            if not os.path.lexists(self._path):
+                self._descriptor = self._made_again(self._descriptor)
             os.pwrite(self._descriptor, data, 0)
+
+    def _made_again(self, removed: int) -> int:
+        """Return a descriptor of a new file, in place of that of the file that was removed."""
+        os.makedirs(os.path.dirname(self._path), 0o700, exist_ok=True)
+        made = os.open(self._path, NEW_FILE, 0o600)
+        os.close(removed)
+        return made

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -275,6 +276,19 @@ def test_a_transfer_that_is_not_polled_any_more_ends(tmp_path: Path) -> None:
     now += 1
     with pytest.raises(background.Unwatched, match="has not asked about the transfer for 1201 seconds"):
         report({})
+
+
+def test_a_progress_file_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "jobs" / "progress"
+    path.parent.mkdir()
+    path.touch()
+    report = progress_file.ProgressFile(str(path))
+    report({"sequence": 1})
+    shutil.rmtree(path.parent)
+    for sequence in (2, 3):
+        report({"sequence": sequence})
+        assert read(path)["sequence"] == sequence
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
 def test_nothing_is_written_where_nobody_looks(tmp_path: Path) -> None:
