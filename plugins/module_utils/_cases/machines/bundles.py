@@ -77,6 +77,24 @@ def _volume_of(receipt: Receipt, home: str) -> t.Optional[str]:
     """Return the mount point above a path that may not be there, None if it is not known."""
     if home == receipt.home or (receipt.volume != "/" and home.startswith(f"{receipt.volume}/")):
         return receipt.volume
-    # macOS mounts external disks there.
-    parts = home.split("/")
+    return _disk_of(home)
+
+
+def check_directory(directory: str) -> None:
+    """Fail if a directory for VMs would be made where a disk is mounted at other times.
+
+    :raises VolumeMissing: the directory is on a disk that is not mounted
+    """
+    disk = _disk_of(directory)
+    if disk is not None and not os.path.ismount(os.path.realpath(disk)):
+        raise VolumeMissing(
+            f"Making virtual machines in {directory} failed: no volume is mounted at {disk}.",
+            "Connect and mount that volume, or choose another path.",
+            {"volume": disk, "home": directory},
+        )
+
+
+def _disk_of(path: str) -> t.Optional[str]:
+    """Return where macOS mounts the disk of a path, None for other paths."""
+    parts = path.split("/")
     return "/".join(parts[:3]) if parts[:2] == ["", "Volumes"] else None

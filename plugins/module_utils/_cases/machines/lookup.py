@@ -103,6 +103,7 @@ class Found:
 
         :raises VmBroken: Parallels Desktop cannot read the configuration of our VM
         :raises VmUnregistered: our VM was unregistered, and its bundle is still there
+        :raises VolumeMissing: what an interrupted task left lies on a volume that is not mounted
         """
         if self.vm is not None:
             return
@@ -110,6 +111,15 @@ class Found:
             raise _broken(self.broken)
         if self.unregistered:
             raise _unregistered(self.unregistered[0])
+        self.require_volumes()
+
+    def require_volumes(self) -> None:
+        """Fail if what was interrupted cannot be cleaned up now.
+
+        :raises VolumeMissing: some of it lies on a volume that is not mounted
+        """
+        for receipt in self.interrupted:
+            check_volume(receipt, receipt.home)
 
 
 @dataclasses.dataclass(frozen=True)

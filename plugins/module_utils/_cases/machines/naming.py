@@ -13,6 +13,7 @@ import os
 import time
 import typing as t
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import bundles
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import config_pvs, locks
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CloneFailed, translated
 
@@ -42,6 +43,7 @@ def lock_name(
     ``receipts`` is the directory of the receipts. ``on_wait``, ``alive`` and ``on_left`` are those of
     :func:`locks.hold`.
 
+    :raises VolumeMissing: the directory is on a disk that is not mounted
     :raises CacheLocked: another task holds it for longer than ``timeout_seconds``
     """
     name = config_pvs.check_name(name)
@@ -60,6 +62,7 @@ def lock_name(
             on_left=on_left,
         )
 
+    bundles.check_directory(directory)
     with hold(receipts_lock_path(receipts, name)):
         with translated(CloneFailed, f"Making the directory {directory}"):
             os.makedirs(directory, exist_ok=True)

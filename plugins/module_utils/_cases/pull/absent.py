@@ -40,6 +40,7 @@ def plan_absent(request: PullRequest, cache: Cache, context: Context) -> RemoveV
     found = None
     if context.parallels is not None:
         found = _meant_of(vms.Vms.of(context, cache).look(request.name), is_meant, context)
+        found.require_volumes()
     purges = cached.plan_purge(cache, is_meant) if request.purge_cache else Removed()
     return RemoveVm(found, purges)
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.records im
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import lies_at
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cached
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import vms
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import bundles, vms
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import Found, ManagedVm
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.power import check_macos_limit
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.absent import RemoveVm, plan_absent
@@ -53,6 +54,7 @@ def plan(request: PullRequest, context: Context) -> Plan:
     :raises RequirementsUnmet: this host has not the processor or the memory that the image needs
     :raises VmNameTaken: somebody else's VM has the name
     :raises VmBroken, VmUnregistered: there is a VM of ours that cannot be used, and must not be lost
+    :raises VolumeMissing: a volume that is needed is not mounted
     :raises MacosLimit: as many macOS VMs run as can
     """
     cache = cached.look_at_cache(context)
@@ -85,6 +87,7 @@ def _plan_make(
     manifest = choose(request)
     check_compute(request, manifest)
     home = home_of(request, manifest, context)
+    bundles.check_directory(os.path.dirname(home))
     with translated(CloneFailed, f"Examining {home}"):
         if lies_at(home) and not found.frees(home):
             return None

@@ -22,15 +22,15 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wan
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import VolumeMissing
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import CREATING, Receipts
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import CREATING, REMOVING, Receipts
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
     IMAGE,
     make_bundle,
     noise,
 )
-from ansible_collections.macfleet.parallels.tests.unit.support.macs import InProcess
-from ansible_collections.macfleet.parallels.tests.unit.support.shelf import Shelf
+from ansible_collections.macfleet.parallels.tests.unit.support.macs import InProcess, make_receipt
+from ansible_collections.macfleet.parallels.tests.unit.support.shelf import CATALOG_ID, URL, Shelf
 
 # What a prediction cannot tell: time, the VM that does not exist yet, and what a file system makes of a removal.
 NOT_PREDICTED = {"elapsed", "parallels_catalog", "vm", "freed_bytes"}
@@ -151,6 +151,30 @@ def test_moved_vm_whose_volume_is_not_mounted_stays(shelf: Shelf, manifest: Mani
     # The receipt follows, which is not a change of the host.
     assert shelf.run(manifest, state=PRESENT)["actions"] == []
     assert receipts.read_all()[0] == [receipt]
+
+
+@pytest.mark.parametrize("state", [PRESENT, ABSENT])
+@pytest.mark.parametrize("receipt_state", [CREATING, REMOVING])
+def test_nothing_is_made_where_a_volume_is_not_mounted(
+    shelf: Shelf, manifest: Manifest, state: str, receipt_state: str
+) -> None:
+    volume = shelf.directory / "external"
+    receipt = make_receipt(vm_name="Runner", state=receipt_state, home=str(volume / "VMs/Runner.pvm"))
+    receipt = dataclasses.replace(
+        receipt, catalog_url=URL, catalog_id=CATALOG_ID, architecture="arm64", volume=str(volume)
+    )
+    Receipts(shelf.cache.receipts_path).write(receipt)
+    before = set(shelf.directory.rglob("*"))
+    manifests = () if state == ABSENT else (manifest,)
+    for check_mode in (True, False):
+        with pytest.raises(VolumeMissing, match=f"no volume is mounted at {volume}"):
+            shelf.run(*manifests, state=state, check_mode=check_mode, directory=str(volume / "VMs"))
+    assert not volume.exists()
+    assert {path for path in set(shelf.directory.rglob("*")) - before if "home" not in path.parts} == set()
+    with pytest.raises(VolumeMissing, match="no volume is mounted at /Volumes/nowhere"):
+        shelf.run(manifest, state=PRESENT, name="Other", directory="/Volumes/nowhere/VMs")
+    assert not Path("/Volumes/nowhere").exists()
+    assert shelf.cache.find(manifest.digest) is None
 
 
 @pytest.mark.parametrize("task", sorted(name for name, options in TASKS.items() if options["state"] != ABSENT))

@@ -16,6 +16,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
     CacheLocked,
     CloneFailed,
     VmNameInvalid,
+    VolumeMissing,
 )
 
 
@@ -77,6 +78,13 @@ def test_directory_that_cannot_be_made(tmp_path: pathlib.Path) -> None:
     with pytest.raises(CloneFailed, match="Making the directory"):
         with naming.lock_name(str(tmp_path), str(tmp_path / "file/x"), "a", 1.0):
             pass
+
+
+def test_directory_on_a_disk_that_is_not_mounted(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(VolumeMissing, match="no volume is mounted at /Volumes/nowhere"):
+        with naming.lock_name(str(tmp_path), "/Volumes/nowhere/VMs", "a", 1.0):
+            pass
+    assert not os.path.exists("/Volumes/nowhere")
 
 
 def test_temporary_bundle_is_hidden_and_has_a_short_name(tmp_path: pathlib.Path) -> None:
