@@ -122,7 +122,7 @@ class BackgroundJob:
     def _wait(self) -> Result | None:
         """Return what the module returned, or None if it has ended and returned nothing.
 
-        :raises TransferLost: the host is out of reach, or nobody can tell for too long what the module does
+        :raises TransferLost: the host is out of reach, its progress cannot be read, or the transfer takes too long
         """
         began_at = known_at = self._clock()
         unreadable, pause_seconds = 0, self._lines.pause()
@@ -151,9 +151,11 @@ class BackgroundJob:
                 pause_seconds = self._lines.pause()
             elif self._clock() - known_at > LOST_SECONDS:
                 break
+        if self._clock() - began_at >= LIMIT_SECONDS:
+            raise TransferLost(f"The transfer had not ended after {LIMIT_SECONDS // 3600} hours.", _AGAIN)
         raise TransferLost(
-            f"Nothing is known of the transfer after {self._clock() - began_at:.0f} seconds. Was the host restarted?",
-            _AGAIN,
+            f"The progress of the transfer could not be read for {self._clock() - known_at:.0f} seconds.",
+            "Check that the host was not restarted, and that its ansible_async_dir can be read. " + _AGAIN,
         )
 
     def _poll(self, seconds: float) -> Result | None:

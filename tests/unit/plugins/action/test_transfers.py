@@ -362,6 +362,7 @@ def test_a_module_that_says_nothing_any_more_is_given_up(host: Host) -> None:
     result = run(host)
     assert (result["failed"], result["error_code"]) == (True, "transfer_lost")
     assert 900 < host.now < 1000
+    assert f"could not be read for {host.now - 1:.0f} seconds" in result["msg"]
     # It may run though nobody can see it.
     assert host.commands[-1].endswith(".cancel")
 
@@ -378,6 +379,7 @@ def test_no_transfer_is_watched_for_ever(host: Host) -> None:
     result = run(host)
     assert (result["failed"], result["error_code"]) == (True, "transfer_lost")
     assert 86_400 <= host.now < 90_000
+    assert "had not ended after 24 hours" in result["msg"]
     assert host.commands[-1].endswith(".cancel")
 
 
