@@ -19,10 +19,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.files imp
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import locks
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import Layout
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.measure import measure
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CacheLocked
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import DirectoryLocked
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.trees import remove
-
-_LOCK = "trash"
 
 
 def discard(path: str, layout: Layout) -> None:
@@ -39,14 +37,15 @@ def empty(layout: Layout) -> t.List[str]:
         return []
     refused: t.List[str] = []
     try:
-        with locks.hold(layout.lock(_LOCK), "emptying the trash", 0.0):
+        # A lock file could not be made on a volume without a free inode, and removing is the way out of that.
+        with locks.hold_directory(layout.trash, "emptying the trash"):
             for name in _names(layout):
                 path = os.path.join(layout.trash, name)
                 refused += [
                     f"{left.path} was removed from the cache, but cannot be deleted: {left.reason}."
                     for left in remove(path)
                 ]
-    except CacheLocked:
+    except DirectoryLocked:
         return []
     return refused
 

@@ -22,7 +22,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache im
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache import change as change_cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cached import meaning
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import observe
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, facts
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, facts, locks
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
@@ -310,3 +310,28 @@ def test_the_meaning_of_an_address(options: dict[str, t.Any], is_meant: bool) ->
 def test_addresses_of_a_server_that_have_a_password_are_the_same() -> None:
     known = dataclasses.replace(ADDRESS, catalog_url="https://u:p@catalog.example.com/")
     assert meaning("macos-15", None, "https://u:p@catalog.example.com/")(known)
+
+
+def test_an_image_can_be_removed_from_a_volume_that_has_no_room_for_a_file(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def full(path: t.Any, flags: int, *arguments: t.Any, **options: t.Any) -> int:
+        if flags & os.O_CREAT and not os.path.lexists(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        return real(path, flags, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", full)
+    assert change(shelf, "absent", digest=manifest.digest)["removed"] == [manifest.digest]
+    assert os.listdir(os.path.join(shelf.cache.path, "trash")) == []
+
+
+def test_the_trash_is_left_to_whoever_empties_it(shelf: Shelf, manifest: Manifest) -> None:
+    shelf.cache.remove(manifest.digest)
+    trash = os.path.join(shelf.cache.path, "trash")
+    with locks.hold_directory(trash, "emptying the trash"):
+        assert shelf.cache.empty_trash() == []
+        assert os.listdir(trash) != []
+    assert shelf.cache.empty_trash() == []
+    assert os.listdir(trash) == []
