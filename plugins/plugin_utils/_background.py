@@ -227,11 +227,14 @@ def _quoted(path: str) -> str:
 
 
 def _object(text: t.Any) -> Result | None:
-    """Return the JSON object in a text that may have other lines around it, or None."""
-    if not isinstance(text, str) or "{" not in text:
-        return None
-    try:
-        value = json.loads(text[text.index("{") : text.rindex("}") + 1])
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    """Return the first JSON object of one line in a text that may have anything around it, or None."""
+    for line in text.splitlines() if isinstance(text, str) else ():
+        start = line.find('{"')
+        if start < 0:
+            continue
+        try:
+            value: Result = json.JSONDecoder().raw_decode(line, start)[0]
+        except (ValueError, RecursionError):
+            continue
+        return value
+    return None

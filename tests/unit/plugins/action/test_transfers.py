@@ -335,6 +335,25 @@ def test_a_result_that_found_no_room_of_its_own_stands_in_the_progress(host: Hos
     assert run(host)["error_code"] == "disk_full"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Welcome to {prod}\n{"a": {"b": 1}}\n',
+        '{"a": {"b": 1}}\nbye }\n',
+        'Welcome to {prod} {"a": {"b": 1}}',
+        '{"unfinished": \n{"a": {"b": 1}}\r\n{}',
+        '{"": ' * 100_000 + '\n{"a": {"b": 1}}',
+    ],
+)
+def test_a_host_may_print_anything_around_an_answer(text: str) -> None:
+    assert _background._object(text) == {"a": {"b": 1}}
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "[1]", "{prod}"])
+def test_an_answer_may_be_missing(text: t.Any) -> None:
+    assert _background._object(text) is None
+
+
 @pytest.mark.parametrize("lost", [AnsibleConnectionFailure("no route to host"), _background.Overdue()])
 def test_a_connection_that_breaks_is_made_again(host: Host, lost: BaseException) -> None:
     host.polls += [told(5), lost, lost, told(50), lost, ended(DONE)]
