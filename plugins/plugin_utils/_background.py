@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+import re
 import shlex
 import time
 import typing as t
@@ -51,6 +52,8 @@ LOST_SECONDS = 900.0
 OVERDUE_SECONDS = 60.0
 RECONNECT_SECONDS = 2.0
 _UNREADABLE = 5
+# What os.path.expanduser and os.path.expandvars expand in the option of a module.
+_EXPANDED = re.compile(r"^~[\w.-]*/|\$[a-z_]\w*|\$\{[a-z_]\w*\}", re.ASCII | re.IGNORECASE)
 _POLL = Path(__file__).with_name("_poll_on_host.py")
 _AGAIN = "Run the task again; it resumes where it was."
 
@@ -198,9 +201,11 @@ class BackgroundJob:
         self._try(shlex.join(["rm", "-f", *(self._path + suffix for suffix in suffixes)]))
 
     def _cancel(self) -> None:
-        # The directory may have been removed.
-        directory = _quoted(posixpath.dirname(self._path))
-        self._try(f"umask 077; mkdir -p {directory} && : > {_quoted(self._path + CANCEL_SUFFIX)}")
+        # The directory may have been removed, or not be there yet.
+        # Only the host knows what it stands for, until the module has said where it is.
+        quoted = shlex.quote if self._process else _quoted
+        directory, request = quoted(posixpath.dirname(self._path)), quoted(self._path + CANCEL_SUFFIX)
+        self._try(f"umask 077; mkdir -p {directory} && : > {request}")
 
     def _try(self, command: str) -> None:
         try:
@@ -222,8 +227,13 @@ def _job(place: t.Mapping[str, t.Any]) -> tuple[str, int, str]:
 
 
 def _quoted(path: str) -> str:
-    """Return a path for a shell, which expands the home of its user."""
-    return "~/" + shlex.quote(path[2:]) if path.startswith("~/") else shlex.quote(path)
+    """Return a path for a shell, which expands homes and variables as the module does, and nothing else."""
+    words, end = [], 0
+    for found in _EXPANDED.finditer(path):
+        words.append(shlex.quote(path[end : found.start()]) if found.start() > end else "")
+        words.append(f'"{found[0]}"' if found[0].startswith("$") else found[0])
+        end = found.end()
+    return "".join(words) + (shlex.quote(path[end:]) if path[end:] else "")
 
 
 def _object(text: t.Any) -> Result | None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shlex
+import subprocess
 import typing as t
 
 import pytest
@@ -430,6 +432,18 @@ def test_an_interruption_before_the_module_has_left_its_task_cancels_it(host: Ho
     path = host.modules[0][0]["handover"]["progress_path"]
     assert path.startswith("~/.ansible_async/")
     assert host.commands == [f"umask 077; mkdir -p ~/.ansible_async && : > {path}.cancel"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["~/jobs/x", "~root/jobs/x", "$HOME/my jobs/x", "/a${HOME}b/$USER_X$HOME/x", "/it's/$(id)/`id`/x y", "~/a'b/~/$1"],
+)
+def test_a_shell_expands_a_path_as_the_module_does(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/of $1")
+    monkeypatch.setenv("USER_X", "y")
+    command = ["/bin/sh", "-c", f"printf %s {_background._quoted(path)}"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert printed == os.path.expandvars(os.path.expanduser(path))
 
 
 def test_a_module_whose_answer_did_not_arrive_is_cancelled(host: Host) -> None:
