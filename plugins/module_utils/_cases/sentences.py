@@ -48,5 +48,7 @@ def clear_remains(name: str, home: str) -> str:
     return f"Remove what an interrupted task left of the virtual machine {name} in {home}."
 
 
-def delete_vm(name: str) -> str:
+def delete_vm(name: str, left_bundle: str = "") -> str:
+    if left_bundle:
+        return f"Unregister the virtual machine {name}; the bundle {left_bundle} stays."
     return f"Delete the virtual machine {name}."

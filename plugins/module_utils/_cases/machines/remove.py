@@ -62,6 +62,16 @@ def remove(
     receipts.remove(receipt.vm_uuid)
 
 
+def bundle_that_stays(vm: ManagedVm) -> str:
+    """Return the path of the bundle that the removal of a VM leaves, empty if it leaves none.
+
+    Parallels Desktop only unregisters a VM that it calls invalid. Then we remove the bundle if it is ours.
+    """
+    with translated(CloneFailed, f"Examining {vm.home}"):
+        stays = vm.machine.is_invalid and lies_at(vm.home) and not bundles.is_our_bundle(vm.receipt, vm.home)
+    return vm.home if stays else ""
+
+
 def recover(interrupted: t.Iterable[Receipt], prlctl: Prlctl, receipts: Receipts, patience: Patience) -> None:
     """Undo or finish what interrupted tasks left: everything in :attr:`lookup.Found.interrupted`."""
     for receipt in interrupted:

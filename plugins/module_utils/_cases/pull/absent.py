@@ -11,11 +11,12 @@ import dataclasses
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import lies_at
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cached
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cached import Removed
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import vms
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import remove, vms
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import Found
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.machine import hold_name, recover
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.result import Outcome
@@ -24,6 +25,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wan
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import records
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CloneFailed, translated
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipt
 
 
@@ -94,8 +96,10 @@ def apply_absent(planned: RemoveVm, request: PullRequest, context: Context) -> O
             removes = is_there(found)
             recover(found, control, context)
             if found.removable is not None:
+                left_bundle = remove.bundle_that_stays(found.removable)
                 control.remove(found.removable)
-                context.done.add(tell.delete_vm(request.name))
+                context.done.add(tell.delete_vm(request.name, left_bundle))
+            _warn_of_what_stays(found, context)
     outcome = removed(planned, removes, Removed())
     if not planned.purges:
         return outcome
@@ -103,6 +107,23 @@ def apply_absent(planned: RemoveVm, request: PullRequest, context: Context) -> O
     return dataclasses.replace(outcome, purged=purged, cache_path=cache.path)
 
 
+def _warn_of_what_stays(found: Found, context: Context) -> None:
+    """Warn of what lies where the bundles were that have been removed: somebody else put it there."""
+    # A receipt without an inode is of a VM that never had a bundle.
+    homes = {receipt.home: receipt.vm_name for receipt in found.interrupted if receipt.bundle_inode}
+    if found.removable is not None:
+        homes[found.removable.home] = found.removable.receipt.vm_name
+    for home, name in homes.items():
+        with translated(CloneFailed, f"Examining {home}"):
+            stays = lies_at(home)
+        if stays:
+            context.warn(
+                f"The bundle {home} stays: it is not the one that was made for the virtual machine {name}. Move it "
+                "away before that virtual machine is made again."
+            )
+
+
 def removed(planned: RemoveVm, removes: bool, purged: Removed) -> Outcome:
     before = planned.found.removable if planned.found is not None else None
-    return Outcome(before=before, removed_vm=removes, purged=purged)
+    left_bundle = remove.bundle_that_stays(before) if before is not None else ""
+    return Outcome(before=before, removed_vm=removes, left_bundle=left_bundle, purged=purged)

@@ -25,9 +25,9 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines 
 class Outcome:
     """What was done, or in check mode would be.
 
-    ``made`` is the home of a VM that was made. ``adopted`` is True if a killed task had made it. ``power`` is the state
-    that a VM was brought to. ``before`` and ``vm`` are the VM before and after. ``machines`` is None if prlctl
-    was not asked: each call of it takes its time.
+    ``made`` is the home of a VM that was made. ``adopted`` is True if a killed task had made it. ``left_bundle`` is the
+    path of a bundle that stays when its VM is removed. ``power`` is the state that a VM was brought to. ``before`` and
+    ``vm`` are the VM before and after. ``machines`` is None if prlctl was not asked: each call of it takes its time.
     """
 
     manifest: t.Optional[Manifest] = None
@@ -40,6 +40,7 @@ class Outcome:
     adopted: bool = False
     power: t.Optional[str] = None
     removed_vm: bool = False
+    left_bundle: str = ""
     purged: Removed = Removed()
     machines: t.Optional[t.Sequence[VirtualMachine]] = None
 
@@ -114,7 +115,7 @@ def _actions(outcome: Outcome, request: PullRequest, downloaded: int) -> list[st
     if outcome.power is not None:
         sentences.append(power_sentence(outcome.power, request))
     if outcome.removed_vm:
-        sentences.append(tell.delete_vm(request.name))
+        sentences.append(tell.delete_vm(request.name, outcome.left_bundle))
     sentences.extend(map(tell.remove_entry, outcome.purged.removed))
     sentences.extend(tell.forget(digest, request.catalog_id) for digest in outcome.purged.forgotten)
     return sentences

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import typing as t
 from pathlib import Path
 
@@ -22,7 +23,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wan
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import VolumeMissing
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import CREATING, REMOVING, Receipts
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import (
+    CREATING,
+    READY,
+    REMOVING,
+    Receipts,
+)
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
     IMAGE,
@@ -175,6 +181,40 @@ def test_nothing_is_made_where_a_volume_is_not_mounted(
         shelf.run(manifest, state=PRESENT, name="Other", directory="/Volumes/nowhere/VMs")
     assert not Path("/Volumes/nowhere").exists()
     assert shelf.cache.find(manifest.digest) is None
+
+
+def test_bundle_that_is_not_ours_stays_and_is_told(shelf: Shelf, manifest: Manifest) -> None:
+    shelf.run(manifest, state=PRESENT)
+    home = shelf.directory / "Parallels/Runner.pvm"
+    shutil.copytree(home, home.with_name("restored"))
+    shutil.rmtree(home)
+    home.with_name("restored").rename(home)
+    (home / "config.pvs").write_text("broken")
+    shelf.warnings.clear()
+    actions = [f"Unregister the virtual machine Runner; the bundle {home} stays."]
+    assert shelf.run(state=ABSENT, check_mode=True)["actions"] == actions
+    assert shelf.warnings == []
+    assert shelf.run(state=ABSENT)["actions"] == actions
+    (warning,) = shelf.warnings
+    assert warning.startswith(f"The bundle {home} stays: it is not the one that was made for")
+    assert shelf.context.prlctl.list_machines() == ()
+    assert not shelf.run(state=ABSENT)["changed"]
+
+
+@pytest.mark.parametrize("state", [CREATING, REMOVING, READY])
+@pytest.mark.parametrize("inode", [0, 1])
+def test_what_lies_where_an_interrupted_task_had_its_bundle_is_told(
+    shelf: Shelf, manifest: Manifest, state: str, inode: int
+) -> None:
+    home = shelf.directory / "Parallels/Runner.pvm"
+    home.mkdir(parents=True)
+    receipt = make_receipt(vm_name="Runner", state=state, home=str(home), bundle_inode=inode)
+    Receipts(shelf.cache.receipts_path).write(
+        dataclasses.replace(receipt, catalog_url=URL, catalog_id=CATALOG_ID, architecture="arm64")
+    )
+    assert shelf.run(state=ABSENT)["changed"]
+    assert home.is_dir()
+    assert [f"{home} stays" in warning for warning in shelf.warnings] == [True] * inode
 
 
 @pytest.mark.parametrize("task", sorted(name for name, options in TASKS.items() if options["state"] != ABSENT))
