@@ -9,7 +9,14 @@ from __future__ import annotations
 
 import datetime
 
+# The clock of a host, and the time of a file, may be wrong by any amount.
+_FIRST_SECOND = datetime.datetime.min.replace(tzinfo=datetime.timezone.utc).timestamp()
+_LAST_SECOND = datetime.datetime.max.replace(microsecond=0, tzinfo=datetime.timezone.utc).timestamp()
+
 
 def utc_text(seconds: float) -> str:
-    """Returns seconds since the epoch as text."""
-    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Returns seconds since the epoch as text. Outside of the years 1 to 9999, the nearest second in them."""
+    seconds = min(max(seconds, _FIRST_SECOND), _LAST_SECOND)
+    when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).replace(tzinfo=None)
+    # strftime(3) does not pad the year everywhere.
+    return f"{when.isoformat(timespec='seconds')}Z"

@@ -3,7 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""The one way to walk a directory tree: in a fixed order, without following links, one lstat for each entry."""
+"""The one way to walk a directory tree: in a fixed order, without following links, one lstat for each entry.
+
+And the one way to remove it. Neither is recursive: a tree may be deeper than Python's stack, or than files may be open.
+"""
 
 from __future__ import annotations
 
@@ -77,3 +80,44 @@ def _children(root: str, path: str, disk_path: str, left_out: t.Callable[[str], 
 
 def _below(directory: str, name: str) -> str:
     return f"{directory}/{name}" if directory else name
+
+
+def remove_directory(root: str, refused: t.Callable[[str, OSError], None]) -> None:
+    """Remove a directory with all that is in it, as far as that is possible.
+
+    ``refused`` is told the path and the error of each thing that stays; an exception of it ends the removal.
+    """
+    pending, directories = [root], []
+    while pending:
+        directory = pending.pop()
+        directories.append(directory)
+        try:
+            pending += _emptied(directory, refused)
+        except OSError as error:
+            refused(directory, error)
+    for directory in reversed(directories):
+        try:
+            os.rmdir(directory)
+        except OSError as error:
+            refused(directory, error)
+
+
+def _emptied(directory: str, refused: t.Callable[[str, OSError], None]) -> list[str]:
+    """Remove what is no directory from a directory; return the paths of those that are."""
+    inner = []
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        with os.scandir(descriptor) as entries:
+            children = list(entries)
+        for child in children:
+            path = os.path.join(directory, child.name)
+            if child.is_dir(follow_symlinks=False):
+                inner.append(path)
+                continue
+            try:
+                os.unlink(child.name, dir_fd=descriptor)
+            except OSError as error:
+                refused(path, error)
+    finally:
+        os.close(descriptor)
+    return inner

@@ -33,6 +33,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.5
 _LARGEST_HOLDER_BYTES = 4096
+# How many removed files in a row are locked before that is an error.
+_MOST_FILES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +75,12 @@ def hold(
     that is refused, ``on_left`` is given a sentence about it: what was done under the lock is done.
     """
     deadline, left_seconds = clock() + timeout_seconds, timeout_seconds
-    while True:
+    for _file in range(_MOST_FILES):
         descriptor = _open(path)
         try:
             _acquire(descriptor, path, left_seconds, on_wait, shared, alive, clock, sleep)
-            # Whoever held it may have removed the file meanwhile: this would be a lock on nothing.
-            if leaves_file or _is_at(descriptor, path):
+            # Whoever held it, or who cleans up, may have removed the file meanwhile: this would be a lock on nothing.
+            if _is_at(descriptor, path):
                 _write_holder(descriptor, holder)
                 try:
                     yield
@@ -89,6 +91,10 @@ def hold(
         finally:
             os.close(descriptor)
         left_seconds = max(0.0, deadline - clock())
+    raise CacheLocked(
+        f"Locking {path} failed: the file was removed {_MOST_FILES} times while it was being locked.",
+        "Find out what removes it, then run the task again.",
+    )
 
 
 @contextlib.contextmanager

@@ -15,14 +15,17 @@ import ctypes
 import dataclasses
 import errno
 import os
-import shutil
 import stat
 import sys
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import fsync_directory
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.trees import Found, walk
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.trees import (
+    Found,
+    remove_directory,
+    walk,
+)
 
 # A file system writes the changes of several waiting fsyncs in one go.
 FSYNCS_AT_ONCE = 8
@@ -119,14 +122,14 @@ def remove(path: str) -> t.Tuple[Unremoved, ...]:
 def _tried_to_remove(path: str) -> t.Tuple[Unremoved, ...]:
     left: t.List[Unremoved] = []
 
-    def note(failed: str, error: BaseException) -> None:
-        number = error.errno if isinstance(error, OSError) else None
+    def note(failed: str, error: OSError) -> None:
+        number = error.errno
         # Another process may remove the same at this time; a directory that holds something noted is not noted itself.
         if number != errno.ENOENT and not (number == errno.ENOTEMPTY and left):
             left.append(Unremoved(failed, os.strerror(number) if number else str(error)))
 
     if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path, onerror=lambda _function, failed, failure: note(failed, failure[1]))
+        remove_directory(path, note)
         return tuple(left)
     try:
         os.unlink(path)

@@ -16,11 +16,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._base import files, pipeline
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import files, pipeline, trees
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, reading, verify
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.download import Advance, FetchRange, download
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import DIRECTORY, LINK
@@ -116,10 +115,14 @@ def _make_starts(pull_plan: PullPlan, root: str, clone_file: CloneFile) -> None:
 
 def _remove(path: str) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
+        trees.remove_directory(path, _refused)
         return
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
+
+
+def _refused(_path: str, error: OSError) -> t.NoReturn:
+    raise error
 
 
 def _copy(pull_plan: PullPlan, root: str, workers: int, advance: Advance) -> list[int]:

@@ -193,3 +193,26 @@ def test_lock_whose_file_was_removed_meanwhile_is_taken_again(tmp_path: pathlib.
         with pytest.raises(CacheLocked, match="the second"), locks.hold(path, "a fourth", 0, leaves_file=False):
             pass
     assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_whose_file_somebody_cleaned_up_is_taken_again(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "lock"
+    first = locks.hold(str(path), "the first", 0)
+    first.__enter__()
+    seen: t.List[str] = []
+
+    def clean_up(_seconds: float) -> None:
+        path.unlink()
+        first.__exit__(None, None, None)
+        seen.append("slept")
+
+    with locks.hold(str(path), "the second", 60, sleep=clean_up):
+        assert seen == ["slept"]
+        with pytest.raises(CacheLocked, match="the second"), locks.hold(str(path), "the third", 0):
+            pass
+
+
+def test_a_lock_file_that_never_stays_is_an_error(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "_is_at", lambda descriptor, path: False)
+    with pytest.raises(CacheLocked, match="was removed"), locks.hold(str(tmp_path / "lock"), "one", 0):
+        pass

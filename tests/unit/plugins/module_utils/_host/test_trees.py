@@ -146,6 +146,25 @@ def test_removing(tmp_path: pathlib.Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
 
 
+def test_a_tree_deeper_than_pythons_stack_is_removed(tmp_path: pathlib.Path) -> None:
+    place = tmp_path / "tree"
+    for _level in range(1100):
+        place.mkdir()
+        (place / "file").touch()
+        place = place / "d"
+    assert trees.remove(str(tmp_path / "tree")) == ()
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_link_leads_to_is_not_removed(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").touch()
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/link").symlink_to(tmp_path / "other")
+    assert trees.remove(str(tmp_path / "tree")) == ()
+    assert [path.name for path in tmp_path.rglob("*")] == ["other", "file"]
+
+
 def test_what_cannot_be_removed_is_reported(small_volume: pathlib.Path) -> None:
     fill(small_volume / "tree")
     kept, other = small_volume / "tree/disk.hdd/image.hds", small_volume / "tree/script"
