@@ -46,10 +46,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport
 )
 
 MAX_JSON_BYTES = 32 << 20
-# What somebody waits for who looks at a prompt: the server restarts, or a packet is lost.
+# For a user at a prompt: long enough for a restart or a lost packet.
 BRIEF = Patience(5.0, longest_seconds=5.0)
 # A server that asks for a longer pause than this gets its error reported.
 LONGEST_DELAY_SECONDS = 30.0
+# JSON has to come within so many timeouts; 32 MiB in 2 minutes need 280 kB/s, a usual answer needs 10.
+_ANSWER_TIMEOUTS = 4
 _LONGEST_MESSAGE = 1000
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "PATCH"})
 
@@ -83,7 +85,10 @@ HINTS = {
     "grant_scope": "A grant opens one image for one transfer; run the task again to get one for this image.",
     "forbidden": "Ask the administrator of the catalog for the right to do this.",
     "unknown_manifest": "Check the spelling, and the roles and claims of the user.",
-    "tainted": "Choose another version, or have it untainted. version: '*' is the newest that may be pulled.",
+    "tainted": (
+        "Choose another version, or ask for the taint to be removed. version: '*' selects the newest one that may be "
+        "pulled."
+    ),
     "revoked": "Choose another version.",
     "version_exists": "Push it as another version, or set force.",
     "upload_changed": "Let the other push of this version end, then run this one again.",
@@ -167,7 +172,18 @@ class Http:
             return None if response.status == 204 else self._decoded(response, doing)
 
         return self._ask(
-            method, path, doing, headers, data, query, authorization, idempotent, timeout_seconds, MAX_JSON_BYTES, read
+            method,
+            path,
+            doing,
+            headers,
+            data,
+            query,
+            authorization,
+            idempotent,
+            timeout_seconds,
+            MAX_JSON_BYTES,
+            read,
+            is_json=True,
         )
 
     def read_bytes(self, path: str, doing: str, *, max_bytes: int) -> bytes:
@@ -195,19 +211,23 @@ class Http:
         timeout_seconds: float | None,
         max_bytes: int,
         read: t.Callable[[Response], Answer],
+        *,
+        is_json: bool = False,
     ) -> Answer:
         url = f"{self._base_url}/{path}"
         if query:
             url += "?" + urllib.parse.urlencode(query)
         credentials = dict(self._authorization() if authorization is None else authorization)
+        timeout_seconds = timeout_seconds or self._timeout_seconds
         request = Request(
             method=method,
             url=url,
             headers={**headers, **credentials},
             body=data,
-            timeout_seconds=timeout_seconds or self._timeout_seconds,
+            timeout_seconds=timeout_seconds,
             max_body_bytes=max_bytes,
             repeatable=method in _IDEMPOTENT_METHODS if idempotent is None else idempotent,
+            answer_seconds=_ANSWER_TIMEOUTS * timeout_seconds if is_json else None,
         )
         secrets = [word for value in credentials.values() for word in value.split()]
 

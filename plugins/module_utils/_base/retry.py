@@ -20,7 +20,7 @@ Result = t.TypeVar("Result")
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a call is tried again, in seconds counted from its first failure; 0 is not at all.
+    """How long a call is tried again, in seconds from the first failure without progress; 0 is not at all.
 
     The pauses between attempts double from ``first_seconds`` up to ``longest_seconds``.
     """
@@ -51,6 +51,7 @@ def attempt(
     again: t.Callable[[Exception], t.Optional[float]],
     patience: Patience,
     *,
+    advanced: t.Callable[[Exception], bool] = lambda error: False,
     sleep: t.Callable[[float], None] = time.sleep,
     clock: t.Callable[[], float] = time.monotonic,
     jitter: t.Callable[[], float] = random.random,
@@ -58,7 +59,8 @@ def attempt(
     """Return what ``call(number)`` returns, where ``number`` counts the attempts from 1 on.
 
     ``again(error)`` returns None if the error is final, otherwise the seconds that the other side asks for, which may
-    be 0. The last error is raised when the patience is over.
+    be 0. The last error is raised when the patience is over. It begins anew if ``advanced(error)`` is
+    True, which says that the attempt did a part of the work that the next one need not do.
     """
     pauses = delays(patience, jitter)
     number = 0
@@ -73,6 +75,8 @@ def attempt(
             if asked is None:
                 raise
             now = clock()
+            if advanced(error):
+                pauses, failed_at, slept = delays(patience, jitter), None, 0.0
             failed_at = now if failed_at is None else failed_at
             pause = max(next(pauses), asked)
             # Also where the clock stands still, as it may while a host sleeps, this ends.

@@ -27,6 +27,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.connectio
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import Sample
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link_meter import LinkMeter
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.paced import PacedResponse, pieces
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import redact_url
 
 USER_AGENT = "macfleet.parallels"
@@ -65,7 +66,10 @@ class AnswerTooLong(CatalogError):
 
 @dataclass(frozen=True)
 class Request:
-    """What ``send`` sends; ``repeatable`` is True if sending it twice has the effect of sending it once."""
+    """What ``send`` sends; ``repeatable`` is True if sending it twice has the effect of sending it once.
+
+    ``timeout_seconds`` bounds each silence of the server, ``answer_seconds`` its whole answer.
+    """
 
     method: str
     url: str
@@ -74,6 +78,7 @@ class Request:
     timeout_seconds: float
     max_body_bytes: int
     repeatable: bool = True
+    answer_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -150,14 +155,18 @@ class Transport:
 
         :raises NotConnected: the environment names a proxy that cannot be used, or the certificates cannot be read
         """
-        origin, timeout = Origin(scheme, host, port), self._settings.timeout_seconds
+        connection = self._connection(Origin(scheme, host, port), self._settings.timeout_seconds)
+        connection.response_class = PacedResponse
+        return connection
+
+    def _connection(self, origin: Origin, timeout: float) -> http.client.HTTPConnection:
         proxy = self._proxy(origin)
-        if scheme == "https":
+        if origin.scheme == "https":
             if proxy is None:
-                return http.client.HTTPSConnection(host, port, timeout=timeout, context=self._tls())
+                return http.client.HTTPSConnection(origin.host, origin.port, timeout=timeout, context=self._tls())
             return _Tunnelled(origin, proxy, timeout, self._tls())
         if proxy is None:
-            return http.client.HTTPConnection(host, port, timeout=timeout)
+            return http.client.HTTPConnection(origin.host, origin.port, timeout=timeout)
         return _ThroughProxy(origin, proxy, timeout)
 
     def send(self, request: Request) -> Response:
@@ -184,6 +193,8 @@ class Transport:
             connection, response = self._connections.ask(origin, ask, repeatable=request.repeatable)
             try:
                 began_at = time.monotonic()
+                if isinstance(response, PacedResponse) and request.answer_seconds is not None:
+                    response.end_within(request.answer_seconds - first_byte_seconds)
                 body = _read(response, request.max_body_bytes)
                 if self._meter is not None:
                     seconds = first_byte_seconds + time.monotonic() - began_at
@@ -287,8 +298,12 @@ def _make_ready(connection: http.client.HTTPConnection, timeout_seconds: float) 
 
 def _ask(connection: http.client.HTTPConnection, request: Request, selector: str) -> http.client.HTTPResponse:
     headers = {"User-Agent": USER_AGENT, **request.headers}
+    body: t.Iterator[memoryview] | None = None
+    if request.body is not None:
+        headers["Content-Length"] = str(len(request.body))
+        body = pieces(request.body, request.timeout_seconds)
     try:
-        connection.request(request.method, selector, body=request.body, headers=headers)
+        connection.request(request.method, selector, body=body, headers=headers)
     except (BrokenPipeError, ConnectionResetError):
         # A server may answer before it has read everything, and close: that answer says why.
         if connection.sock is None:

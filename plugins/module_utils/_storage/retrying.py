@@ -70,7 +70,10 @@ class RetryingTransfer(t.Generic[Key]):
         return memoryview(buffer).toreadonly()
 
     def fetch_into(self, key: Key, offset: int, buffer: bytearray | memoryview) -> None:
-        """Fill ``buffer`` from ``offset`` of the object ``key`` on; a further attempt asks for the rest only."""
+        """Fill ``buffer`` from ``offset`` of the object ``key`` on; a further attempt asks for the rest only.
+
+        Each attempt that received a byte begins the patience anew.
+        """
         view = memoryview(buffer).cast("B")
         received = 0
 
@@ -94,6 +97,7 @@ class RetryingTransfer(t.Generic[Key]):
                 lambda _number: self._renewing(key, call),
                 _asked_delay,
                 self._patience,
+                advanced=_has_advanced,
                 sleep=self._sleep,
                 clock=self._clock,
             )
@@ -107,6 +111,10 @@ class RetryingTransfer(t.Generic[Key]):
             call(signed)
         except StorageDenied:
             call(self._urls(key, signed))
+
+
+def _has_advanced(error: Exception) -> bool:
+    return isinstance(error, StorageUnavailable) and error.received > 0
 
 
 def _asked_delay(error: Exception) -> t.Optional[float]:

@@ -80,6 +80,22 @@ def test_time_counts_from_the_first_failure() -> None:
     assert call.calls == [0.0, 101.0, 202.0]
 
 
+def test_progress_begins_the_patience_anew() -> None:
+    call = Failing(seconds=100.0)
+    with pytest.raises(ConnectionRefusedError, match="6"):
+        attempt(
+            call,
+            lambda error: 0.0,
+            Patience(150, 1.0, 1.0),
+            advanced=lambda error: int(str(error)) <= 4,
+            sleep=call._sleep,
+            clock=lambda: call.now,
+            jitter=lambda: 1.0,
+        )
+    # The fourth attempt was the last one with progress. It failed at 403, the sixth at 605.
+    assert len(call.calls) == 6
+
+
 def test_hosts_that_failed_together_do_not_return_together() -> None:
     returns = set()
     for _host in range(20):

@@ -54,6 +54,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.reply(413, b"no")
             self.close_connection = True
             return
+        if self.path in ("/dripping_headers", "/dripping", "/steady"):
+            self.drip()
+            return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.seen.append((self.command, self.path, dict(self.headers), body))
         if self.path.endswith("/hangup"):
@@ -86,6 +89,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def drip(self) -> None:
+        # At 0.2 seconds of timeout, 205 bytes are enough.
+        block = bytes(2000 if self.path == "/steady" else 1)
+        if self.path != "/dripping_headers":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while not self.server.stop.wait(0.05):  # type: ignore[attr-defined]
+                self.wfile.write(block)
+        self.close_connection = True
 
     def do_CONNECT(self) -> None:
         self.seen.append((self.command, self.path, dict(self.headers), b""))
@@ -231,6 +244,20 @@ def test_no_answer_or_half_of_one(server: Server, path: str, reason: str) -> Non
     with pytest.raises(NotConnected, match=reason) as failure:
         ask(f"{server.address}/{path}", seconds=0.2)
     assert failure.value.code == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("path", "answer_seconds", "reason"),
+    [
+        ("dripping_headers", None, "only [0-9]+ bytes moved within"),
+        ("dripping", None, "only [0-9]+ bytes moved within"),
+        ("steady", 0.5, "did not end in time"),
+    ],
+)
+def test_an_answer_that_comes_too_slowly(server: Server, path: str, answer_seconds: float | None, reason: str) -> None:
+    request = Request("GET", f"{server.address}/{path}", {}, None, 0.2, 1 << 20, answer_seconds=answer_seconds)
+    with pytest.raises(NotConnected, match=reason):
+        Transport(TransportSettings()).send(request)
 
 
 def test_a_refusal_that_comes_before_everything_is_sent(server: Server) -> None:

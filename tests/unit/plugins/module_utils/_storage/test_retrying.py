@@ -75,7 +75,7 @@ def test_a_broken_range_is_resumed(server: StorageServer, caller: Caller) -> Non
     assert len(caller.waits) == 2 and max(caller.waits) <= 1.0
 
 
-@pytest.mark.parametrize("fault", [hang_up, stall, short_body(3), status(500), status(503)])
+@pytest.mark.parametrize("fault", [hang_up, stall, short_body(0), status(500), status(503)])
 def test_attempts_are_bounded(server: StorageServer, caller: Caller, fault: t.Any) -> None:
     server.faults = [fault] * 10
     with pytest.raises(StorageUnavailable) as caught:
@@ -83,6 +83,16 @@ def test_attempts_are_bounded(server: StorageServer, caller: Caller, fault: t.An
     assert caught.value.hint and "run the task again" in caught.value.hint
     assert len(server.seen) == len(caller.waits) + 1 > 2
     assert sum(caller.waits) <= PATIENCE.seconds
+
+
+def test_each_attempt_that_receives_something_begins_the_patience_anew(
+    server: StorageServer, transfer: SignedTransfer
+) -> None:
+    caller = Caller(server, transfer)
+    server.objects["/a"] = DATA
+    server.faults = [short_body(1 << 16)] * 20
+    assert caller.retrying.fetch("a", 0, 2 << 20) == DATA[: 2 << 20]
+    assert sum(caller.waits) > 2 * PATIENCE.seconds and len(server.seen) == 21
 
 
 def test_no_patience_no_further_attempt(server: StorageServer, transfer: SignedTransfer) -> None:
