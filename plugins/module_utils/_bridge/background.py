@@ -64,6 +64,18 @@ class Unwatched(CatalogError):
     code = "unwatched"
 
 
+class NoJobDirectory(CatalogError):
+    """The files of a transfer in the background cannot be made."""
+
+    code = "no_job_directory"
+
+    def __init__(self, directory: str, error: OSError) -> None:
+        super().__init__(
+            f"The files of a transfer in the background cannot be made in {directory}: {error.strerror or error}.",
+            "Set ansible_async_dir to a directory in which the user of the task may write.",
+        )
+
+
 class ResultLost(CatalogError):
     """The work is done, but its result could not be written."""
 
@@ -88,19 +100,14 @@ class Job:
 
         :raises Cancelled: the controller has already cancelled the transfer
         :raises Unwatched: the process that would tell the controller has ended
-        :raises OSError: the files of the job cannot be made
+        :raises NoJobDirectory: the files of the job cannot be made
         """
         if self.detached:
             return
         if os.path.exists(self._path + CANCEL_SUFFIX):
             self._remove_files()
             raise Cancelled()
-        directory = os.path.dirname(self._path)
-        os.makedirs(directory, 0o700, exist_ok=True)
-        _remove_stale_files(directory)
-        os.close(os.open(self._path, NEW_FILE, 0o600))
-        lock = os.open(self._path + LOCK_SUFFIX, NEW_FILE, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = self._make_files()
         os.setsid()
         place = {"path": self._path, "pid": os.getpid(), "python": sys.executable}
         try:
@@ -114,6 +121,20 @@ class Job:
         for descriptor in (0, 1, 2):
             os.dup2(nowhere, descriptor)
         self._lock = lock
+
+    def _make_files(self) -> int:
+        """Return a descriptor of the lock, which is held."""
+        directory = os.path.dirname(self._path)
+        try:
+            os.makedirs(directory, 0o700, exist_ok=True)
+            _remove_stale_files(directory)
+            os.close(os.open(self._path, NEW_FILE, 0o600))
+            lock = os.open(self._path + LOCK_SUFFIX, NEW_FILE, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._remove_files()
+            raise NoJobDirectory(directory, error) from error
+        return lock
 
     def publish(self, result: t.Mapping[str, t.Any]) -> None:
         """Leave the result where the controller takes it. The directory may have been removed, or the disk be full."""

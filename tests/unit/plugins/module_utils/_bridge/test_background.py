@@ -37,6 +37,20 @@ def read(path: Path) -> t.Any:
     return json.loads(path.read_text())
 
 
+def test_a_directory_that_cannot_be_used_is_named_with_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "home").touch()
+    with pytest.raises(background.NoJobDirectory, match=f"{tmp_path}/home/jobs: Not a directory") as caught:
+        background.Job(str(tmp_path / "home/jobs/macfleet-1"), -1).detach()
+    assert "ansible_async_dir" in caught.value.hint
+
+
+def test_a_job_whose_lock_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "macfleet-1.lock").mkdir()
+    with pytest.raises(background.NoJobDirectory):
+        background.Job(str(tmp_path / "macfleet-1"), -1).detach()
+    assert os.listdir(tmp_path) == ["macfleet-1.lock"]
+
+
 def test_a_result_is_for_its_user_alone(path: Path) -> None:
     publish(path, DONE)
     written = Path(f"{path}.result")
