@@ -37,6 +37,8 @@ options:
         left alone with a warning. One whose record is missing or damaged is removed with a warning.
       - With V(absent), the chosen entries are removed, and what interrupted pulls have left of them. One of O(digest),
         O(catalog_id) and O(all) is required then.
+      - Content that images of other catalog IDs or other versions have, too, stays in the cache for them when it is chosen by
+        O(catalog_id). By O(digest) and O(all) it is removed for all.
     type: str
     choices: [verified, absent]
     required: true
@@ -132,6 +134,13 @@ removed:
   elements: str
 repaired:
   description: Digests of the entries that were repaired without a download, or in check mode would be.
+  returned: success
+  type: list
+  elements: str
+forgotten:
+  description:
+    - With O(state=absent) and O(catalog_id), digests of the entries that stay in the cache for other images, and are not
+      known as this one any more, or in check mode would not be.
   returned: success
   type: list
   elements: str

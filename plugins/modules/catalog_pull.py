@@ -80,8 +80,9 @@ options:
       - With V(present), a virtual machine O(name) made of the image exists, in whatever state. With V(started) it runs, too; the
         module does not wait for its guest. With V(stopped) it exists and does not run; a running one is shut down politely.
       - With V(absent), the virtual machine O(name) does not exist. Only a virtual machine that was made of O(catalog_id), and of
-        O(version) if that is given, is removed; any other one stays, with a warning. Cached images stay for the next virtual
-        machine, unless O(purge_cache=true).
+        O(version) and for O(architecture) if these are given, is removed; any other one stays, with a warning. The server that
+        it came from does not count. Cached images stay for the next virtual machine, unless O(purge_cache=true).
+      - With V(absent) and without Parallels Desktop on the host, the module fails if it remembers such a virtual machine.
     type: str
     choices: [cached, present, started, stopped, absent]
     default: present

@@ -79,27 +79,43 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Purge:
+    """The removal of a catalog ID, or of some versions of it: what goes, and what other images keep."""
+
+    purges: cached.Removed
+    is_meant: cached.IsMeant
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The chosen entries, and the digests that go for another reason: no readable record, or a partial image."""
+    """The chosen entries, and the digests that go for another reason: no readable record, or a partial image.
+
+    With a ``purge``, that alone says what goes.
+    """
 
     state: str
     entries: tuple[CacheEntry, ...]
     leftovers: tuple[str, ...] = ()
+    purge: t.Optional[Purge] = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was done, or in check mode would be: digests removed, and digests repaired without a download."""
+    """What was done, or in check mode would be: digests removed, and digests repaired without a download.
+
+    ``forgotten`` are digests that other images keep in the cache.
+    """
 
     chosen: tuple[Chosen, ...]
     removed: tuple[str, ...] = ()
     repaired: tuple[str, ...] = ()
     freed_bytes: int = 0
+    forgotten: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
         """True if the cache holds something else than before."""
-        return bool(self.removed or self.repaired)
+        return bool(self.removed or self.repaired or self.forgotten)
 
 
 def check_choice(request: CacheRequest) -> None:
@@ -121,13 +137,14 @@ def plan(request: CacheRequest, cache: Cache) -> Plan:
     """Choose the entries; changes nothing."""
     survey = cache.survey()
     entries = cached.matching(survey.entries, request.digest, request.is_meant)
+    is_meant = request.is_meant
+    if is_meant is not None:
+        purge = Purge(cached.plan_purge(cache, is_meant), is_meant) if request.state == ABSENT else None
+        return Plan(request.state, tuple(entries), purge=purge)
     leftovers = list(survey.damaged)
     if request.state == ABSENT:
         leftovers += [*survey.unreadable, *(state.partial.digest for state in cache.partials())]
-    is_meant = request.is_meant
-    if is_meant is not None:
-        leftovers = cached.partials_of(cache, is_meant) if request.state == ABSENT else []
-    elif request.digest is not None:
+    if request.digest is not None:
         leftovers = [digest for digest in leftovers if digest == request.digest]
     known = {entry.digest for entry in entries}
     return Plan(
@@ -137,6 +154,8 @@ def plan(request: CacheRequest, cache: Cache) -> Plan:
 
 def predict(planned: Plan, cache: Cache, context: Context) -> Outcome:
     """Return the outcome of a plan that is not carried out."""
+    if planned.purge is not None:
+        return _purged(planned, planned.purge.purges)
     if planned.state == ABSENT:
         digests = tuple(entry.digest for entry in planned.entries)
         chosen = tuple(Chosen(entry) for entry in planned.entries)
@@ -147,6 +166,8 @@ def predict(planned: Plan, cache: Cache, context: Context) -> Outcome:
 
 def apply(planned: Plan, cache: Cache, context: Context) -> Outcome:
     """Carry out a plan. What an entry needs is found out under its lock."""
+    if planned.purge is not None:
+        return _purged(planned, cached.purge(planned.purge.purges, planned.purge.is_meant, cache, context))
     if planned.state == ABSENT:
         return _remove(planned, cache, context)
     settled = [_settled(Chosen(entry), cache, context) for entry in planned.entries]
@@ -163,6 +184,11 @@ def apply(planned: Plan, cache: Cache, context: Context) -> Outcome:
                 context.done.add(tell.remove_entry(digest))
     cached.empty_trash(cache, context)
     return _verified([item for item in settled if item is not None], removed)
+
+
+def _purged(planned: Plan, gone: cached.Removed) -> Outcome:
+    chosen = tuple(Chosen(entry) for entry in planned.entries)
+    return Outcome(chosen, gone.removed, (), gone.freed_bytes, gone.forgotten)
 
 
 def _remove(planned: Plan, cache: Cache, context: Context) -> Outcome:
@@ -281,8 +307,9 @@ def _change(request: CacheRequest, context: Context, *, check_mode: bool) -> dic
         "entries": [_entry_result(item) for item in outcome.chosen],
         "removed": list(outcome.removed),
         "repaired": list(outcome.repaired),
+        "forgotten": list(outcome.forgotten),
         "freed_bytes": outcome.freed_bytes,
-        "diff": _diff(outcome),
+        "diff": _diff(outcome, request),
         "elapsed": round(time.monotonic() - started, 3),
         "parallels_catalog": host_facts.document_after(context, may_publish=not check_mode),
     }
@@ -296,12 +323,22 @@ def _entry_result(item: Chosen) -> dict[str, t.Any]:
     }
 
 
-def _diff(outcome: Outcome) -> dict[str, t.Any]:
+def _diff(outcome: Outcome, request: CacheRequest) -> dict[str, t.Any]:
     """Return what the cache held and holds, by the name of the image where it has one."""
-    labels = {item.entry.digest: _label(item.entry) for item in outcome.chosen}
-    digests = dict.fromkeys((*labels, *outcome.removed))
-    before = {f"{labels.get(digest, 'unnamed')} ({digest})": digest for digest in digests}
-    return {
-        "before": dict.fromkeys(before, "cached"),
-        "after": dict.fromkeys((name for name, digest in before.items() if digest not in outcome.removed), "cached"),
-    }
+    before = {item.entry.digest: _label(item.entry) for item in outcome.chosen}
+    before.update((digest, "unnamed") for digest in outcome.removed if digest not in before)
+    after = {digest: label for digest, label in before.items() if digest not in outcome.removed}
+    is_meant = request.is_meant
+    if is_meant is not None:
+        kept = (item.entry for item in outcome.chosen if item.entry.digest in outcome.forgotten)
+        after.update((entry.digest, _label(_without(entry, is_meant))) for entry in kept)
+    return {"before": _listed(before), "after": _listed(after)}
+
+
+def _without(entry: CacheEntry, is_meant: cached.IsMeant) -> CacheEntry:
+    addresses = tuple(address for address in entry.record.addresses if not is_meant(address))
+    return dataclasses.replace(entry, record=dataclasses.replace(entry.record, addresses=addresses))
+
+
+def _listed(labels: t.Mapping[str, str]) -> dict[str, str]:
+    return {f"{label} ({digest})": "cached" for digest, label in labels.items()}

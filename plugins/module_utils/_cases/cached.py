@@ -63,7 +63,7 @@ def empty_trash(cache: Cache, context: Context) -> None:
 
 def meaning(
     catalog_id: str,
-    version: t.Optional[str],
+    version: t.Optional[str] = None,
     catalog_url: t.Optional[str] = None,
     architecture: t.Optional[str] = None,
 ) -> IsMeant:
@@ -94,7 +94,7 @@ def matching(
     digest: t.Optional[str],
     is_meant: t.Optional[IsMeant],
 ) -> list[CacheEntry]:
-    """Return the entries with a digest, or with an address that is meant; all without either."""
+    """Return the entries with a digest, or with an address that is meant; all entries if neither is given."""
     if digest:
         return [entry for entry in entries if entry.digest == digest]
     if is_meant is None:
@@ -112,7 +112,7 @@ def partials_of(cache: Cache, is_meant: IsMeant) -> list[str]:
 
 
 def plan_purge(cache: Cache, is_meant: IsMeant) -> Removed:
-    """Return what would be taken out of the cache for what is meant. Content with other addresses stays for them."""
+    """Return what a purge of these addresses would remove. Content that has other addresses too is kept."""
     entries = matching(cache.entries(), None, is_meant)
     only = [entry for entry in entries if all(map(is_meant, entry.record.addresses))]
     removed = [entry.digest for entry in only]
@@ -156,14 +156,19 @@ def purge(planned: Removed, is_meant: IsMeant, cache: Cache, context: Context) -
 def freed_since(before: int, expected: int, cache: Cache, context: Context) -> int:
     """Empty the trash; return by how many bytes free space has grown since it was ``before``.
 
-    File systems free blocks behind one's back, so a growth of ``expected`` bytes is waited for, but not for long.
+    File systems free blocks some time after the deletion, so a growth of ``expected`` bytes is waited for, but not for
+    long. If free space cannot be measured, return 0 with a warning: what was removed is removed.
     """
     empty_trash(cache, context)
-    flush_volume(cache.path)
-    deadline = time.monotonic() + _FREEING_SECONDS
-    while cache.free_bytes() - before < expected and time.monotonic() < deadline:
-        time.sleep(_FREEING_SECONDS / 20)
-    return max(0, cache.free_bytes() - before)
+    try:
+        flush_volume(cache.path)
+        deadline = time.monotonic() + _FREEING_SECONDS
+        while cache.free_bytes() - before < expected and time.monotonic() < deadline:
+            time.sleep(_FREEING_SECONDS / 20)
+        return max(0, cache.free_bytes() - before)
+    except OSError as error:
+        context.warn(f"How many bytes were freed in {cache.path} is not known: {error.strerror or error}.")
+        return 0
 
 
 def lock(digest: str, operation: str, cache: Cache, context: Context) -> t.ContextManager[None]:

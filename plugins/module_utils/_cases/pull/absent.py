@@ -16,7 +16,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases import c
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cached import Removed
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import remove, vms
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import lookup, remove, vms
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import Found
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.machine import hold_name, recover
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.result import Outcome
@@ -26,7 +26,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wan
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import records
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import CloneFailed, translated
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipt
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts import Receipt, Receipts
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,31 @@ class RemoveVm:
 
 
 def plan_absent(request: PullRequest, cache: Cache, context: Context) -> RemoveVm:
-    is_meant = cached.meaning(request.catalog_id, request.version, request.catalog_url, request.architecture)
+    """Return what is to go.
+
+    :raises PrlctlMissing: Parallels Desktop is not installed, and a receipt says that there is such a VM
+    """
     found = None
-    if context.parallels is not None:
-        found = _meant_of(vms.Vms.of(context, cache).look(request.name), is_meant, context)
+    if context.parallels is not None or _has_receipt(request, cache):
+        found = _meant_of(vms.Vms.of(context, cache).look(request.name), request, context)
         found.require_volumes()
-    purges = cached.plan_purge(cache, is_meant) if request.purge_cache else Removed()
+    purges = cached.plan_purge(cache, _purged_images(request)) if request.purge_cache else Removed()
     return RemoveVm(found, purges)
 
 
-def _meant_of(found: Found, is_meant: cached.IsMeant, context: Context) -> Found:
+def _has_receipt(request: PullRequest, cache: Cache) -> bool:
+    """Return True if a receipt says that the VM exists, or may exist."""
+    receipts, unreadable = Receipts(cache.receipts_path).survey()
+    named = [item.vm_name for item in unreadable if item.vm_name is not None]
+    named += [receipt.vm_name for receipt in receipts if _difference(receipt, request) is None]
+    return any(lookup.same_name(name, request.name) for name in named)
+
+
+def _purged_images(request: PullRequest) -> cached.IsMeant:
+    return cached.meaning(request.catalog_id, request.version, request.catalog_url, request.architecture)
+
+
+def _meant_of(found: Found, request: PullRequest, context: Context) -> Found:
     """Return what was found, and only what was made of the requested image."""
     for receipt in found.unregistered:
         context.warn(
@@ -55,23 +70,31 @@ def _meant_of(found: Found, is_meant: cached.IsMeant, context: Context) -> Found
             "Parallels Desktop."
         )
     vm, broken = found.vm, found.broken
-    if found.removable is not None and not is_meant(_address(found.removable.receipt)):
-        receipt = found.removable.receipt
-        context.warn(
-            f"The virtual machine {receipt.vm_name} stays: it was made of {receipt.catalog_id} "
-            f"{receipt.version}, which is not what this task removes."
-        )
+    difference = None if found.removable is None else _difference(found.removable.receipt, request)
+    if difference is not None:
+        context.warn(f"The virtual machine {request.name} stays: {difference}.")
         vm = broken = None
     return dataclasses.replace(
         found,
         vm=vm,
         broken=broken,
-        interrupted=tuple(receipt for receipt in found.interrupted if is_meant(_address(receipt))),
+        interrupted=tuple(receipt for receipt in found.interrupted if _difference(receipt, request) is None),
     )
 
 
-def _address(receipt: Receipt) -> records.CachedAddress:
-    return records.CachedAddress(receipt.catalog_url, receipt.catalog_id, receipt.version, receipt.architecture)
+def _difference(receipt: Receipt, request: PullRequest) -> t.Optional[str]:
+    """Return what a VM was made of that the task does not name, as half a sentence, or None if it is meant.
+
+    The server does not count: it may have been renamed since the VM was made.
+    """
+    made_of = records.CachedAddress(receipt.catalog_url, receipt.catalog_id, receipt.version, receipt.architecture)
+    if not cached.meaning(request.catalog_id)(made_of):
+        return f"its catalog_id is {receipt.catalog_id}, and the task names {request.catalog_id}"
+    if not cached.meaning(request.catalog_id, request.version)(made_of):
+        return f"its version is {receipt.version}, and the task names {request.version}"
+    if not cached.meaning(request.catalog_id, architecture=request.architecture)(made_of):
+        return f"its architecture is {receipt.architecture}, and the task names {request.architecture}"
+    return None
 
 
 def is_there(found: Found) -> bool:
@@ -86,13 +109,14 @@ def _home_of(found: Found) -> str:
 def apply_absent(planned: RemoveVm, request: PullRequest, context: Context) -> Outcome:
     removes = planned.found is not None and is_there(planned.found)
     if not removes and not planned.purges:
+        # A task that was killed may have left something to delete.
+        cached.empty_trash(cached.look_at_cache(context), context)
         return removed(planned, False, Removed())
     cache = cached.open_cache(context)
-    is_meant = cached.meaning(request.catalog_id, request.version, request.catalog_url, request.architecture)
     if planned.found is not None and removes:
         with hold_name(_home_of(planned.found), cache, request, context):
             control = vms.Vms.of(context, cache)
-            found = _meant_of(control.look(request.name), is_meant, context)
+            found = _meant_of(control.look(request.name), request, context)
             removes = is_there(found)
             recover(found, control, context)
             if found.removable is not None:
@@ -103,7 +127,7 @@ def apply_absent(planned: RemoveVm, request: PullRequest, context: Context) -> O
     outcome = removed(planned, removes, Removed())
     if not planned.purges:
         return outcome
-    purged = cached.purge(planned.purges, is_meant, cache, context)
+    purged = cached.purge(planned.purges, _purged_images(request), cache, context)
     return dataclasses.replace(outcome, purged=purged, cache_path=cache.path)
 
 

@@ -502,7 +502,7 @@ def test_absent_removes_the_vm_as_check_mode_said(mac: Host, image: Image, purge
     assert not mac.pull(**gone)["changed"]
 
 
-@pytest.mark.parametrize("fields", [{"catalog_id": "other"}, {"version": ">=2"}, {"catalog_url": "https://other"}])
+@pytest.mark.parametrize("fields", [{"catalog_id": "other"}, {"version": ">=2"}, {"architecture": "x86_64"}])
 @pytest.mark.parametrize("check_mode", [True, False])
 def test_absent_leaves_a_vm_of_another_image_alone(
     mac: Host, image: Image, fields: dict[str, str], check_mode: bool
@@ -512,7 +512,7 @@ def test_absent_leaves_a_vm_of_another_image_alone(
     result = mac.pull(check_mode=check_mode, **options)
     assert (result["changed"], result["actions"]) == (False, [])
     (warning,) = result["warnings"]
-    assert "The virtual machine runner stays: it was made of macos-15 1.4" in warning
+    assert "The virtual machine runner stays: its " in warning and next(iter(fields)) in warning
     assert mac.machines() == {"runner.pvm": "stopped"}
 
 

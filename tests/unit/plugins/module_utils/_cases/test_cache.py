@@ -254,6 +254,21 @@ def test_an_entry_whose_record_is_damaged_does_not_go_silently(shelf: Shelf, man
     assert manifest.digest in warning and "downloads it again" in warning
 
 
+def test_content_that_another_image_has_too_stays_for_it(shelf: Shelf, manifest: Manifest) -> None:
+    other = dataclasses.replace(manifest, id="other", catalog_id="other")
+    shelf.indexes[other.id] = shelf.indexes[manifest.id]
+    shelf.pull(other)
+    predicted = change(shelf, "absent", catalog_id="other", check_mode=True)
+    result = change(shelf, "absent", catalog_id="other")
+    for key in ("changed", "removed", "forgotten", "diff", "freed_bytes"):
+        assert predicted[key] == result[key]
+    assert (result["changed"], result["removed"], result["forgotten"]) == (True, [], [manifest.digest])
+    assert list(result["diff"]["after"]) == [f"macos-15 1.4 ({manifest.digest})"]
+    assert [address.catalog_id for address in shelf.entry(manifest).record.addresses] == ["macos-15"]
+    assert not change(shelf, "absent", catalog_id="other")["changed"]
+    assert change(shelf, "absent", catalog_id="macos-15")["removed"] == [manifest.digest]
+
+
 @pytest.mark.parametrize("state", ["absent", "verified"])
 def test_a_failure_tells_what_was_taken_out_before_it(shelf: Shelf, manifest: Manifest, state: str) -> None:
     other = shelf.push(make_bundle(shelf.directory / "other/Runner.pvm", {IMAGE: noise(7, 3 * CHUNK)}), "2.0")

@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError, SystemFailure
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases import room
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cached, room
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import power, vms
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull import demands, run
@@ -35,6 +35,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
     CacheLocked,
     DiskFull,
     PrlctlError,
+    PrlctlMissing,
     VmNotFound,
     VmStillRuns,
 )
@@ -443,6 +444,68 @@ def absent(shelf: Shelf, **fields: t.Any) -> dict[str, t.Any]:
     for name in ("changed", "actions", "diff"):
         assert predicted[name] == result[name]
     return result
+
+
+def test_a_vm_is_removed_though_the_server_was_renamed(shelf: Shelf, manifest: Manifest) -> None:
+    shelf.run(manifest, state=PRESENT)
+    result = shelf.run(state=ABSENT, catalog_url="https://new-name.example.com")
+    assert result["actions"] == ["Delete the virtual machine Runner."]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"catalog_id": "other"}, "its catalog_id is macos-15, and the task names other"),
+        ({"version": ">=2"}, "its version is 1.0, and the task names >=2"),
+        ({"architecture": "amd64"}, "its architecture is arm64, and the task names amd64"),
+    ],
+)
+def test_what_keeps_a_vm_is_named(shelf: Shelf, manifest: Manifest, fields: dict[str, str], reason: str) -> None:
+    shelf.run(manifest, state=PRESENT)
+    assert not shelf.run(state=ABSENT, **fields)["changed"]
+    assert shelf.warnings[-1:] == [f"The virtual machine Runner stays: {reason}."]
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_vm_that_is_remembered_is_not_absent_without_prlctl(
+    shelf: Shelf, manifest: Manifest, check_mode: bool
+) -> None:
+    shelf.run(manifest, state=PRESENT)
+    shelf.prlctl = None
+    with pytest.raises(PrlctlMissing):
+        shelf.run(state=ABSENT, check_mode=check_mode)
+    assert not shelf.run(state=ABSENT, name="Another", check_mode=check_mode)["changed"]
+
+
+def test_what_a_killed_purge_left_is_deleted_by_the_next_one(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.run(manifest)
+
+    def kill(*_arguments: t.Any) -> t.NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cached, "freed_since", kill)
+    with pytest.raises(KeyboardInterrupt):
+        shelf.run(state=ABSENT, purge_cache=True)
+    monkeypatch.undo()
+    assert shelf.cache.trash_bytes() > 0
+    assert not shelf.run(state=ABSENT, purge_cache=True)["changed"]
+    assert shelf.cache.trash_bytes() == 0
+
+
+def test_free_space_that_cannot_be_measured_does_not_fail_a_removal(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.run(manifest)
+
+    def fail(_path: str) -> t.NoReturn:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(cached, "flush_volume", fail)
+    result = shelf.run(state=ABSENT, purge_cache=True)
+    assert (result["changed"], result["freed_bytes"]) == (True, 0)
+    assert [sentence for sentence in shelf.warnings if "is not known: Input/output error" in sentence]
 
 
 def test_an_entry_that_another_image_wants_stays(shelf: Shelf, manifest: Manifest) -> None:
