@@ -42,6 +42,8 @@ FILE_NAME = "facts.json"
 _LOCK_NAME = ".facts.lock"
 _LARGEST_BYTES = 1 << 20
 _LOCK_SECONDS = 30.0
+# More than any number of bytes has, with a sign.
+_MOST_DIGITS = 20
 
 Document = t.Dict[str, t.Any]
 
@@ -56,7 +58,7 @@ class _Published:
 
 
 def cache_document(cache: Cache, owner: str, now: str) -> Document:
-    """Return what one cache holds."""
+    """Return the facts of one cache."""
     survey = cache.survey()
     entries = [_entry(entry) for entry in survey.entries]
     partials = cache.partials()
@@ -139,7 +141,7 @@ def read_published(facts_directory: str) -> Document:
 
 
 def _owns(uid: int, path: str) -> bool:
-    """Return True if a cache belongs to that user. One that we cannot see belongs to nobody."""
+    """Return True if the user owns the cache directory; False if it cannot be examined."""
     try:
         return os.lstat(path).st_uid == uid
     except (OSError, ValueError):
@@ -147,13 +149,13 @@ def _owns(uid: int, path: str) -> bool:
 
 
 def with_cache(document: Document, cache_path: str, cache: Document, vms: t.Iterable[Document]) -> Document:
-    """Return a document with one cache and its VMs replaced; what it says of others stays as it was. Pure."""
+    """Return the document with the facts of one cache and its VMs replaced. Pure."""
     others = [vm for vm in document["vms"] if vm.get("cache_path") != cache_path]
     return {**document, "caches": {**document["caches"], cache_path: cache}, "vms": [*others, *vms]}
 
 
 def check_publishable(facts_directory: str, owner: str) -> bool:
-    """Return True if the host is prepared for the facts of this owner; changes nothing.
+    """Return True if this owner's facts directory exists; changes nothing.
 
     :raises FactsUnsafe: the directory or the file is a link, or somebody else's
     """
@@ -174,7 +176,7 @@ def publish(
 
     Return None when the host is not prepared: the owner's directory has to be there already.
 
-    :raises FactsTooLarge: nobody would read that much
+    :raises FactsTooLarge: the file would exceed 1 MiB
     :raises FactsUnsafe: the directory or the file is a link, or somebody else's
     """
     directory = os.path.join(facts_directory, owner)
@@ -274,9 +276,10 @@ def _read(directory: str) -> _Published:
         data = stream.read(_LARGEST_BYTES + 1)
     if len(data) > _LARGEST_BYTES:
         raise ValueError("it is too large")
-    document = json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
+    document = json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite, parse_int=_short)
+    _require_unicode(document)
     if not isinstance(document, dict):
-        raise ValueError("it is not an object")
+        raise ValueError("it is not a JSON object")
     caches, vms = document.get("caches", {}), document.get("vms", [])
     if not isinstance(caches, dict) or not isinstance(vms, list):
         raise ValueError("it is not what a cache publishes")
@@ -286,12 +289,25 @@ def _read(directory: str) -> _Published:
 
 
 def _refuse(text: str) -> t.NoReturn:
-    raise ValueError(f"{text} is not JSON")
+    raise ValueError(f"{text} is not a JSON value that a cache publishes")
 
 
 def _finite(text: str) -> float:
     number = float(text)
     return number if math.isfinite(number) else _refuse(text)
+
+
+def _short(text: str) -> int:
+    """Return a whole number; a long one would take Python minutes, or be an error of its own, when it is written."""
+    return int(text) if len(text) <= _MOST_DIGITS else _refuse(f"{text[:_MOST_DIGITS]}…")
+
+
+def _require_unicode(document: t.Any) -> None:
+    """Refuse halves of surrogate pairs, which JSON can escape and UTF-8 cannot encode.
+
+    :raises UnicodeEncodeError: there is one
+    """
+    json.dumps(document, ensure_ascii=False).encode("utf-8")
 
 
 def _require_ours(path: str, is_kind: t.Callable[[int], bool], kind: str) -> None:

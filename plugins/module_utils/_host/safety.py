@@ -65,7 +65,7 @@ def require_own_directory(path: str) -> bool:
     if stat.S_ISLNK(status.st_mode):
         raise _unsafe(path, "it is a symbolic link", "Name the directory that it points to.")
     if not stat.S_ISDIR(status.st_mode):
-        raise _unsafe(path, "it is not a directory", "Remove it or choose another path.")
+        raise _unsafe(path, "it is not a directory", "Choose another path.")
     if status.st_uid != os.geteuid():
         raise _unsafe(
             path,
@@ -124,6 +124,7 @@ def _resolve_existing(path: str) -> t.Tuple[str, t.List[str]]:
             links += 1
             if links > _MOST_LINKS:
                 raise _unsafe(path, "its path has too many symbolic links", "Name the directory itself.")
+            _require_own_link(step, status, current)
             target = os.readlink(step)
             if os.path.isabs(target):
                 current = "/"
@@ -134,6 +135,16 @@ def _resolve_existing(path: str) -> t.Tuple[str, t.List[str]]:
         _require_unchangeable(step)
         current = step
     return current, []
+
+
+def _require_own_link(path: str, status: os.stat_result, directory: str) -> None:
+    """Refuse a link of another user in a directory where others may add names: its owner can point it elsewhere."""
+    if os.lstat(directory).st_mode & _WRITABLE_BY_OTHERS and status.st_uid not in {0, os.geteuid()}:
+        raise _unsafe(
+            path,
+            f"this symbolic link on the way to it belongs to user id {status.st_uid}, who could point it elsewhere",
+            "Choose a path that does not lead through it.",
+        )
 
 
 def _names(path: str) -> t.List[str]:

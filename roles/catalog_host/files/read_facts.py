@@ -5,8 +5,8 @@
 """Facts of the caches of this host, for gather_facts: one document made of the facts.json of every owner.
 
 The owners write those files, so they are data and nothing more: regular files, reached through no link, of bounded
-size, valid JSON. One that is anything else appears as ``{"readable": false}``. Nobody can speak for a cache that
-somebody else publishes: of several who publish one path, the owner of the directory counts.
+size, valid JSON. One that is anything else appears as ``{"readable": false}``. If several
+users publish one path, only the directory's owner is believed.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ if typing.TYPE_CHECKING:
 
 LARGEST_BYTES = 1024 * 1024
 FILE_NAME = "facts.json"
+# More than any number of bytes has, with a sign.
+MOST_DIGITS = 20
 
 
 class Unreadable(Exception):
@@ -38,7 +40,7 @@ class Unreadable(Exception):
 
 
 def refuse(text: str) -> typing.NoReturn:
-    raise Unreadable(f"{text} is no JSON")
+    raise Unreadable(f"{text} is not a JSON value that a cache publishes")
 
 
 def finite(text: str) -> float:
@@ -46,8 +48,13 @@ def finite(text: str) -> float:
     return number if math.isfinite(number) else refuse(text)
 
 
+def short(text: str) -> int:
+    """Return a whole number; a long one would take Python minutes, or be an error of its own, when it is written."""
+    return int(text) if len(text) <= MOST_DIGITS else refuse(f"{text[:MOST_DIGITS]}…")
+
+
 def read_bounded(owner_directory: int) -> bytes:
-    """The bytes of the file; neither a link nor a pipe is followed, and no more than the limit is read."""
+    """Return the bytes of the file; neither a link nor a pipe is followed, and no more than the limit is read."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(FILE_NAME, flags, dir_fd=owner_directory)
     with open(descriptor, "rb") as file:
@@ -61,11 +68,13 @@ def read_bounded(owner_directory: int) -> bytes:
 
 def parse(content: bytes, uid: int) -> Published:
     try:
-        document = json.loads(content.decode("utf-8"), parse_constant=refuse, parse_float=finite)
+        document = json.loads(content.decode("utf-8"), parse_constant=refuse, parse_float=finite, parse_int=short)
+        # Halves of surrogate pairs, which JSON can escape and UTF-8 cannot encode, are refused.
+        json.dumps(document, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
-        raise Unreadable("no JSON") from error
+        raise Unreadable("not valid JSON") from error
     if not isinstance(document, dict):
-        raise Unreadable("no object")
+        raise Unreadable("not a JSON object")
     caches, vms = document.get("caches", {}), document.get("vms", [])
     if not isinstance(caches, dict) or not isinstance(vms, list):
         raise Unreadable("not what a cache publishes")
@@ -83,7 +92,7 @@ def read_owner(root: int, owner: str) -> Published:
 
 
 def owns(uid: int, path: str) -> bool:
-    """Whether a cache is that user's. One that we cannot see is nobody's."""
+    """Return True if the user owns the cache directory; False if it cannot be examined."""
     try:
         return os.lstat(path).st_uid == uid
     except (OSError, ValueError):
@@ -91,7 +100,7 @@ def owns(uid: int, path: str) -> bool:
 
 
 def merged(documents: dict[str, Published | None]) -> dict[str, object]:
-    """One document: the caches and VMs of all owners, and for each owner whether its file could be read."""
+    """Return one document: the caches and VMs of all owners, and for each owner whether its file could be read."""
     caches: dict[str, object] = {}
     vms: list[object] = []
     found = [document for _owner, document in sorted(documents.items()) if document is not None]

@@ -97,6 +97,19 @@ def test_link_above_into_a_directory_that_others_can_write(tmp_path: pathlib.Pat
     assert str(tmp_path / "open") in refused(tmp_path / "link/cache", create).message
 
 
+@needs_root
+def test_link_of_somebody_else_in_a_sticky_directory(tmp_path: pathlib.Path, create: bool) -> None:
+    (tmp_path / "safe").mkdir()
+    (tmp_path / "sticky").mkdir()
+    (tmp_path / "sticky").chmod(0o1777)
+    (tmp_path / "sticky/link").symlink_to(tmp_path / "safe")
+    os.chown(tmp_path / "sticky/link", _SOMEBODY, -1, follow_symlinks=False)
+    message = refused(tmp_path / "sticky/link/cache", create).message
+    assert "sticky/link" in message and f"belongs to user id {_SOMEBODY}" in message
+    os.chown(tmp_path / "sticky/link", 0, -1, follow_symlinks=False)
+    assert Cache.open(str(tmp_path / "sticky/link/cache"), create=True).exists
+
+
 def test_endless_links(tmp_path: pathlib.Path, create: bool) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
