@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""The bundles of VMs on the disk: which one is ours, and whether it can be looked at."""
+"""The bundles of VMs on the disk: which of them we made, and which volumes are mounted."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _volume_of(receipt: Receipt, home: str) -> t.Optional[str]:
 
 
 def check_directory(directory: str) -> None:
-    """Fail if a directory for VMs would be made where a disk is mounted at other times.
+    """Fail if a directory for VMs is on a disk that is not mounted.
 
     :raises VolumeMissing: the directory is on a disk that is not mounted
     """

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""What there is under the name of a VM: machines of Parallels Desktop beside receipts of ours. Changes nothing."""
+"""Looking for the VM of a name: what Parallels Desktop lists is compared with our receipts. Changes nothing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Origins = t.Callable[[str], t.Optional[str]]
 
 @dataclasses.dataclass(frozen=True)
 class ManagedVm:
-    """A VM of ours that is registered."""
+    """A registered VM that this collection made, and its receipt."""
 
     machine: VirtualMachine
     receipt: Receipt
@@ -65,18 +65,18 @@ class ManagedVm:
 
     @property
     def is_current(self) -> bool:
-        """True if its receipt says where it is, and that it is finished."""
+        """True if its receipt has its present home, and says that it is finished."""
         return not self.is_unfinished and self.receipt.home == self.home
 
     @property
     def is_unfinished(self) -> bool:
-        """True if it is complete, but the task that made it was killed before it wrote so."""
+        """True if the task that made it was killed after the registration, before it completed the receipt."""
         return self.receipt.state == CREATING
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What there is under a name.
+    """What was found for a name.
 
     ``vm`` is our VM, if it can be used. ``broken`` is our VM if Parallels Desktop cannot read its configuration though
     its bundle is there, or if it runs though its bundle is gone. ``unregistered`` are VMs of ours that somebody
@@ -95,11 +95,11 @@ class Found:
         return self.vm or self.broken
 
     def frees(self, home: str) -> bool:
-        """Return True if recovering from what was interrupted removes what lies at a path."""
+        """Return True if the clean-up of the interrupted receipts removes what lies at a path."""
         return any(receipt.state != READY and receipt.home == home and is_ours(receipt) for receipt in self.interrupted)
 
     def require_sound(self) -> None:
-        """Fail if a VM of that name can be neither used nor made anew without losing something.
+        """Fail if there is no VM of that name to use, and a new one cannot be made without losing something.
 
         :raises VmBroken: Parallels Desktop cannot read the configuration of our VM
         :raises VmUnregistered: our VM was unregistered, and its bundle is still there
@@ -207,9 +207,9 @@ def _is_meant(machine: VirtualMachine, receipt: t.Optional[Receipt], name: str) 
 
 
 def _is_complete(vm: ManagedVm) -> bool:
-    """Return True if a VM that a killed task registered can be used: nothing of it may be lost then.
+    """Return True if a VM that a killed task registered must be kept, because it can be used.
 
-    One that runs without its bundle counts as well: it is for its user to end it.
+    One that runs without its bundle is kept as well: only its user may end it.
     """
     if not has_bundle(vm):
         return vm.runs

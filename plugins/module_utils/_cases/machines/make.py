@@ -135,7 +135,7 @@ def _named(machine: VirtualMachine, receipt: Receipt, prlctl: Prlctl) -> Virtual
 
 
 def _settled(receipt: Receipt, machine: VirtualMachine, phases: t.Mapping[str, float]) -> Receipt:
-    """Return the receipt of a VM that is there. Parallels Desktop may have renamed its bundle."""
+    """Return the "ready" receipt of a VM. Parallels Desktop may have renamed its bundle."""
     is_renamed = machine.home not in ("", receipt.home) and bundles.is_our_bundle(receipt, machine.home)
     return dataclasses.replace(
         receipt,
@@ -166,7 +166,7 @@ def _require(uuid: str, prlctl: Prlctl) -> VirtualMachine:
 
 
 def _undo(uuid: str, cause: BaseException, prlctl: Prlctl, receipts: Receipts, patience: Patience) -> None:
-    """Undo a creation that failed. A receipt is left for the next task where that is not possible now."""
+    """Undo a creation that failed. If that is not possible now, the receipt stays for the next task."""
     try:
         receipt = receipts.read(uuid)
         if receipt is None:

@@ -65,7 +65,7 @@ def stop(
     force: bool = False,
     did: t.Callable[[str], None] = lambda _sentence: None,
 ) -> bool:
-    """Have the guest shut down, and wait until the VM is stopped; return True if it was not.
+    """Ask the guest to shut down, and wait until the VM is stopped. Return True if it was not stopped before.
 
     A suspended or paused VM is resumed for that, so nothing is lost. With ``force`` a VM whose guest has not shut down
     by the deadline is ended as if its plug was pulled; what was in its memory is lost then. ``did`` is

@@ -106,7 +106,7 @@ def erase(receipt: Receipt, prlctl: Prlctl, patience: Patience) -> bool:
 
 
 def _delete(receipt: Receipt, prlctl: Prlctl, patience: Patience) -> None:
-    """Have Parallels Desktop delete a VM; one that it calls invalid can only be unregistered."""
+    """Delete a VM through Parallels Desktop, or unregister it if Parallels Desktop calls it invalid."""
     uuid = receipt.vm_uuid
     power.stop_for_good(uuid, prlctl, patience)
     machine = prlctl.find(uuid)
@@ -141,7 +141,7 @@ def _may_still_land(receipt: Receipt) -> bool:
 
 
 def _await_registration(uuid: str, prlctl: Prlctl, patience: Patience) -> None:
-    """Undo a registration that lands after its prlctl has ended."""
+    """Wait for a registration that may still complete after its prlctl has ended, and undo it."""
     if patience.wait_for(lambda: prlctl.find(uuid) is not None, patience.quiet_seconds):
         # Somebody else may have been faster.
         with contextlib.suppress(VmNotFound):

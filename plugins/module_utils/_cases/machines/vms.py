@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""The VMs that this collection makes, behind one door: from a bundle in the cache to a registered VM, and away again.
+"""The VMs that this collection makes: look for them, make, start, stop and remove them.
 
 Only VMs with a receipt of ours are touched. Callers hold the lock of the VM's name (:func:`naming.lock_name`) around
 everything that changes something.

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""How the use cases wait: for a condition, with a deadline, and with a sign of life to whoever watches."""
+"""Waiting for a condition with a deadline. Each look is a sign of life for the controller."""
 
 from __future__ import annotations
 
