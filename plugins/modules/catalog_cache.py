@@ -145,8 +145,8 @@ forgotten:
   type: list
   elements: str
 actions:
-  description: What had been done before the failure, one sentence each.
-  returned: failure, if something had been done
+  description: What had been done before the failure, one sentence each. It is not there if nothing had been done.
+  returned: failure
   type: list
   elements: str
 freed_bytes:

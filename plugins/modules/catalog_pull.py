@@ -211,7 +211,7 @@ manifest_state:
   sample: active
 actions:
   description: What was done, or in check mode would be done, one sentence each. A failure tells what had been done before it.
-  returned: success, or failure if something had been done
+  returned: success
   type: list
   elements: str
 chunks:

@@ -19,11 +19,16 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors im
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cached, host_facts
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache_result import (
+    Chosen,
+    Outcome,
+    label,
+    result_of,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.done import Done
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure, observe
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import (
-    Condition,
     Damaged,
     Sound,
     Untidy,
@@ -62,23 +67,6 @@ class CacheRequest:
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """One entry, and the condition that it was found in, None if nobody looked."""
-
-    entry: CacheEntry
-    condition: t.Optional[Condition] = None
-
-    @property
-    def damaged(self) -> tuple[str, ...]:
-        """Paths inside of the bundle that are not what they should be."""
-        if isinstance(self.condition, Damaged):
-            return self.condition.paths
-        if isinstance(self.condition, Untidy):
-            return (*self.condition.mends, *self.condition.strays)
-        return ()
-
-
-@dataclass(frozen=True)
 class Purge:
     """The removal of a catalog ID, or of some versions of it: what goes, and what other images keep."""
 
@@ -97,25 +85,6 @@ class Plan:
     entries: tuple[CacheEntry, ...]
     leftovers: tuple[str, ...] = ()
     purge: t.Optional[Purge] = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What was done, or in check mode would be: digests removed, and digests repaired without a download.
-
-    ``forgotten`` are digests that other images keep in the cache.
-    """
-
-    chosen: tuple[Chosen, ...]
-    removed: tuple[str, ...] = ()
-    repaired: tuple[str, ...] = ()
-    freed_bytes: int = 0
-    forgotten: tuple[str, ...] = ()
-
-    @property
-    def changed(self) -> bool:
-        """True if the cache holds something else than before."""
-        return bool(self.removed or self.repaired or self.forgotten)
 
 
 def check_choice(request: CacheRequest) -> None:
@@ -229,7 +198,7 @@ def _settled(item: Chosen, cache: Cache, context: Context) -> t.Optional[Chosen]
             return _remembered(now, cache)
         if isinstance(now.condition, Untidy):
             ensure.mend(now.entry, now.condition, cache, verified=True)
-            context.done.add(tell.repair(_label(now.entry), cache.path))
+            context.done.add(tell.repair(label(now.entry), cache.path))
         else:
             _withdraw(now, cache, context)
         return now
@@ -248,7 +217,7 @@ def _again(item: Chosen, cache: Cache, context: Context) -> t.Optional[Chosen]:
     except (CacheError, UnsupportedFormat) as error:
         # Without its lock, it may have been removed while it was read.
         if _is_there(item.entry, cache):
-            context.warn(f"The cached image {_label(item.entry)} was not verified and stays as it is. {error}")
+            context.warn(f"The cached image {label(item.entry)} was not verified and stays as it is. {error}")
     return None
 
 
@@ -271,19 +240,14 @@ def _withdraw(item: Chosen, cache: Cache, context: Context) -> None:
     """Take a damaged entry out of use. What is sound in it is reused by the next pull."""
     addresses = item.entry.record.addresses
     context.warn(
-        f"The cached image {_label(item.entry)} is damaged ({', '.join(item.damaged[:3])}), so it is not used any "
+        f"The cached image {label(item.entry)} is damaged ({', '.join(item.damaged[:3])}), so it is not used any "
         "more. The next pull of it downloads what is damaged."
     )
     if addresses:
         cache.demote(item.entry.digest, Origin(addresses[-1], utc_text(time.time())))
     else:
         cache.remove(item.entry.digest)
-    context.done.add(tell.withdraw(_label(item.entry), cache.path))
-
-
-def _label(entry: CacheEntry) -> str:
-    names = [f"{address.catalog_id} {address.version}" for address in entry.record.addresses]
-    return ", ".join(dict.fromkeys(names)) or entry.digest
+    context.done.add(tell.withdraw(label(item.entry), cache.path))
 
 
 def change(request: CacheRequest, context: Context, *, check_mode: bool) -> dict[str, t.Any]:
@@ -303,42 +267,7 @@ def _change(request: CacheRequest, context: Context, *, check_mode: bool) -> dic
     planned = plan(request, cache)
     outcome = apply(planned, cache, context) if not check_mode and cache.exists else predict(planned, cache, context)
     return {
-        "changed": outcome.changed,
-        "entries": [_entry_result(item) for item in outcome.chosen],
-        "removed": list(outcome.removed),
-        "repaired": list(outcome.repaired),
-        "forgotten": list(outcome.forgotten),
-        "freed_bytes": outcome.freed_bytes,
-        "diff": _diff(outcome, request),
+        **result_of(outcome, request.is_meant),
         "elapsed": round(time.monotonic() - started, 3),
         "parallels_catalog": host_facts.document_after(context, may_publish=not check_mode),
     }
-
-
-def _entry_result(item: Chosen) -> dict[str, t.Any]:
-    return {
-        "digest": item.entry.digest,
-        "addresses": [dataclasses.asdict(address) for address in item.entry.record.addresses],
-        "damaged": list(item.damaged),
-    }
-
-
-def _diff(outcome: Outcome, request: CacheRequest) -> dict[str, t.Any]:
-    """Return what the cache held and holds, by the name of the image where it has one."""
-    before = {item.entry.digest: _label(item.entry) for item in outcome.chosen}
-    before.update((digest, "unnamed") for digest in outcome.removed if digest not in before)
-    after = {digest: label for digest, label in before.items() if digest not in outcome.removed}
-    is_meant = request.is_meant
-    if is_meant is not None:
-        kept = (item.entry for item in outcome.chosen if item.entry.digest in outcome.forgotten)
-        after.update((entry.digest, _label(_without(entry, is_meant))) for entry in kept)
-    return {"before": _listed(before), "after": _listed(after)}
-
-
-def _without(entry: CacheEntry, is_meant: cached.IsMeant) -> CacheEntry:
-    addresses = tuple(address for address in entry.record.addresses if not is_meant(address))
-    return dataclasses.replace(entry, record=dataclasses.replace(entry.record, addresses=addresses))
-
-
-def _listed(labels: t.Mapping[str, str]) -> dict[str, str]:
-    return {f"{label} ({digest})": "cached" for digest, label in labels.items()}
