@@ -297,7 +297,8 @@ def check_pullable(candidate: Candidate, catalog_id: str, wanted: t.Optional[str
     raise Blocked(
         f"Version {candidate.version!r} of catalog id {catalog_id!r} for {candidate.architecture}{asked} "
         f"is {word} and must not be pulled.",
-        "Choose another version, or have it untainted. version: '*' is the newest that may be pulled."
+        "Choose another version, or ask for the taint to be removed. version: '*' selects the newest one that may be "
+        "pulled."
         if word == "tainted"
         else "Choose another version. version: '*' is the newest that may be pulled.",
         code=word,

@@ -67,8 +67,8 @@ def login(http: Http, username: str, password: str) -> Token:
 class GrantHolder:
     """The grant of this host's transfer.
 
-    ``token`` gives it to any thread, at once. ``keep`` renews it, and is called again and again by one thread beside
-    the transfer: by then, half of the lifetime has passed. Times are lengths on this host's monotonic clock, so it
+    ``token`` gives it to any thread, at once. ``keep`` renews it after half of its lifetime. One thread calls it
+    repeatedly. Times are lengths on this host's monotonic clock, so it
     does not matter what the host takes for the time of day.
     """
 

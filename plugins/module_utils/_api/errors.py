@@ -78,7 +78,7 @@ class Forbidden(ApiError):
 
 
 class Missing(ApiError):
-    """Not there, or not for these eyes."""
+    """It does not exist, or the caller may not see it."""
 
     code = "not_found"
 

@@ -23,6 +23,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_ur
 Json = t.Dict[str, t.Any]
 
 _HEX_64 = re.compile(r"[0-9a-f]{64}\Z")
+# It becomes a part of the name of a clone.
+_UPLOAD_ID = re.compile(r"[0-9A-Za-z_]{1,64}\Z")
 _ARCHITECTURES = ("arm64", "x86_64")
 
 
@@ -359,8 +361,11 @@ class Upload:
     @classmethod
     def from_json(cls, data: t.Any) -> Upload:
         reader = _Reader(data, "upload")
+        upload_id = reader.text("id")
+        if not _UPLOAD_ID.match(upload_id):
+            raise reader.wrong("id")
         return cls(
-            id=reader.text("id"),
+            id=upload_id,
             expires_at=reader.moment("expires_at"),
             storage=reader.text("storage", ""),
             chunk_size=reader.number("chunk_size"),

@@ -108,7 +108,7 @@ class Connections:
 
 
 def _has_news(connection: http.client.HTTPConnection) -> bool:
-    """Return True if something came over an idle connection: its end, or what nobody has asked for."""
+    """Return True if something came over an idle connection: its end, or bytes that were not requested."""
     if connection.sock is None:
         return True
     poll = select.poll()

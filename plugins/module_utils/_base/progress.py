@@ -18,7 +18,7 @@ Snapshot = t.Dict[str, t.Any]
 
 
 def _ignore(snapshot: Snapshot) -> None:
-    """Nobody watches."""
+    """Discard the snapshot."""
 
 
 class Progress:

@@ -28,7 +28,7 @@ SegmentKey = t.Tuple[str, str]
 Alive = t.Callable[[], None]
 Clock = t.Callable[[], float]
 
-# A URL that ends sooner, or a quarter of its lifetime if that is less, is not used any more.
+# A URL is not used in its last 20 seconds, or in its last quarter if that is shorter.
 _MARGIN_SECONDS = 20.0
 # URLs that a pull holds in advance: 64 segments at first, then twice as many as it has used, so that a fast one has
 # enough for minutes and a slow one does not ask for what would expire unused.

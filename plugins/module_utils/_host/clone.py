@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import stat
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import pipeline
@@ -52,10 +53,10 @@ def clone_tree(
 ) -> CloneResult:
     """Make ``destination`` a writable copy of the bundle ``source``; nothing half-made ever has its name.
 
-    Directories get 0700 and files 0600, or 0755 and 0644 when not ``private``; the executable bit is kept. ``prepare``
-    may change the copy, whose present path it is given, before it gets its name; it fsyncs the files that it writes.
-    The copy grows at ``temporary``, a path beside the destination, by default :func:`temporary_path`. Whatever an
-    earlier, interrupted attempt left there is removed; the caller holds a lock on it.
+    Directories get 0700 and files 0600, or 0755 and 0644 when not ``private``; the owner's executable bit is kept.
+    ``prepare`` may change the copy, whose present path it is given, before it gets its name; it fsyncs the files that
+    it writes. The copy grows at ``temporary``, a path beside the destination, by default :func:`temporary_path`.
+    Whatever an earlier, interrupted attempt left there is removed; the caller holds a lock on it.
 
     :raises PathTaken: the destination exists
     """
@@ -145,6 +146,7 @@ def _summary(clones: t.Sequence[t.Tuple[str, int]]) -> CloneResult:
 
 def _file_mode(source_mode: int, private: bool) -> int:
     mode = 0o600 if private else 0o644
-    if source_mode & 0o111:
+    # Of the three bits, a pack knows the owner's.
+    if source_mode & stat.S_IXUSR:
         mode |= 0o100 if private else 0o111
     return mode

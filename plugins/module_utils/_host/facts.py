@@ -325,4 +325,6 @@ def _require_ours(path: str, is_kind: t.Callable[[int], bool], kind: str) -> Non
         reason = f"its permissions {stat.S_IMODE(status.st_mode):04o} let other users write"
     else:
         return
-    raise FactsUnsafe(f"Publishing facts in {path} was refused: {reason}.", "Remove it, and run the role catalog_host.")
+    raise FactsUnsafe(
+        f"Publishing facts in {path} was refused: {reason}.", "Move it away, and run the role catalog_host."
+    )

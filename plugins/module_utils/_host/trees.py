@@ -69,7 +69,7 @@ def _sealed_file(root: str, item: Found) -> Found:
     unlock(path, item.status)
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        os.fchmod(descriptor, 0o555 if item.status.st_mode & 0o111 else 0o444)
+        os.fchmod(descriptor, 0o555 if item.status.st_mode & stat.S_IXUSR else 0o444)
         os.fsync(descriptor)
         return dataclasses.replace(item, status=os.fstat(descriptor))
     finally:

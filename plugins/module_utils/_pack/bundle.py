@@ -236,7 +236,7 @@ def _check_paths(root: str, entries: t.Sequence[Entry]) -> None:
     except UnsafePath as error:
         raise UnsafePath(
             f"The bundle {root} cannot be packed: {error.message}",
-            hint="Rename or remove it in the bundle, and push it again.",
+            hint="Rename it in the bundle, and push it again.",
         ) from error
 
 

@@ -37,7 +37,7 @@ class Growth:
     """Chooses ``limit``, the number of requests at once, by trial. Pure: the clock is handed in.
 
     It goes up by half, as long as that moves more bytes in all. A step that gains nothing is taken back. A storage that
-    asks for patience halves it.
+    asks for patience halves it, once for all requests that run at that time.
     """
 
     def __init__(self, least: int = LEAST, most: int = MOST) -> None:
@@ -46,6 +46,7 @@ class Growth:
         self._before: t.Optional[int] = None
         self._rate = 0.0
         self._hold_until = float("-inf")
+        self._halved_at = float("-inf")
         self._begin: t.Optional[float] = None
         self._bytes = 0
         self._requests = 0
@@ -63,8 +64,11 @@ class Growth:
         self._judge(self._bytes / (now - self._begin), now)
         self._new_epoch(now)
 
-    def throttled(self, now: float) -> None:
-        """Take note that the storage asks for patience."""
+    def throttled(self, now: float, began_at: float) -> None:
+        """Take note that the storage asks for patience, in answer to a request that began at ``began_at``."""
+        if began_at < self._halved_at:
+            return
+        self._halved_at = now
         self.limit = max(1, self.limit // 2)
         self._before = None
         self._hold_until = now + _HOLD_SECONDS
@@ -119,11 +123,12 @@ class LimitedTransfer:
     def _place(self, byte_count: int) -> t.Iterator[None]:
         while not self._take():
             self._alive()
+        began_at = self._clock()
         try:
             yield
         except StorageThrottled:
             with self._changed:
-                self._growth.throttled(self._clock())
+                self._growth.throttled(self._clock(), began_at)
             raise
         else:
             with self._changed:

@@ -182,8 +182,8 @@ def prove(fill: Fill, partial: Partial, context: Context) -> None:
         damaged = verify.damaged_paths(partial.bundle_path, listing, advance=context.progress.advance)
     if damaged:
         raise DamagedBundle(
-            f"{partial.bundle_path} does not have the content that was written to it ({', '.join(damaged[:3])}): disk "
-            "or memory of this host are at fault.",
+            f"{partial.bundle_path} does not have the content that was written to it ({', '.join(damaged[:3])}): the "
+            "disk or the memory of this host is faulty.",
             hint="Check the disk, then pull again.",
         )
 

@@ -233,7 +233,8 @@ def _check_own_index(body: bytes, written: writer.WrittenPack) -> None:
     again = decode_index(body)
     if again.listing != written.listing or again.locator != written.locator:
         raise PackError(
-            "The index that was made does not read back as itself, so memory or processor of this host are at fault."
+            "The index that was made does not read back as itself, so the memory or the processor of this host "
+            "is faulty."
         )
 
 

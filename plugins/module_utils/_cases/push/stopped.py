@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
@@ -27,7 +28,7 @@ def check_untouched(request: PushRequest, snapshot: bundle.Snapshot, control: t.
 
 
 def check_stopped(request: PushRequest, control: t.Optional[Prlctl]) -> None:
-    """Refuse a bundle whose VM is not stopped; without prlctl the bundle's own marks have to do.
+    """Refuse a bundle whose VM is not stopped. Without prlctl, only the marks in the bundle are checked.
 
     :raises BundleInUse: Parallels Desktop says that it runs, or is suspended and that is not allowed
     """
@@ -43,7 +44,9 @@ def check_stopped(request: PushRequest, control: t.Optional[Prlctl]) -> None:
 
 
 def _runs_from(machine: VirtualMachine, path: str) -> bool:
+    """Returns True if ``path`` is the machine's bundle, however its path is spelled: a firmlink has no other mark."""
     if machine.home:
-        return os.path.realpath(machine.home.rstrip("/")) == os.path.realpath(path)
+        with contextlib.suppress(OSError):
+            return os.path.samefile(machine.home, path)
     # prlctl does not always tell where a virtual machine lies; its UUID is in its bundle, too.
-    return normal_uuid(disks.vm_uuid(path)) == machine.uuid
+    return normal_uuid(disks.vm_uuid(path)) == normal_uuid(machine.uuid)

@@ -129,7 +129,7 @@ class GrantScope(Forbidden):
 
 
 class NotFound(ServerError):
-    """Not there, or not for these eyes; both look the same."""
+    """It does not exist, or the caller may not see it; both look the same."""
 
     code = "not_found"
 

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import errors
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http, api_url
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import HINTS, Http, api_url
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import Patience
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
     AnswerTooLong,
@@ -364,3 +366,9 @@ def test_no_secret_in_what_can_be_printed(server: Recording) -> None:
         client(server).json("GET", "things", "read things")
     assert TOKEN not in str(failure.value)
     assert TOKEN not in repr(server.requests[0])
+
+
+def test_each_word_of_the_server_has_a_hint() -> None:
+    source = Path(__file__).parents[5] / "roles/catalog_server/files/catalog_server/errors.py"
+    words = re.findall(r'^    "([a-z_]+)": [0-9]{3},$', source.read_text("utf-8"), re.MULTILINE)
+    assert len(words) > 20 and set(words) <= HINTS.keys()

@@ -119,3 +119,9 @@ def test_an_upload_request_leaves_out_what_is_not_set() -> None:
         "bases": [],
         "force": False,
     }
+
+
+@pytest.mark.parametrize("upload_id", ["", "../../etc", "a/b", ".", "a" * 65, "a\n", 7])
+def test_an_upload_id_that_cannot_be_part_of_a_path_is_refused(upload_id: object) -> None:
+    with pytest.raises(BadReply, match="'id'"):
+        records.Upload.from_json({"id": upload_id, "expires_at": 1, "chunk_size": 1, "revision": "r"})

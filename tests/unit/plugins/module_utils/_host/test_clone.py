@@ -232,3 +232,12 @@ def test_full_disk_leaves_nothing(small_volume: pathlib.Path, tmp_path: pathlib.
         clone.clone_tree(str(tmp_path / "entry"), str(small_volume / "VM.pvm"))
     assert caught.value.code == "disk_full"
     assert sorted(small_volume.iterdir()) == before
+
+
+@pytest.mark.parametrize("mode", [0o654, 0o611, 0o744, 0o644])
+def test_a_clone_is_executable_where_its_owner_may_execute_the_original(tmp_path: pathlib.Path, mode: int) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").touch()
+    os.chmod(tmp_path / "source" / "file", mode)
+    clone.clone_tree(str(tmp_path / "source"), str(tmp_path / "copy"))
+    assert os.stat(tmp_path / "copy" / "file").st_mode & 0o777 == 0o600 | (mode & 0o100)

@@ -61,12 +61,13 @@ def test_it_does_not_grow_while_the_limit_is_not_what_limits() -> None:
 
 
 def test_a_storage_that_asks_for_patience_gets_it() -> None:
-    growth = Growth(8, 16)
-    growth.throttled(0.0)
-    growth.throttled(0.0)
-    assert growth.limit == 2
-    for _time in range(5):
-        growth.throttled(0.0)
+    growth = Growth(16, 16)
+    # All that run are refused together; then those that began after it.
+    for now, began_at, limit in ((1.0, 0.0, 8), (1.5, 0.9, 8), (2.5, 2.0, 4), (3.0, 2.0, 4), (4.0, 3.0, 2)):
+        growth.throttled(now, began_at)
+        assert growth.limit == limit
+    for now in (5.0, 6.0, 7.0):
+        growth.throttled(now, now)
     assert growth.limit == 1
     assert limits(growth, lambda count: count * 1_000_000.0, 3600)[-1] == 16
 

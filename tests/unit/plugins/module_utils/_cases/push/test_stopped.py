@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import typing as t
 from pathlib import Path
 
@@ -89,3 +91,25 @@ def test_a_bundle_behind_a_link_is_the_same(bundle: Path, tmp_path: Path) -> Non
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(BundleInUse):
         check_stopped(request(tmp_path / "link" / bundle.name), parallels(vm(STRANGER, "running", str(bundle))))
+
+
+def test_a_bundle_whose_path_is_spelled_another_way_is_the_same(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As at /System/Volumes/Data on macOS, or with another case: the same inode, and no link to be resolved.
+    other = tmp_path / "other" / bundle.name
+    stat = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **options: stat(str(path).replace(str(other), str(bundle)), **options))
+    with pytest.raises(BundleInUse):
+        check_stopped(request(other), parallels(vm(STRANGER, "running", f"{bundle}/")))
+
+
+def test_a_machine_whose_place_is_not_found_is_known_by_its_uuid(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleInUse):
+        check_stopped(request(bundle), parallels(vm(OURS, "running", str(tmp_path / "moved.pvm"))))
+
+
+def test_a_copy_of_a_bundle_whose_machine_runs_may_be_pushed(bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copies" / bundle.name
+    shutil.copytree(bundle, copy)
+    check_stopped(request(copy), parallels(vm(OURS, "running", str(bundle))))
