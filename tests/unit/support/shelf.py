@@ -47,6 +47,7 @@ class Shelf:
         self.cache = Cache.open(str(directory / "cache"), create=True)
         self.prlctl: t.Optional[Prlctl] = None
         self.lock_timeout_seconds = 0.0
+        self.connections: t.Optional[int] = None
 
     def push(self, root: Path, version: str = "1.0", **fields: t.Any) -> Manifest:
         """Put a bundle into the catalog."""
@@ -95,7 +96,8 @@ class Shelf:
         """What a pull works with."""
         catalog = t.cast(CatalogClient, self)
         progress = Progress()
-        transfers = SignedTransfers(catalog, t.cast(SignedTransfer, self), progress, TransferSettings(NEVER))
+        settings = TransferSettings(NEVER, self.connections)
+        transfers = SignedTransfers(catalog, t.cast(SignedTransfer, self), progress, settings)
         return Context(
             CacheSettings(self.cache.path, str(self.directory / "facts"), "build", self.lock_timeout_seconds),
             progress,

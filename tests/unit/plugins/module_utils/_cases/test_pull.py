@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import threading
 import typing as t
 from pathlib import Path
 
@@ -584,3 +585,22 @@ def test_an_image_that_changes_while_it_is_cloned_makes_no_vm(
     monkeypatch.undo()
     shelf.run(manifest, state=PRESENT)
     assert (shelf.directory / "Parallels/Runner.pvm" / IMAGE).read_bytes() == DISK
+
+
+def test_a_pull_makes_as_many_requests_at_once_as_connections_says(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A request is for 8 MiB at most.
+    manifest = shelf.push(make_bundle(shelf.directory / "Large.pvm", {IMAGE: noise(3, 80 << 20)}), "2.0")
+    together = threading.Barrier(8, timeout=10)
+    fetch = shelf.storage.fetch
+    places = iter(range(8))
+
+    def fetch_together(*words: t.Any) -> t.Any:
+        if next(places, None) is not None:
+            together.wait()
+        return fetch(*words)
+
+    monkeypatch.setattr(shelf.storage, "fetch", fetch_together)
+    shelf.connections = 8
+    shelf.pull(manifest)
