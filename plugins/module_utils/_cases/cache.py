@@ -27,7 +27,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache_re
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.done import Done
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure, observe
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import mending, observe
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import (
     Damaged,
     Sound,
@@ -197,7 +197,7 @@ def _settled(item: Chosen, cache: Cache, context: Context) -> t.Optional[Chosen]
         if now is None or isinstance(now.condition, Sound):
             return _remembered(now, cache)
         if isinstance(now.condition, Untidy):
-            ensure.mend(now.entry, now.condition, cache, verified=True)
+            mending.mend(now.entry, now.condition, cache, verified=True)
             context.done.add(tell.repair(label(now.entry), cache.path))
         else:
             _withdraw(now, cache, context)

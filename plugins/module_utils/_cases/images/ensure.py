@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import time
 import typing as t
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments i
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import room
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import observe, segmented
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import mending, observe, segmented
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import (
     Damaged,
     Hashed,
@@ -35,24 +34,17 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.s
     require_unchanged,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.segmented import Fill
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import power, trees, volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import power, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CacheRecord, Origin
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.stamps import (
-    TreeStamps,
-    stamps_of,
-    written_since,
-)
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CacheChanged,
     CacheError,
-    translated,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import sketch
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsupportedFormat
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import DIRECTORY, LINK, Listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reader import Applied
 
 # How often an image may vanish between being pulled and being used before that is an error.
@@ -187,7 +179,7 @@ def _settle(
         if isinstance(plan, Use):
             return ImageOutcome(False, _used(plan.entry, plan.proved or Sound(), key, cache), was_cached=True)
         if isinstance(plan, Mend):
-            entry = mend(plan.entry, plan.untidy, cache, verified=plan.everything)
+            entry = mending.mend(plan.entry, plan.untidy, cache, verified=plan.everything)
             context.done.add(tell.repair(key.name, cache.path))
             return ImageOutcome(True, cache.touch(entry.digest, _now(), key.address), was_cached=True)
         return _filled(plan, key, cache, context, verify)
@@ -252,52 +244,6 @@ def _used(entry: CacheEntry, condition: Sound, key: ImageKey, cache: Cache) -> C
         verified_at = _now() if condition.whole else entry.record.verified_at
         cache.set_verified(entry.digest, verified_at, condition.stamps)
     return cache.touch(entry.digest, _now(), key.address)
-
-
-def mend(entry: CacheEntry, untidy: Untidy, cache: Cache, *, verified: bool) -> CacheEntry:
-    """Put an entry right without a download, under its exclusive lock; its files have been proved.
-
-    A file that somebody has written to since then stays without a stamp, so it is read before the next use.
-
-    :raises CacheError: something cannot be removed or made
-    """
-    listed = {item.path: item for item in untidy.listing.entries}
-    with translated(CacheError, f"Repairing {entry.bundle_path}"):
-        for path in untidy.strays:
-            _clear(os.path.join(entry.bundle_path, path))
-        for path in untidy.mends:
-            item, target = listed[path], os.path.join(entry.bundle_path, path)
-            if item.kind == DIRECTORY:
-                _clear(target)
-                os.makedirs(target, 0o755)
-            elif item.kind == LINK:
-                _clear(target)
-                os.symlink(item.target, target)
-            else:
-                os.chmod(target, 0o755 if item.executable else 0o644)
-        present = stamps_of(entry.bundle_path, trees.seal(entry.bundle_path)).only(listed)
-    files = TreeStamps(untidy.stamps.files)
-    written = written_since(files, present.only(files.paths)).changed
-    verified_at = _now() if verified and not written else entry.record.verified_at
-    return cache.set_verified(entry.digest, verified_at, _stamps_of_listed(untidy.listing, present, written))
-
-
-def _stamps_of_listed(listing: Listing, present: TreeStamps, written: t.Collection[str]) -> TreeStamps:
-    """Return the stamps of files that were not ``written`` to; links and directories are as the listing wants them."""
-    return TreeStamps(
-        {path: stamp for path, stamp in present.files.items() if path not in written},
-        {item.path: item.target for item in listing.entries if item.kind == LINK},
-        frozenset(item.path for item in listing.entries if item.kind == DIRECTORY),
-    )
-
-
-def _clear(path: str) -> None:
-    """Remove what lies in the way, whatever it is.
-
-    :raises CacheError: it cannot be removed
-    """
-    for left in trees.remove(path):
-        raise CacheError(f"Removing {left.path} failed: {left.reason}.")
 
 
 def _filled(fill: Fill, key: ImageKey, cache: Cache, context: Context, verify: bool) -> ImageOutcome:

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache as cache_case
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure, observe, seeds, segmented
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import mending, observe, seeds, segmented
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import vms
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull import plan, run
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wanted import PRESENT
@@ -54,7 +54,7 @@ STEPS: tuple[tuple[t.Any, str], ...] = (
     (Cache, "empty_trash"),
     (observe, "observe"),
     (observe, "hash_place"),
-    (ensure, "mend"),
+    (mending, "mend"),
     (seeds, "hold_seeds"),
     (segmented, "fetch_index"),
     (segmented, "plan_fill"),

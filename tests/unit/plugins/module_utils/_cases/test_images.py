@@ -21,7 +21,13 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.records im
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import LinkCost
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache import CacheRequest
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache import change as change_cache
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure, observe, seeds, segmented
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import (
+    ensure,
+    mending,
+    observe,
+    seeds,
+    segmented,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.transfers import SignedTransfers
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import power, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
@@ -513,7 +519,7 @@ def test_a_file_that_changes_before_its_image_is_tidied_is_repaired(
     shelf.pull(manifest)
     bundle = Path(shelf.entry(manifest).bundle_path)
     (bundle / "stray").touch()
-    monkeypatch.setattr(ensure, "mend", once(ensure.mend, lambda: spoil_file(bundle / IMAGE)))
+    monkeypatch.setattr(mending, "mend", once(mending.mend, lambda: spoil_file(bundle / IMAGE)))
     assert shelf.pull(manifest, verify=verify).fill is not None
     assert pulled_whole(shelf, manifest)
 
