@@ -80,7 +80,21 @@ def _expired(server: Server, user: User, *wanted: t.Mapping[str, t.Any]) -> list
 
 
 @pytest.fixture(scope="module")
-def results(stage: Stage, server: Server, mac: Mac, pusher: User, images: Results, bundle: str) -> Results:
+def held_before(mac: Mac) -> dict[str, list[str]]:
+    """What other tests have left on the host."""
+    return mac.holdings()
+
+
+@pytest.fixture(scope="module")
+def results(
+    stage: Stage,
+    server: Server,
+    mac: Mac,
+    pusher: User,
+    images: Results,
+    bundle: str,
+    held_before: dict[str, list[str]],
+) -> Results:
     other = images[OTHER].result["manifest"]
     wanted = images[GRANTED].result["manifest"]
     good_pull, good_push = _mint(server, pusher, PULL), _mint(server, pusher, PUSH)
@@ -153,8 +167,7 @@ def test_a_good_grant_opens_its_transfer(results: Results) -> None:
     assert results["good"].result["manifest"]["version"] == "2.0.0"
 
 
-def test_no_grant_left_anything(results: Results, server: Server, mac: Mac) -> None:
-    held = mac.holdings()
-    assert not any(held.values()), held
+def test_no_grant_left_anything(results: Results, server: Server, mac: Mac, held_before: dict[str, list[str]]) -> None:
+    assert mac.holdings() == held_before
     assert [manifest["version"] for manifest in server.manifests(GRANTED)] == ["1.0.0", "2.0.0"]
     assert server.manifests("new-image") == []
