@@ -20,7 +20,7 @@ def assert_refused(done: TaskResult, code: str, *words: str) -> str:
     assert result.get("error_code") == code, result.get("msg")
     message = str(result["msg"])
     for word in words:
-        assert word in message
+        assert word in message, message
     assert "\n" not in message and "Traceback" not in message and len(message) < LONGEST_MESSAGE, message
     assert code in SAID_BY_SERVER or (result["hint"] and message.endswith(result["hint"])), message
     assert not result.get("changed")
