@@ -278,7 +278,7 @@ def test_a_play_that_ends_early_cancels_its_transfer(
 def test_a_poll_shows_that_somebody_watches(tmp_path: Path) -> None:
     progress, watched = tmp_path / "macfleet-1", tmp_path / "macfleet-1.watched"
     seen = []
-    for _ in range(2):
+    for _attempt in range(2):
         subprocess.run([sys.executable, _background._POLL, progress, str(os.getpid()), "0.1"], check=True)
         seen.append(watched.stat().st_mtime_ns)
     assert seen[0] < seen[1]
