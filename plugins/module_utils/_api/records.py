@@ -24,7 +24,7 @@ Json = t.Dict[str, t.Any]
 
 _HEX_64 = re.compile(r"[0-9a-f]{64}\Z")
 # It becomes a part of the name of a clone.
-_UPLOAD_ID = re.compile(r"[0-9A-Za-z_]{1,64}\Z")
+_UPLOAD_ID = re.compile(r"[0-9a-f]{32}\Z")
 _ARCHITECTURES = ("arm64", "x86_64")
 
 

@@ -45,7 +45,7 @@ def readable(subject: Subject, upload_id: str, context: Context) -> t.Iterator[t
 
 def _discard_clones(directory: str, name: str) -> None:
     """Remove clones of the bundle ``name``, complete or not."""
-    left = re.compile(rf"\.{{1,2}}push-[0-9A-Za-z_]{{1,64}}-{re.escape(name)}(\.incomplete)?")
+    left = re.compile(rf"\.{{1,2}}push-[0-9a-f]{{32}}-{re.escape(name)}(\.incomplete)?")
     for found in os.listdir(directory):
         if left.fullmatch(found):
             clone.remove_tree(os.path.join(directory, found))

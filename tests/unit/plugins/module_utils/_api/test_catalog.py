@@ -17,6 +17,7 @@ from ansible_collections.macfleet.parallels.tests.unit.support.recording import 
 
 ID = "a1" * 32
 SHA = "5e" * 32
+UPLOAD = "0f" * 16
 
 
 @pytest.fixture
@@ -130,31 +131,33 @@ def test_a_url_that_was_not_sent(server: Recording, catalog: CatalogClient) -> N
 def test_an_upload(server: Recording, catalog: CatalogClient) -> None:
     request = UploadRequest("macos-15", "1.5", "arm64", "macvm", "x.macvm", 1 << 20, bases=(ID,))
     segment = {"sha256": SHA, "size": 7, "url": "https://s/x"}
-    upload = {"id": "u1", "expires_at": "2026-11-25T10:00:00Z", "storage": "local", "chunk_size": 1 << 20}
+    upload = {"id": UPLOAD, "expires_at": "2026-11-25T10:00:00Z", "storage": "local", "chunk_size": 1 << 20}
     upload.update(revision="r1", bases=[manifest()], segments=[segment])
     server.expect("POST", "uploads", body=request.to_json(), reply=upload)
     begun = catalog.begin_upload(request)
-    assert (begun.id, begun.segments[0].sha256, begun.bases[0].id) == ("u1", SHA, ID)
+    assert (begun.id, begun.segments[0].sha256, begun.bases[0].id) == (UPLOAD, SHA, ID)
 
-    server.expect("GET", "uploads/u1", reply=upload)
-    assert catalog.upload("u1") == begun
+    server.expect("GET", f"uploads/{UPLOAD}", reply=upload)
+    assert catalog.upload(UPLOAD) == begun
 
     url = {"sha256": SHA, "url": "https://s/y", "headers": {"x-a": "b"}, "expires_in": 5}
-    server.expect("POST", "uploads/u1/urls", body={"segments": [{"sha256": SHA, "size": 7}]}, reply={"urls": [url]})
-    assert catalog.upload_urls("u1", [(SHA, 7)])[SHA].headers == {"x-a": "b"}
+    server.expect(
+        "POST", f"uploads/{UPLOAD}/urls", body={"segments": [{"sha256": SHA, "size": 7}]}, reply={"urls": [url]}
+    )
+    assert catalog.upload_urls(UPLOAD, [(SHA, 7)])[SHA].headers == {"x-a": "b"}
 
-    server.expect("POST", "uploads/u1/commit", query={"revision": "r1"}, body=b"index", reply=manifest())
-    assert catalog.commit_upload("u1", begun.revision, b"index").id == ID
+    server.expect("POST", f"uploads/{UPLOAD}/commit", query={"revision": "r1"}, body=b"index", reply=manifest())
+    assert catalog.commit_upload(UPLOAD, begun.revision, b"index").id == ID
     assert server.requests[-1].timeout_seconds == 900.0
 
-    server.expect("DELETE", "uploads/u1", status=204)
-    catalog.abort_upload("u1")
+    server.expect("DELETE", f"uploads/{UPLOAD}", status=204)
+    catalog.abort_upload(UPLOAD)
 
 
 def test_a_commit_is_never_sent_twice() -> None:
     server = Recording().expect(
-        "POST", "uploads/u1/commit", query={"revision": "r1"}, body=b"index", error=NotConnected("broken pipe")
+        "POST", f"uploads/{UPLOAD}/commit", query={"revision": "r1"}, body=b"index", error=NotConnected("broken pipe")
     )
     catalog = CatalogClient(Http(BASE_URL, server.send, sleep=lambda seconds: None))
     with pytest.raises(Unreachable):
-        catalog.commit_upload("u1", "r1", b"index")
+        catalog.commit_upload(UPLOAD, "r1", b"index")
