@@ -63,3 +63,22 @@ def test_a_signal_waits_until_it_may_be_delivered() -> None:
         assert seen == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("is_ignored", [True, False], ids=["nohup", "terminal"])
+def test_a_play_that_nohup_has_started_goes_on_without_its_terminal(is_ignored: bool) -> None:
+    received: list[int] = []
+    handler = signal.SIG_IGN if is_ignored else lambda number, _frame: received.append(number)
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        ended = False
+        with Signals() as signals:
+            try:
+                signals.deliver()
+                signal.raise_signal(signal.SIGHUP)
+            except Interrupted:
+                ended = True
+        assert ended != is_ignored
+        assert received == ([] if is_ignored else [signal.SIGHUP])
+    finally:
+        signal.signal(signal.SIGHUP, before)
