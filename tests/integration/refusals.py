@@ -13,8 +13,11 @@ LONGEST_MESSAGE = 600
 SAID_BY_SERVER = ("bad_request", "missing_segment", "shared_segments")
 
 
-def assert_refused(done: TaskResult, code: str, *words: str) -> str:
-    """A failure with this error word: what was attempted, on what (``words``), and what to do; returns the message."""
+def assert_refused(done: TaskResult, code: str, *words: str, changed: bool = False) -> str:
+    """A failure with this error word: what was attempted, on what (``words``), and what to do; returns the message.
+
+    ``changed`` says that something was done before it, which the failure tells.
+    """
     result = done.result
     assert done.status == "ignored", f"{done.task} was not refused: {result}"
     assert result.get("error_code") == code, result.get("msg")
@@ -23,5 +26,5 @@ def assert_refused(done: TaskResult, code: str, *words: str) -> str:
         assert word in message, message
     assert "\n" not in message and "Traceback" not in message and len(message) < LONGEST_MESSAGE, message
     assert code in SAID_BY_SERVER or (result["hint"] and message.endswith(result["hint"])), message
-    assert not result.get("changed")
+    assert bool(result.get("changed")) == changed
     return message

@@ -285,7 +285,7 @@ def variables_of(playbook: str) -> set[str]:
 def test_playbooks_take_the_variables_that_they_name(stage: Stage, pusher: User, reader: User, tmp_path: Path) -> None:
     authorities = tmp_path / "authorities.pem"
     # The server speaks plain HTTP here: nothing is signed by them.
-    authorities.touch()
+    authorities.write_text("-----BEGIN CERTIFICATE-----\nTm9ib2R5\n-----END CERTIFICATE-----\n", encoding="ascii")
     place = stage.mac("mac03").home / "every-variable"
     bundle = small_bundle(stage.builder.home / "every-variable", "Playbook")
     server = {"catalog_url": stage.server.url, "catalog_ca_path": str(authorities)}
