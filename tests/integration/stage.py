@@ -187,6 +187,21 @@ class Mac:
                     found.append(int(entry.name))
         return found
 
+    def processes(self, words: str) -> list[int]:
+        """Processes of this host whose command line holds these words."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                environment = (entry / "environ").read_bytes().split(b"\0")
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+            except OSError:
+                continue
+            if os.fsencode(f"HOME={self.home}") in environment and words.encode() in command:
+                found.append(int(entry.name))
+        return found
+
     def jobs(self) -> list[str]:
         """What is there of jobs in the background: their results, their progress, and what cancels them."""
         return sorted(path.name for path in (self.home / ".ansible_async").glob("*"))
