@@ -143,8 +143,8 @@ def apply(planned: Plan, cache: Cache, context: Context) -> Outcome:
     removed = []
     for digest in planned.leftovers:
         with cached.lock(digest, locking.REMOVE, cache, context):
-            # It may have been repaired meanwhile.
-            if cache.find(digest) is None and cache.remove(digest):
+            # A pull may have repaired it meanwhile, or have taken it over to repair it.
+            if cache.remove_damaged(digest):
                 context.warn(
                     f"The record of the cache entry {digest} is missing or damaged, so the entry was removed. The next "
                     "pull downloads it again."

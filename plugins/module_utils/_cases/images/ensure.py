@@ -109,10 +109,12 @@ def held_image(
     *,
     verify: bool,
     room_for: t.Callable[[ImagePlan], t.Sequence[room.Need]] = lambda plan: (),
+    planned: t.Optional[ImagePlan] = None,
 ) -> t.Iterator[t.Tuple[CacheEntry, ImageOutcome]]:
     """Have an image in the cache, and keep it there for the block: at least its shared lock is held.
 
-    ``room_for`` tells what else will be written once the image is there.
+    ``room_for`` tells what else will be written once the image is there. ``planned`` was made while there was no
+    cache; it is carried out if the cache holds nothing that would make another plan.
 
     :raises CacheLocked: another process held a lock for too long
     :raises DiskFull: there is not enough room
@@ -138,7 +140,7 @@ def held_image(
                 known = condition.hashed if isinstance(condition, Damaged) else None
         with _lock(key, manifest, locking.FILL, cache, context):
             try:
-                done = _joined(done, _settle(key, manifest, cache, context, known, verify, room_for))
+                done = _joined(done, _settle(key, manifest, cache, context, known, verify, room_for, planned))
             except CacheChanged as error:
                 # What is wrong now is found by hashing, and downloaded.
                 changed = error
@@ -164,10 +166,12 @@ def _settle(
     known: t.Optional[Hashed],
     verify: bool,
     room_for: t.Callable[[ImagePlan], t.Sequence[room.Need]],
+    planned: t.Optional[ImagePlan],
 ) -> ImageOutcome:
     """Plan and carry out what is needed, under the exclusive lock."""
     with contextlib.ExitStack() as stack:
-        plan = _plan(
+        plan = planned if _still_holds(planned, manifest, cache) else None
+        plan = plan or _plan(
             manifest,
             cache,
             context,
@@ -183,6 +187,14 @@ def _settle(
             context.done.add(tell.repair(key.name, cache.path))
             return ImageOutcome(True, cache.touch(entry.digest, _now(), key.address), was_cached=True)
         return _filled(plan, key, cache, context, verify)
+
+
+def _still_holds(planned: t.Optional[ImagePlan], manifest: Manifest, cache: Cache) -> bool:
+    """Return True if the cache is as empty as it was when a plan without seeds was made."""
+    if not isinstance(planned, Fill) or planned.seeds:
+        return False
+    survey = cache.survey()
+    return not survey.entries and observe.observe(cache, manifest.digest) == Seen()
 
 
 def _plan(

@@ -119,9 +119,15 @@ def _run(request: PullRequest, context: Context, *, check_mode: bool) -> dict[st
 def _apply_image(planned: t.Union[CacheImage, MakeVm], request: PullRequest, context: Context) -> Outcome:
     manifest = planned.manifest
     home = planned.home if isinstance(planned, MakeVm) else ""
+    cache = cached.look_at_cache(context)
+    expect(manifest, home, cache, request, context)
+    first = None
+    if not cache.exists:
+        # A refusal leaves nothing, not even the directories of a cache.
+        first = ensure.plan_image(manifest, cache, context, verify=request.verify)
+        ensure.check_room(first, cache, needs(first, home, request, manifest, cache))
     cache = cached.open_cache(context)
     key = ImageKey(address_of(request, manifest), manifest.digest)
-    expect(manifest, home, cache, request, context)
     held = ensure.held_image(
         key,
         manifest,
@@ -129,6 +135,7 @@ def _apply_image(planned: t.Union[CacheImage, MakeVm], request: PullRequest, con
         context,
         verify=request.verify,
         room_for=lambda image: needs(image, home, request, manifest, cache),
+        planned=first,
     )
     with held as (entry, image):
         outcome = Outcome(manifest, image=image, cache_path=cache.path)

@@ -251,6 +251,18 @@ class Cache:
                     found = True
         return found
 
+    def remove_damaged(self, digest: str) -> bool:
+        """Take what is published without a sound record out of the cache; return True if there was such a thing.
+
+        A partial image of the same digest stays: it may be the progress of a pull.
+        """
+        path = self._layout.bundle(digest)
+        with translated(CacheError, f"Removing {path}"):
+            if self.find(digest) is not None or not lies_at(path):
+                return False
+            trash.discard(path, self._layout)
+        return True
+
     def empty_trash(self) -> t.List[str]:
         """Delete what was removed, by an interrupted task, too; return a sentence for each thing that stays."""
         return trash.empty(self._layout)

@@ -18,7 +18,12 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache import CacheRequest, NothingChosen
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache import (
+    CacheRequest,
+    NothingChosen,
+    apply,
+    plan,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache import change as change_cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cached import meaning
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import observe
@@ -252,6 +257,18 @@ def test_an_entry_whose_record_is_damaged_does_not_go_silently(shelf: Shelf, man
     assert change(shelf, "verified")["removed"] == [manifest.digest]
     (warning,) = shelf.warnings
     assert manifest.digest in warning and "downloads it again" in warning
+
+
+def test_a_verification_does_not_remove_the_progress_of_a_pull_that_repairs_the_entry(
+    shelf: Shelf, manifest: Manifest
+) -> None:
+    Path(shelf.entry(manifest).record_path).write_bytes(b"{")
+    planned = plan(CacheRequest("verified"), shelf.cache)
+    assert planned.leftovers == (manifest.digest,)
+    partial = shelf.cache.partial(manifest.digest)
+    outcome = apply(planned, shelf.cache, shelf.context)
+    assert not outcome.removed
+    assert (Path(partial.bundle_path) / IMAGE).exists()
 
 
 def test_content_that_another_image_has_too_stays_for_it(shelf: Shelf, manifest: Manifest) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import shutil
 import threading
 import typing as t
 from pathlib import Path
@@ -18,7 +19,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError, SystemFailure
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cached, room
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure, segmented
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.segmented import Fill
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import power, vms
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull import demands, run
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wanted import (
@@ -149,6 +151,65 @@ def test_room_for_a_copy_of_what_is_cached(shelf: Shelf, manifest: Manifest, dis
     assert message.startswith(f"Copying {CATALOG_ID} 1.0 to {shelf.directory}/Parallels/Runner.pvm needs ")
     disks.free["cache"] = 0
     assert not shelf.run(manifest)["changed"]
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("place", ["cache", "Parallels"])
+def test_a_refusal_leaves_not_even_an_empty_cache(
+    shelf: Shelf, manifest: Manifest, disks: Disks, place: str, check_mode: bool
+) -> None:
+    shutil.rmtree(shelf.cache.path)
+    disks.is_one = False
+    disks.free[place] = MARGIN
+    before = sorted(shelf.directory.iterdir())
+    with pytest.raises(DiskFull):
+        shelf.run(manifest, state=PRESENT, check_mode=check_mode)
+    # What the simulator remembers lies deeper, in the home.
+    assert sorted(shelf.directory.iterdir()) == before
+
+
+def count_plans(monkeypatch: pytest.MonkeyPatch) -> list[Fill]:
+    """The plans that are made from now on."""
+    plans: list[Fill] = []
+    real = segmented.plan_fill
+
+    def plan_fill(*arguments: t.Any) -> Fill:
+        plans.append(real(*arguments))
+        return plans[-1]
+
+    monkeypatch.setattr(segmented, "plan_fill", plan_fill)
+    return plans
+
+
+def test_the_first_pull_of_a_host_is_planned_once(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(shelf.cache.path)
+    plans = count_plans(monkeypatch)
+    assert shelf.run(manifest)["changed"]
+    assert len(plans) == 1
+
+
+@pytest.mark.parametrize("other", ["the same image", "another version"])
+def test_a_plan_made_before_the_cache_is_not_used_when_something_is_in_it(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    second = shelf.push(make_bundle(shelf.directory / "2" / "Runner.pvm", {IMAGE: DISK + b"more"}), "2.0")
+    shutil.rmtree(shelf.cache.path)
+    plans = count_plans(monkeypatch)
+    real = cached.open_cache
+
+    def open_cache(context: t.Any) -> Cache:
+        monkeypatch.setattr(cached, "open_cache", real)
+        shelf.cache = Cache.open(shelf.cache.path, create=True)
+        shelf.pull(manifest if other == "the same image" else second)
+        return real(context)
+
+    monkeypatch.setattr(cached, "open_cache", open_cache)
+    result = shelf.run(manifest)
+    assert result["changed"] is (other != "the same image")
+    assert [bool(plan.seeds) for plan in plans] == [False, False, True][: 2 + (other != "the same image")]
+    assert shelf.entry(manifest)
 
 
 @pytest.mark.parametrize(
