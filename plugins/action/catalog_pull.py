@@ -11,10 +11,10 @@ import typing as t
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.addresses import (
     normalise_architecture,
     normalise_catalog_id,
-    parse_wanted,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MintedGrant
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.versions import parse_wanted
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import Spec
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._transfer import TransferAction
 

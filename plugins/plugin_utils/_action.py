@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.addresses import parse_version
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.versions import parse_version
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.boundary import failure
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import (

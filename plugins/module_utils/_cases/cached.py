@@ -12,7 +12,7 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
+from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses, versions
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import api_url
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import flush_volume
@@ -74,7 +74,7 @@ def meaning(
     :raises InvalidAddress: no address can be like that
     """
     wanted_id = addresses.normalise_catalog_id(catalog_id)
-    wanted = addresses.parse_wanted(version) if version else None
+    wanted = versions.parse_wanted(version) if version else None
     wanted_architecture = addresses.normalise_architecture(architecture) if architecture else None
     wanted_url = _server(catalog_url) if catalog_url else None
 
@@ -195,5 +195,5 @@ def _server(catalog_url: str) -> str:
         return redact_url(catalog_url)
 
 
-def _admits(wanted: t.Union[str, addresses.Range], version: str) -> bool:
+def _admits(wanted: t.Union[str, versions.Range], version: str) -> bool:
     return version == wanted if isinstance(wanted, str) else wanted.admits(version)

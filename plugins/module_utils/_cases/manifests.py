@@ -11,7 +11,7 @@ import dataclasses
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
+from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses, versions
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadRequest, Conflict, Missing
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
@@ -252,24 +252,24 @@ def query(client: CatalogClient, options: t.Mapping[str, t.Any]) -> list[Manifes
         filters["architecture"] = addresses.normalise_architecture(options["architecture"])
     if options["tag"]:
         filters["tag"] = addresses.normalise_tag(options["tag"])
-    versions = addresses.parse_wanted(options["version"]) if options["version"] else None
-    if isinstance(versions, str):
-        filters["version"] = versions
+    wanted = versions.parse_wanted(options["version"]) if options["version"] else None
+    if isinstance(wanted, str):
+        filters["version"] = wanted
     found = client.manifests(filters)
-    if isinstance(versions, addresses.Range):
-        found = (manifest for manifest in found if versions.admits(manifest.version))
+    if isinstance(wanted, versions.Range):
+        found = (manifest for manifest in found if wanted.admits(manifest.version))
     return sorted(found, key=_by_address)
 
 
 def hint(options: t.Mapping[str, t.Any], found: t.Sequence[Manifest]) -> str | None:
     """Return what a user should know who finds nothing because the name of a tag is not that of a version."""
     name = options["version"]
-    if found or not name or addresses.is_range(name):
+    if found or not name or versions.is_range(name):
         return None
     return f"There is no version {name!r}. If it is a tag, set the option tag instead of version."
 
 
 def _by_address(manifest: Manifest) -> tuple[t.Any, ...]:
-    version = addresses.parse_version(manifest.version)
-    ordered = version or addresses.OrderedVersion(())
+    version = versions.parse_version(manifest.version)
+    ordered = version or versions.OrderedVersion(())
     return manifest.catalog_id, version is not None, ordered, manifest.version, manifest.architecture

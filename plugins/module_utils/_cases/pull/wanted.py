@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
+from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses, resolution
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked, Missing
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import requirements
@@ -65,7 +65,7 @@ def choose(request: PullRequest) -> Manifest:
         raise request.blocked
     manifest = meant(request)
     if manifest is not None:
-        addresses.check_pullable(manifest, request.catalog_id, request.version)
+        resolution.check_pullable(manifest, request.catalog_id, request.version)
         return manifest
     raise Missing(
         f"There is no {request.catalog_id} {request.version or addresses.LATEST} for {architecture(request)}, or none "

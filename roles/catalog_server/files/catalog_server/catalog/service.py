@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
+from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses, resolution
 
 from catalog_server.catalog import queries
 from catalog_server.catalog.tags import latest_of, wanted_tags
@@ -39,7 +39,7 @@ def pullable(work: Work, manifest_id: str) -> Manifest:
     :raises Blocked: it is tainted or revoked
     """
     found = get(work, manifest_id)
-    addresses.check_pullable(found, found.catalog_id)
+    resolution.check_pullable(found, found.catalog_id)
     return found
 
 
@@ -63,8 +63,8 @@ def resolve_each(
     architecture = addresses.normalise_architecture(architecture) if architecture else None
     found = queries.candidates(work.session, work.caller, catalog_id, architecture)
     if architecture is None:
-        return addresses.choose_each(found, version, catalog_id=catalog_id)
-    return [addresses.choose(found, version, catalog_id=catalog_id, architecture=architecture)], []
+        return resolution.choose_each(found, version, catalog_id=catalog_id)
+    return [resolution.choose(found, version, catalog_id=catalog_id, architecture=architecture)], []
 
 
 def default_bases(

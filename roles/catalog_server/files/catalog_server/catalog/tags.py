@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.addresses import (
-    LATEST,
-    latest_moves,
-    normalise_tag,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.addresses import LATEST, normalise_tag
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.versions import latest_moves
 
 from catalog_server.errors import BadRequest
 
