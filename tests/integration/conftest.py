@@ -16,7 +16,15 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.tests.integration.gate import Gate
-from ansible_collections.macfleet.parallels.tests.integration.stage import BUILDER, MACS, Mac, Server, Stage, User
+from ansible_collections.macfleet.parallels.tests.integration.stage import (
+    BUILDER,
+    HANGING,
+    MACS,
+    Mac,
+    Server,
+    Stage,
+    User,
+)
 from ansible_collections.macfleet.parallels.tests.simulators.prlctl import control
 from ansible_collections.macfleet.parallels.tests.support import ssh_hosts
 from ansible_collections.macfleet.parallels.tests.support.server_process import ServerProcess
@@ -55,7 +63,7 @@ def server(work: Path) -> t.Iterator[Server]:
 @pytest.fixture(scope="session")
 def hosts(work: Path) -> t.Iterator[tuple[list[ssh_hosts.Host], str]]:
     """A build host and the hosts that pull; and why there is no SSH to them, if there is none."""
-    names, directory = (BUILDER, *MACS), work / "hosts"
+    names, directory = (BUILDER, *MACS, HANGING), work / "hosts"
     programs = directory / "bin"
     control.install(programs, TARGET_PYTHON)
     with contextlib.ExitStack() as stack:
@@ -66,9 +74,16 @@ def hosts(work: Path) -> t.Iterator[tuple[list[ssh_hosts.Host], str]]:
 
 
 @pytest.fixture(scope="session")
-def stage(work: Path, server: Server, hosts: tuple[list[ssh_hosts.Host], str]) -> Stage:
-    """Everything together."""
+def lasting_stage(work: Path, server: Server, hosts: tuple[list[ssh_hosts.Host], str]) -> Stage:
+    """Everything together, for what spans the tests of several modules."""
     return Stage(work, server, [Mac(host) for host in hosts[0]], hosts[1])
+
+
+@pytest.fixture(scope="module")
+def stage(lasting_stage: Stage) -> t.Iterator[Stage]:
+    """Everything together. The tests of each module begin with empty hosts, whatever ran before them."""
+    yield lasting_stage
+    lasting_stage.clear_hosts()
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,8 @@ COLLECTIONS = Path(ssh_hosts.__file__).absolute().parents[5]
 CACHE = "Library/Application Support/macfleet.parallels"
 BUILDER = "builder"
 MACS = ("mac01", "mac02", "mac03")
+# One more host that pulls. A registration hangs there while the tests of other modules run.
+HANGING = "hanging"
 DEADLINE_SECONDS = 300
 
 # The hardware of the hosts is that of this machine; the other one is what they are not.
@@ -222,7 +224,7 @@ class Stage:
         self.server = server
         self.missing_ssh = missing_ssh
         self._macs = {mac.name: mac for mac in macs}
-        self._number = 0
+        self._cleared = 0
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MACFLEET_"))},
             "ANSIBLE_ACTION_PLUGINS": str(Path(__file__).parent / "action_plugins"),
@@ -261,6 +263,23 @@ class Stage:
     def mac(self, name: str) -> Mac:
         """One of the hosts that pull."""
         return self._macs[name]
+
+    @property
+    def left(self) -> Path:
+        """What the tests of earlier modules have left on the hosts."""
+        return self.work / "hosts/left"
+
+    def clear_hosts(self) -> None:
+        """Move everything out of the homes of the hosts into ``left``: images, VMs and what Parallels knows of them."""
+        self._cleared += 1
+        for mac in self._macs.values():
+            if mac.name == HANGING:
+                continue
+            mac.wait_for_end_of_transfers()
+            place = self.left / f"{self._cleared:02}" / mac.name
+            place.mkdir(parents=True)
+            for path in mac.home.iterdir():
+                path.rename(place / path.name)
 
     @functools.cached_property
     def logs(self) -> Path:

@@ -81,7 +81,7 @@ def _expired(server: Server, user: User, *wanted: t.Mapping[str, t.Any]) -> list
 
 @pytest.fixture(scope="module")
 def held_before(mac: Mac) -> dict[str, list[str]]:
-    """What other tests have left on the host."""
+    """What the host holds before any grant is used."""
     return mac.holdings()
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Large transfers: in the background with progress, killed half-way and gone on with, and two at once."""
+"""Large transfers: in the background with progress, killed half-way and resumed, and two at once."""
 
 from __future__ import annotations
 
@@ -42,8 +42,9 @@ def kill(mac: Mac, run: Run) -> None:
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
     mac.wait_for_end_of_transfers()
-    # The grant was in no file; the next job of that day leaves these alone.
+    # The grant was in no file. Ansible itself makes this directory for files of a task and never removes it.
     assert list((mac.home / ".ansible/tmp").glob("*")) == []
+    # The next job of that day leaves these alone.
     left = mac.jobs()
     assert set(left) <= {left[0] + suffix for suffix in ("", ".lock", ".watched")}
     for name in left:
@@ -109,7 +110,6 @@ def large(stage: Stage, server: Server) -> Large:
         sent_bytes = gate.moved(UP)
     stored_before = sum(path.stat().st_size for path in stored() if path.stat().st_mtime_ns < killed_at)
 
-    # Others look what is in the cache of this host.
     pull = {"catalog_id": IMAGE, "state": "cached", "cache_path": str(mac.home / "large")}
     held = mac.holdings()
     with Gate(server.url) as gate:

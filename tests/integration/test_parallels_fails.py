@@ -12,7 +12,7 @@ import typing as t
 import pytest
 from ansible_collections.macfleet.parallels.tests.integration.images import small_bundle, tree
 from ansible_collections.macfleet.parallels.tests.integration.refusals import assert_refused
-from ansible_collections.macfleet.parallels.tests.integration.stage import Mac, Results, Stage, Task, task
+from ansible_collections.macfleet.parallels.tests.integration.stage import HANGING, Mac, Results, Stage, Task, task
 from ansible_collections.macfleet.parallels.tests.support.ansible_runs import Run
 
 IMAGE = "parallels-image"
@@ -30,17 +30,18 @@ FAULTS = {
 
 
 @pytest.fixture(scope="session")
-def image(stage: Stage) -> Results:
-    bundle = small_bundle(stage.builder.home / "parallels", "Image")
+def image(lasting_stage: Stage) -> Results:
+    bundle = small_bundle(lasting_stage.builder.home / "parallels", "Image")
     wanted = {"path": str(bundle), "catalog_id": IMAGE, "version": "1.0.0"}
-    return stage.play("builder", [task("push", "catalog_push", wanted)])
+    return lasting_stage.play("builder", [task("push", "catalog_push", wanted)])
 
 
 @pytest.fixture(scope="session")
-def hanging(stage: Stage, image: Results) -> t.Iterator[Run]:
+def hanging(lasting_stage: Stage, image: Results) -> t.Iterator[Run]:
     """A pull whose registration hangs; it begins here so that others do not wait with it."""
-    stage.mac("mac03").parallels.fail(HANG)
-    run = stage.start("mac03", [task("pull", "catalog_pull", {"catalog_id": IMAGE, "name": "Hung"}, may_fail=True)])
+    lasting_stage.mac(HANGING).parallels.fail(HANG)
+    wanted = {"catalog_id": IMAGE, "name": "Hung"}
+    run = lasting_stage.start(HANGING, [task("pull", "catalog_pull", wanted, may_fail=True)])
     yield run
     run.end()
 
@@ -97,14 +98,14 @@ def test_output_around_the_json_does_not_matter(pulls: tuple[Results, list[t.Any
 
 @pytest.mark.at_the_end
 def test_a_registration_that_hangs_is_ended(stage: Stage, image: Results, hanging: Run) -> None:
-    mac = stage.mac("mac03")
+    mac = stage.mac(HANGING)
     refused = Results(hanging.wait(HANG_DEADLINE_SECONDS), hanging.log)["pull"]
     # The image was pulled before, and stays.
     assert_refused(refused, "prlctl_timeout", "register", "180 s", changed=True)
     _assert_nothing_made(mac)
     assert not mac.processes("prlctl")
     wanted = {"catalog_id": IMAGE, "name": "Hung"}
-    again = stage.play("mac03", [task("pull", "catalog_pull", wanted)])["pull"]
+    again = stage.play(HANGING, [task("pull", "catalog_pull", wanted)])["pull"]
     assert again.result["changed"] and again.result["bytes"]["downloaded"] == 0
     assert set(tree(mac.vm_home("Hung"))) == set(tree(mac.cached(again.result["manifest"]["digest"])))
 

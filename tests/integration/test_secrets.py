@@ -65,7 +65,7 @@ def test_no_secret_is_left_anywhere(stage: Stage, secrets: list[bytes], reader: 
     needles = [*secrets, *TELLTALES]
     logs = [path for path in stage.logs.iterdir() if path.suffix == ".log"]
     assert any("module_args" in path.read_text(encoding="utf-8") for path in logs)
-    for directory in (stage.logs, stage.work / "hosts/homes", stage.work / "controller"):
+    for directory in (stage.logs, stage.work / "hosts/homes", stage.left, stage.work / "controller"):
         assert places(directory, needles) == []
     # The server keeps hashes; of what it signs it keeps nothing.
     for name in ("server.log", "catalog.db", "catalog.db-wal"):

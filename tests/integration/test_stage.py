@@ -9,12 +9,17 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.macfleet.parallels.tests.integration.stage import Stage, task
+from ansible_collections.macfleet.parallels.tests.integration.stage import BUILDER, MACS, Stage, task
 
 
 def test_hosts_are_reached_by_ssh(stage: Stage) -> None:
     if stage.missing_ssh:
         pytest.skip(f"all hosts are this machine, reached without SSH: {stage.missing_ssh}")
+
+
+def test_the_tests_of_a_module_begin_with_empty_hosts(stage: Stage) -> None:
+    for name in (BUILDER, *MACS):
+        assert list(stage.mac(name).home.iterdir()) == []
 
 
 def test_modules_run_on_the_python_of_a_stock_mac(stage: Stage) -> None:
