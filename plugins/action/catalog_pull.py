@@ -13,7 +13,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.addresses 
     normalise_catalog_id,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MintedGrant
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.tokens import MintedGrant
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.versions import parse_wanted
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import Spec
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._transfer import TransferAction

@@ -14,7 +14,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.addresses 
     normalise_version,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MintedGrant
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.tokens import MintedGrant
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import Spec, connection_spec
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._transfer import TransferAction
 

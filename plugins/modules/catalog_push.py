@@ -295,7 +295,7 @@ details:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MinimumRequirements
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import MinimumRequirements
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, compose, handover, options
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push import run as _push
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.metadata import PushRequest

@@ -12,7 +12,7 @@ import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MintedGrant
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.tokens import MintedGrant
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.background import NAME_PREFIX
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.boundary import register_secret
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import (

@@ -18,7 +18,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
     Unauthenticated,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Headers, Http
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import RenewedGrant, Token
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.tokens import RenewedGrant, Token
 
 # Counted from the end of an attempt to renew a grant that failed.
 RETRY_SECONDS = 30.0

@@ -13,14 +13,12 @@ from urllib.parse import quote
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import bearer
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadReply
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import (
-    Manifest,
-    MintedGrant,
-    RenewedGrant,
-    ServerInfo,
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest, manifests_from_json
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.server_info import ServerInfo
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.tokens import MintedGrant, RenewedGrant
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads import (
     Upload,
     UploadRequest,
-    manifests_from_json,
     signed_url_from_json,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl

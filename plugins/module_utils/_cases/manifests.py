@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses, versions
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadRequest, Conflict, Missing
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 
 # What a difference is shown of.
 _SHOWN = (

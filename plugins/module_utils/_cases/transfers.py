@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Upload
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads import Upload
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import LinkCost, estimate
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link_meter import LinkMeter
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress

@@ -20,7 +20,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog im
     CatalogClient,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import TEMPORARY
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Upload
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads import Upload
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 
 Key = t.TypeVar("Key", bound=t.Hashable)

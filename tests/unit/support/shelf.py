@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import NEVER
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl

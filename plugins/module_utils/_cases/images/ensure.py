@@ -13,7 +13,7 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import room
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell

@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import (

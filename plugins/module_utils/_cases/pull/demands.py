@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import room
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import observe

@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cached import Removed
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.ensure import ImageOutcome

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses, resolution
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked, Missing
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import requirements
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CachedAddress
 

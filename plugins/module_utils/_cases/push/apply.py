@@ -12,14 +12,9 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import (
-    Manifest,
-    UploadedSegment,
-    UploadRequest,
-)
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import (
-    Upload as OpenUpload,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads import Upload as OpenUpload
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads import UploadedSegment, UploadRequest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.plan import (

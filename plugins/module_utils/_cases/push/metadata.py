@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass, fields
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest, MinimumRequirements
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest, MinimumRequirements
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadRequest, Conflict
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.metadata import Metadata, PushRequest
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.stopped import check_stopped

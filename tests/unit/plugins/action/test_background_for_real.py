@@ -23,7 +23,7 @@ from ansible_collections.macfleet.parallels.plugins.plugin_utils import _backgro
 COLLECTIONS = Path(boundary.__file__).absolute().parents[6]
 
 ACTION = """
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import MintedGrant
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.tokens import MintedGrant
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._transfer import TransferAction
 
 

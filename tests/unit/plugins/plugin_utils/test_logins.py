@@ -18,7 +18,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
     Unauthenticated,
     Unreachable,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Token
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.tokens import Token
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._logins import login_once
 
 USER = ("https://catalog.example.com", "anna", "the password of anna")

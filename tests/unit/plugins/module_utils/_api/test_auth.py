@@ -17,7 +17,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth impor
     login,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import RenewedGrant
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.tokens import RenewedGrant
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, refusal
 
 

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadReply, Missing, Unreachable
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import UploadRequest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads import UploadRequest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import NEVER
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import NotConnected
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, manifest, refusal

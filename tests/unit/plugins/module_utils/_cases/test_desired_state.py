@@ -12,7 +12,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest, MinimumRequirements
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest, MinimumRequirements
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wanted import (
     ABSENT,
     CACHED,

@@ -19,7 +19,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache as cache_case
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import mending, observe, seeds, segmented
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import vms

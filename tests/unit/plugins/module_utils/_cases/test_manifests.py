@@ -15,7 +15,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
     Missing,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import NEVER
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import info_spec, manifest_spec
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import manifests as _manifests

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError, SystemFailure
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cached, room
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import ensure, segmented

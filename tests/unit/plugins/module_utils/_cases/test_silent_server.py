@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import GrantHolder
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Upload
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads import Upload
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.repeated import Repeated
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import NEVER, Patience

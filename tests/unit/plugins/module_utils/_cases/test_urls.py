@@ -15,7 +15,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
     Throttled,
     Unreachable,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.records import Upload, UploadedSegment
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads import Upload, UploadedSegment
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.urls import PullUrls, ResumeUrls, UploadUrls
 
