@@ -16,7 +16,8 @@ from ansible import constants
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import api_key_header, bearer, login
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Unauthenticated
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http, api_url
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.server_url import api_url
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.boundary import register_secret
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.connections import transport

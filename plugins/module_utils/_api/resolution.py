@@ -14,6 +14,7 @@ import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.addresses import LATEST
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked, Missing
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.hints import HINTS
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.versions import (
     OrderedVersion,
     Range,
@@ -53,7 +54,7 @@ def _unknown(catalog_id: str, wanted: str, architecture: t.Optional[str]) -> Mis
     where = f" for {architecture}" if architecture else ""
     return Missing(
         f"There is no version {wanted!r} of catalog id {catalog_id!r}{where}, or you may not see it.",
-        "Check the spelling, and the roles and claims of the user.",
+        HINTS["unknown_manifest"],
         code="unknown_manifest",
     )
 
@@ -68,10 +69,7 @@ def check_pullable(candidate: Candidate, catalog_id: str, wanted: t.Optional[str
     raise Blocked(
         f"Version {candidate.version!r} of catalog id {catalog_id!r} for {candidate.architecture}{asked} "
         f"is {word} and must not be pulled.",
-        "Choose another version, or ask for the taint to be removed. version: '*' selects the newest one that may be "
-        "pulled."
-        if word == "tainted"
-        else "Choose another version. version: '*' is the newest that may be pulled.",
+        HINTS[word],
         code=word,
     )
 

@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import HINTS
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.hints import HINTS
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest, manifests_from_json
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import Params

@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses, versions
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import api_url
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.server_url import api_url
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import flush_volume
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import redact_url

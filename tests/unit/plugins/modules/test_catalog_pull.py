@@ -220,7 +220,7 @@ def test_an_index_that_was_changed_on_its_way_is_refused(host: Host, image: Imag
     listing = image.index.listing_file
     digest = hashlib.sha256(listing).hexdigest()
     host.catalog.expect_bytes(f"manifests/{image.id}/listing", listing[:-1] + b"?", digest)
-    assert_failed(host.pull(image), "bad_reply", "not those that their digest announces")
+    assert_failed(host.pull(image), "bad_reply", "do not have the digest that the server sent")
     assert_nothing_published(host)
 
 

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import typing as t
-
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadReply, Missing, Unreachable
@@ -18,13 +16,6 @@ from ansible_collections.macfleet.parallels.tests.unit.support.recording import 
 ID = "a1" * 32
 SHA = "5e" * 32
 UPLOAD = "0f" * 16
-
-
-@pytest.fixture
-def server() -> t.Iterator[Recording]:
-    recording = Recording()
-    yield recording
-    recording.finished()
 
 
 @pytest.fixture
