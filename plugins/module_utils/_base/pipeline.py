@@ -8,7 +8,8 @@
 A stage is a generator that keeps a bounded number of calls in flight and joins its pool when it ends. So
 the consumer sets the pace, and the first error surfaces at the consumer as itself. Hold each stage in
 ``contextlib.closing``: a traceback would keep an abandoned generator alive. The functions must be bounded
-in time, since the end of a stage waits for them.
+in time, since the end of a stage waits for them. If they can take long, ``cancel`` makes those that run end soon. It is
+called at the first error, and when a stage is closed early, from any thread and perhaps more than once.
 """
 
 from __future__ import annotations
@@ -16,53 +17,103 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import queue
+import threading
 import typing as t
 from collections import deque
 
 Item = t.TypeVar("Item")
 Result = t.TypeVar("Result")
+Cancel = t.Callable[[], None]
+
+
+def ignore() -> None:
+    """Wait for the calls that run: what a stage does whose calls end soon by themselves."""
 
 
 def ordered_map(
-    function: t.Callable[[Item], Result], items: t.Iterable[Item], *, workers: int, window: int
+    function: t.Callable[[Item], Result],
+    items: t.Iterable[Item],
+    *,
+    workers: int,
+    window: int,
+    cancel: Cancel = ignore,
 ) -> t.Generator[Result, None, None]:
-    """Results in the order of the items, at most ``window`` of them in flight or waiting."""
-    pool = concurrent.futures.ThreadPoolExecutor(workers)
+    """Results in the order of the items, at most ``window`` of them in flight or waiting; ``cancel``: see above."""
+    stage: _Stage[Item, Result] = _Stage(function, workers, cancel)
     pending: deque[concurrent.futures.Future[Result]] = deque()
     try:
         for item in items:
-            pending.append(pool.submit(function, item))
+            pending.append(stage.submit(item))
             if len(pending) >= window:
-                yield pending.popleft().result()
+                yield stage.result(pending.popleft())
         while pending:
-            yield pending.popleft().result()
+            yield stage.result(pending.popleft())
     finally:
-        _end(pool, pending)
+        stage.end(pending)
 
 
 def unordered_map(
-    function: t.Callable[[Item], Result], items: t.Iterable[Item], *, workers: int, window: int
+    function: t.Callable[[Item], Result],
+    items: t.Iterable[Item],
+    *,
+    workers: int,
+    window: int,
+    cancel: Cancel = ignore,
 ) -> t.Generator[Result, None, None]:
-    """Results as they come, at most ``window`` of them in flight or waiting."""
-    pool = concurrent.futures.ThreadPoolExecutor(workers)
+    """Results as they come, at most ``window`` of them in flight or waiting; ``cancel``: see above."""
+    stage: _Stage[Item, Result] = _Stage(function, workers, cancel)
     pending: set[concurrent.futures.Future[Result]] = set()
     try:
         for item in items:
-            pending.add(pool.submit(function, item))
+            pending.add(stage.submit(item))
             if len(pending) >= window:
                 done, pending = concurrent.futures.wait(pending, return_when=concurrent.futures.FIRST_COMPLETED)
                 for future in done:
-                    yield future.result()
+                    yield stage.result(future)
         for future in concurrent.futures.as_completed(pending):
-            yield future.result()
+            yield stage.result(future)
     finally:
-        _end(pool, pending)
+        stage.end(pending)
 
 
-def _end(pool: concurrent.futures.ThreadPoolExecutor, pending: t.Iterable[concurrent.futures.Future[t.Any]]) -> None:
-    for future in pending:
-        future.cancel()
-    pool.shutdown(wait=True)
+class _Stage(t.Generic[Item, Result]):
+    """The threads of a stage, and the first error in one of them."""
+
+    def __init__(self, function: t.Callable[[Item], Result], workers: int, cancel: Cancel) -> None:
+        self._function = function
+        self._cancel = cancel
+        self._pool = concurrent.futures.ThreadPoolExecutor(workers)
+        self._lock = threading.Lock()
+        self._failure: t.Optional[BaseException] = None
+
+    def submit(self, item: Item) -> concurrent.futures.Future[Result]:
+        """Call the function in a thread, unless it has failed for another item: that error is raised then."""
+        if self._failure is not None:
+            raise self._failure
+        return self._pool.submit(self._call, item)
+
+    def result(self, future: concurrent.futures.Future[Result]) -> Result:
+        """Wait for a result. An error is the first one of the stage: the others may come from ``cancel``."""
+        try:
+            return future.result()
+        except Exception as error:
+            raise self._failure or error from None
+
+    def end(self, pending: t.Iterable[concurrent.futures.Future[Result]]) -> None:
+        """Wait for the calls that run, and begin no other."""
+        running = [future for future in pending if not future.cancel() and not future.done()]
+        if running:
+            self._cancel()
+        self._pool.shutdown(wait=True)
+
+    def _call(self, item: Item) -> Result:
+        try:
+            return self._function(item)
+        except BaseException as error:
+            with self._lock:
+                self._failure = self._failure or error
+            self._cancel()
+            raise
 
 
 def core_count() -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads import Upload
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.cancellation import Cancellation
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import LinkCost, estimate
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link_meter import LinkMeter
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress
@@ -97,7 +98,7 @@ class SignedTransfers:
         self._meter = meter or LinkMeter()
         number = settings.connections
         growth = limited.Growth(number, number) if number else limited.Growth()
-        self._transfer = limited.LimitedTransfer(transfer, growth, progress.alive)
+        self._transfer = limited.LimitedTransfer(transfer, growth)
 
     @property
     def fetch_workers(self) -> int:
@@ -116,35 +117,61 @@ class SignedTransfers:
     def pull_source(self, manifest_id: str, order: t.Iterable[SegmentRef]) -> SegmentSource:
         """See ``Transfers``."""
         keys = [(segment.pack, segment.sha256) for segment in order]
-        return _SignedSource(self._retrying(PullUrls(self._catalog, manifest_id, keys, self._progress.alive)))
+        cancellation = self._cancellation()
+        urls = PullUrls(self._catalog, manifest_id, keys, cancellation.check)
+        return _SignedSource(self._retrying(urls, cancellation), cancellation)
 
     def upload_source(self, upload: Upload) -> SegmentSource:
         """See ``Transfers``."""
-        return _SignedSource(self._retrying(ResumeUrls(self._catalog, upload)))
+        cancellation = self._cancellation()
+        return _SignedSource(self._retrying(ResumeUrls(self._catalog, upload), cancellation), cancellation)
 
     def upload_sink(self, upload: Upload) -> SegmentSink:
         """See ``Transfers``."""
-        return _SignedSink(upload.id, self._retrying(UploadUrls(self._catalog, upload.id, self._progress.alive)))
+        cancellation = self._cancellation()
+        urls = UploadUrls(self._catalog, upload.id, cancellation.check)
+        return _SignedSink(upload.id, self._retrying(urls, cancellation), cancellation)
 
-    def _retrying(self, urls: t.Callable[[Key, t.Optional[SignedUrl]], SignedUrl]) -> RetryingTransfer[Key]:
-        settings = self._settings
-        return RetryingTransfer(self._transfer, urls, settings.patience, sleep=settings.sleep, clock=settings.clock)
+    def _cancellation(self) -> Cancellation:
+        return Cancellation(self._progress.alive, self._settings.sleep)
+
+    def _retrying(
+        self, urls: t.Callable[[Key, t.Optional[SignedUrl]], SignedUrl], cancellation: Cancellation
+    ) -> RetryingTransfer[Key]:
+        return RetryingTransfer(
+            self._transfer,
+            urls,
+            self._settings.patience,
+            cancellation=cancellation,
+            sleep=cancellation.sleep,
+            clock=self._settings.clock,
+        )
 
 
 class _SignedSource:
-    def __init__(self, transfer: RetryingTransfer[t.Tuple[str, str]]) -> None:
+    def __init__(self, transfer: RetryingTransfer[t.Tuple[str, str]], cancellation: Cancellation) -> None:
         self._transfer = transfer
+        self._cancellation = cancellation
 
     def fetch(self, segment: SegmentRef, offset: int, length: int) -> Buffer:
         return self._transfer.fetch((segment.pack, segment.sha256), offset, length)
 
+    def cancel(self) -> None:
+        self._cancellation.cancel()
+
 
 class _SignedSink:
-    def __init__(self, upload_id: str, transfer: RetryingTransfer[t.Tuple[str, int]]) -> None:
+    def __init__(
+        self, upload_id: str, transfer: RetryingTransfer[t.Tuple[str, int]], cancellation: Cancellation
+    ) -> None:
         self._upload_id = upload_id
         self._transfer = transfer
+        self._cancellation = cancellation
 
     def put(self, data: bytes) -> SegmentRef:
         name = chunk_id(data).hex()
         self._transfer.put((name, len(data)), data)
         return SegmentRef(self._upload_id, name, len(data))
+
+    def cancel(self) -> None:
+        self._cancellation.cancel()

@@ -28,8 +28,18 @@ Advance = t.Callable[[int], None]
 _FLUSH_BYTES = 256 << 20
 
 
-def download(pull_plan: PullPlan, root: str, *, fetch: FetchRange, transfers: int, advance: Advance) -> tuple[int, int]:
+def download(
+    pull_plan: PullPlan,
+    root: str,
+    *,
+    fetch: FetchRange,
+    transfers: int,
+    advance: Advance,
+    cancel: pipeline.Cancel = pipeline.ignore,
+) -> tuple[int, int]:
     """Fetch what the plan wants, ``transfers`` ranges at once; return bytes fetched and bytes written.
+
+    ``cancel`` makes the calls of ``fetch`` that run end soon, when one has failed.
 
     :raises DamagedChunk: a chunk does not have its digest, even when its range is fetched once more
     """
@@ -40,7 +50,9 @@ def download(pull_plan: PullPlan, root: str, *, fetch: FetchRange, transfers: in
 
     downloaded = written = unflushed = 0
     with contextlib.ExitStack() as stack:
-        stage = pipeline.unordered_map(fetch_one, pull_plan.fetches(), workers=transfers, window=transfers + 2)
+        stage = pipeline.unordered_map(
+            fetch_one, pull_plan.fetches(), workers=transfers, window=transfers + 2, cancel=cancel
+        )
         ranges = stack.enter_context(contextlib.closing(stage))
         flusher = stack.enter_context(contextlib.closing(_Flusher(root, pull_plan)))
         for fetched, count in ranges:

@@ -15,6 +15,7 @@ another seed that does not have it is downloaded.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import typing as t
 from dataclasses import dataclass
@@ -60,13 +61,14 @@ def apply_plan(
     advance: Advance = lambda count: None,
     transfers: int = TRANSFERS,
     workers: t.Optional[int] = None,
+    cancel: pipeline.Cancel = pipeline.ignore,
 ) -> Applied:
     """Make the bundle below the existing directory ``root``, and remove whatever else lies there.
 
     The files are not durable yet: who publishes the bundle fsyncs each of them, once.
 
-    ``fetch`` runs in ``transfers`` threads; ``advance`` receives encoded bytes as they arrive, in the caller's thread,
-    and 0 for what is done without the network.
+    ``fetch`` runs in ``transfers`` threads, and ``cancel`` makes its calls end soon; ``advance`` receives encoded bytes
+    as they arrive, in the caller's thread, and 0 for what is done without the network.
 
     :raises DamagedChunk: a downloaded chunk does not have its digest
     """
@@ -78,10 +80,11 @@ def apply_plan(
             files.zero_range(descriptor, hole.offset, hole.length)
         advance(0)
     damaged = _copy(pull_plan, root, workers or pipeline.core_count(), advance)
-    downloaded, written = download(pull_plan, root, fetch=fetch, transfers=transfers, advance=advance)
+    fetching = functools.partial(download, fetch=fetch, transfers=transfers, advance=advance, cancel=cancel)
+    downloaded, written = fetching(pull_plan, root)
     if damaged:
         repair = plan_repair(pull_plan, damaged)
-        more_downloaded, more_written = download(repair, root, fetch=fetch, transfers=transfers, advance=advance)
+        more_downloaded, more_written = fetching(repair, root)
         downloaded, written = downloaded + more_downloaded, written + more_written
     for start in pull_plan.starts:
         with opened(root, start.entry.path, os.O_RDONLY) as descriptor:

@@ -164,11 +164,12 @@ def write_pack(
     uploads: int = UPLOADS,
     segment_bytes: int = TARGET_BYTES,
     advance: Advance = lambda count: None,
+    cancel: pipeline.Cancel = pipeline.ignore,
 ) -> WrittenPack:
     """Read a bundle once, encode what is not ``known``, and ``put`` it as segments; return what was made.
 
-    ``encode`` and ``put`` run in threads, ``put`` in ``uploads`` of them; ``advance`` receives raw bytes as they are
-    read, in the caller's thread.
+    ``encode`` and ``put`` run in threads, ``put`` in ``uploads`` of them, and ``cancel`` makes the calls of ``put`` end
+    soon; ``advance`` receives raw bytes as they are read, in the caller's thread.
 
     :raises BundleChanged: a file has another length or identity than in the snapshot
     """
@@ -176,7 +177,9 @@ def write_pack(
     with contextlib.ExitStack() as stack:
         batches = read_chunks(snapshot, workers or pipeline.core_count(), one.must_store, encode)
         full = one.segments(stack.enter_context(contextlib.closing(batches)), advance)
-        stored = pipeline.ordered_map(lambda item: (item[0], put(item[1])), full, workers=uploads, window=uploads)
+        stored = pipeline.ordered_map(
+            lambda item: (item[0], put(item[1])), full, workers=uploads, window=uploads, cancel=cancel
+        )
         for number, segment in stack.enter_context(contextlib.closing(stored)):
             one.placed.segments[number] = segment
     listing = make_listing(snapshot.chunk_size, snapshot.entries, bytes(one.identities))

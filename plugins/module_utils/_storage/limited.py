@@ -16,6 +16,7 @@ import threading
 import time
 import typing as t
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.cancellation import Cancellation
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageThrottled
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.retrying import Transfer
@@ -91,38 +92,43 @@ class Growth:
 class LimitedTransfer:
     """A transfer with no more requests at once than ``growth`` says; further ones wait.
 
-    ``alive`` is called while a request waits; an exception of it ends the waiting.
+    Whoever waits ends by its ``cancellation``, too.
     """
 
     def __init__(
         self,
         transfer: Transfer,
         growth: Growth,
-        alive: t.Callable[[], None] = lambda: None,
         clock: t.Callable[[], float] = time.monotonic,
     ) -> None:
         self._transfer = transfer
         self._growth = growth
-        self._alive = alive
         self._clock = clock
         self._changed = threading.Condition()
         self._running = 0
         self._waiting = 0
 
-    def fetch_into(self, signed: SignedUrl, offset: int, buffer: bytearray | memoryview) -> None:
+    def fetch_into(
+        self,
+        signed: SignedUrl,
+        offset: int,
+        buffer: bytearray | memoryview,
+        cancellation: t.Optional[Cancellation] = None,
+    ) -> None:
         """See ``signed.SignedTransfer``."""
-        with self._place(len(buffer)):
-            self._transfer.fetch_into(signed, offset, buffer)
+        with self._place(len(buffer), cancellation):
+            self._transfer.fetch_into(signed, offset, buffer, cancellation)
 
-    def put(self, signed: SignedUrl, data: Buffer) -> None:
+    def put(self, signed: SignedUrl, data: Buffer, cancellation: t.Optional[Cancellation] = None) -> None:
         """See ``signed.SignedTransfer``."""
-        with self._place(len(data)):
-            self._transfer.put(signed, data)
+        with self._place(len(data), cancellation):
+            self._transfer.put(signed, data, cancellation)
 
     @contextlib.contextmanager
-    def _place(self, byte_count: int) -> t.Iterator[None]:
+    def _place(self, byte_count: int, cancellation: t.Optional[Cancellation]) -> t.Iterator[None]:
         while not self._take():
-            self._alive()
+            if cancellation is not None:
+                cancellation.check()
         began_at = self._clock()
         try:
             yield

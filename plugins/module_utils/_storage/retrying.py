@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 import typing as t
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.cancellation import Cancellation
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import Patience, attempt
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
@@ -32,11 +33,17 @@ _AGAIN = "Check the network and the storage, then run the task again; it resumes
 class Transfer(t.Protocol):
     """What is wrapped."""
 
-    def fetch_into(self, signed: SignedUrl, offset: int, buffer: bytearray | memoryview) -> None:
+    def fetch_into(
+        self,
+        signed: SignedUrl,
+        offset: int,
+        buffer: bytearray | memoryview,
+        cancellation: t.Optional[Cancellation] = None,
+    ) -> None:
         """See ``signed.SignedTransfer``."""
         ...  # pylint: disable=unnecessary-ellipsis
 
-    def put(self, signed: SignedUrl, data: Buffer) -> None:
+    def put(self, signed: SignedUrl, data: Buffer, cancellation: t.Optional[Cancellation] = None) -> None:
         """See ``signed.SignedTransfer``."""
         ...  # pylint: disable=unnecessary-ellipsis
 
@@ -45,7 +52,8 @@ class RetryingTransfer(t.Generic[Key]):
     """Objects by key, each request tried again as long as ``patience`` says.
 
     ``urls(key, refused)`` gives the URL of an object; ``refused`` is the one that the storage has just refused, or
-    None. A URL that is refused is renewed once in each attempt. Errors of ``urls`` pass unchanged.
+    None. A URL that is refused is renewed once in each attempt. Errors of ``urls`` pass unchanged. ``cancellation``
+    ends the requests; an exception of ``sleep`` ends the pauses.
     """
 
     def __init__(
@@ -54,12 +62,14 @@ class RetryingTransfer(t.Generic[Key]):
         urls: t.Callable[[Key, t.Optional[SignedUrl]], SignedUrl],
         patience: Patience,
         *,
+        cancellation: t.Optional[Cancellation] = None,
         sleep: t.Callable[[float], None] = time.sleep,
         clock: t.Callable[[], float] = time.monotonic,
     ) -> None:
         self._transfer = transfer
         self._urls = urls
         self._patience = patience
+        self._cancellation = cancellation or Cancellation()
         self._sleep = sleep
         self._clock = clock
 
@@ -80,7 +90,7 @@ class RetryingTransfer(t.Generic[Key]):
         def fetch(signed: SignedUrl) -> None:
             nonlocal received
             try:
-                self._transfer.fetch_into(signed, offset + received, view[received:])
+                self._transfer.fetch_into(signed, offset + received, view[received:], self._cancellation)
             except StorageUnavailable as error:
                 received += error.received
                 raise
@@ -89,7 +99,7 @@ class RetryingTransfer(t.Generic[Key]):
 
     def put(self, key: Key, data: Buffer) -> None:
         """Store ``data`` as the object ``key``."""
-        self._attempts(key, lambda signed: self._transfer.put(signed, data))
+        self._attempts(key, lambda signed: self._transfer.put(signed, data, self._cancellation))
 
     def _attempts(self, key: Key, call: t.Callable[[SignedUrl], None]) -> None:
         try:

@@ -13,13 +13,16 @@ as there are workers. Nothing is retried; see ``retrying.py``.
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import re
+import socket
 import time
 import typing as t
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.cancellation import Cancellation
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.connections import Connect, Connections, Origin
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import Sample
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link_meter import LinkMeter
@@ -114,17 +117,25 @@ class SignedTransfer:
         self.fetch_into(signed, offset, buffer)
         return memoryview(buffer).toreadonly()
 
-    def fetch_into(self, signed: SignedUrl, offset: int, buffer: bytearray | memoryview) -> None:
-        """Fill ``buffer`` with the bytes of the object from ``offset`` on.
+    def fetch_into(
+        self,
+        signed: SignedUrl,
+        offset: int,
+        buffer: bytearray | memoryview,
+        cancellation: Cancellation | None = None,
+    ) -> None:
+        """Fill ``buffer`` with the bytes of the object from ``offset`` on. ``cancellation`` breaks the connection.
 
         :raises StorageUnavailable: the answer did not come or broke off; ``received`` bytes are in the buffer
+        :raises Cancelled: by ``cancellation``, before the request was sent
         :raises StorageError: any other, see ``errors.py``
         """
         view = memoryview(buffer).cast("B")
         target = self._target(signed.url)
         doing = f"read {len(view)} bytes from {offset} on of {target.name}"
         headers = {"Range": f"bytes={offset}-{offset + len(view) - 1}"}
-        with self._exchange("GET", target, {**signed.headers, **headers}, None, doing) as (response, first_byte):
+        headers = {**signed.headers, **headers}
+        with self._exchange("GET", target, headers, None, doing, cancellation) as (response, first_byte):
             _check_status(response, (200, 206), doing, _NOT_READABLE)
             _check_range(response, offset, len(view), doing)
             began_at = time.monotonic()
@@ -132,16 +143,17 @@ class SignedTransfer:
             if self._meter is not None:
                 self._meter.add(Sample(first_byte, len(view), first_byte + time.monotonic() - began_at))
 
-    def put(self, signed: SignedUrl, data: Buffer) -> None:
-        """Store ``data`` as the object.
+    def put(self, signed: SignedUrl, data: Buffer, cancellation: Cancellation | None = None) -> None:
+        """Store ``data`` as the object. ``cancellation`` breaks the connection.
 
+        :raises Cancelled: by ``cancellation``, before the request was sent
         :raises StorageError: see ``errors.py``
         """
         view = memoryview(data).cast("B")
         target = self._target(signed.url)
         doing = f"store {len(view)} bytes as {target.name}"
         headers = {"Content-Type": "application/octet-stream", **signed.headers}
-        with self._exchange("PUT", target, headers, view, doing) as (response, _first_byte):
+        with self._exchange("PUT", target, headers, view, doing, cancellation) as (response, _first_byte):
             _check_status(response, (200, 201, 204), doing, _NOT_STORABLE)
             if not _drained(response):
                 response.close()
@@ -168,24 +180,42 @@ class SignedTransfer:
 
     @contextlib.contextmanager
     def _exchange(
-        self, method: str, target: _Target, headers: t.Mapping[str, str], body: memoryview | None, doing: str
+        self,
+        method: str,
+        target: _Target,
+        headers: t.Mapping[str, str],
+        body: memoryview | None,
+        doing: str,
+        cancellation: Cancellation | None,
     ) -> t.Iterator[tuple[http.client.HTTPResponse, float]]:
         """Yield the response to one request, and the seconds until it came.
 
         The connection is kept if the block reads the response to its end.
         """
-        connection, response, first_byte = self._ask(method, target, headers, body, doing)
-        try:
-            yield response, first_byte
-        except StorageError:
-            if not response.isclosed():
-                _drained(response)
-            raise
-        finally:
-            self._connections.give_back(target.origin, connection, response)
+        with contextlib.ExitStack() as breaking:
+
+            def connected(connection: http.client.HTTPConnection) -> None:
+                if cancellation is not None:
+                    breaking.enter_context(cancellation.calling(functools.partial(_break, connection.sock)))
+
+            connection, response, first_byte = self._ask(method, target, headers, body, doing, connected)
+            try:
+                yield response, first_byte
+            except StorageError:
+                if not response.isclosed():
+                    _drained(response)
+                raise
+            finally:
+                self._connections.give_back(target.origin, connection, response)
 
     def _ask(
-        self, method: str, target: _Target, headers: t.Mapping[str, str], body: memoryview | None, doing: str
+        self,
+        method: str,
+        target: _Target,
+        headers: t.Mapping[str, str],
+        body: memoryview | None,
+        doing: str,
+        connected: t.Callable[[http.client.HTTPConnection], None],
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse, float]:
         used: list[http.client.HTTPConnection] = []
         first_byte = 0.0
@@ -195,6 +225,7 @@ class SignedTransfer:
             used[:] = [connection]
             if connection.sock is None:
                 connection.connect()
+            connected(connection)
             began_at = time.monotonic()
             response = _request(connection, method, target, headers, body, self._moved)
             first_byte = time.monotonic() - began_at
@@ -253,6 +284,14 @@ def _request(
             raise
         moved(len(block))
     return connection.getresponse()
+
+
+def _break(sock: socket.socket | None) -> None:
+    """Wake whoever waits for a connection in another thread."""
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            # That of an SSLSocket would let the other thread go on without TLS.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def _check_status(response: http.client.HTTPResponse, wanted: tuple[int, ...], doing: str, missing_hint: str) -> None:

@@ -28,6 +28,10 @@ class SegmentSource(t.Protocol):
         """
         ...  # pylint: disable=unnecessary-ellipsis
 
+    def cancel(self) -> None:
+        """Have the calls that run in other threads end soon, with whatever error: the transfer has failed."""
+        ...  # pylint: disable=unnecessary-ellipsis
+
 
 class SegmentSink(t.Protocol):
     """Stores segments."""
@@ -37,4 +41,8 @@ class SegmentSink(t.Protocol):
 
         :raises StorageError: it cannot be stored
         """
+        ...  # pylint: disable=unnecessary-ellipsis
+
+    def cancel(self) -> None:
+        """See ``SegmentSource``."""
         ...  # pylint: disable=unnecessary-ellipsis

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.cancellation import Cancellation
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import NEVER
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
@@ -84,7 +85,9 @@ class Shelf:
         """See ``CatalogClient``."""
         return {segment: SignedUrl(segment[1], 3600.0) for segment in segments}
 
-    def fetch_into(self, signed: SignedUrl, offset: int, buffer: memoryview) -> None:
+    def fetch_into(
+        self, signed: SignedUrl, offset: int, buffer: memoryview, cancellation: t.Optional[Cancellation] = None
+    ) -> None:
         """See ``SignedTransfer``."""
         found = self.storage.fetch(index.SegmentRef(helpers.PACK, signed.url, 0), offset, len(buffer))
         buffer[: len(found)] = found

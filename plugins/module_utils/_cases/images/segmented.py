@@ -154,6 +154,7 @@ def download(fill: Fill, partial: Partial, context: Context) -> reader.Applied:
             clone_file=file_clone.clone_file,
             transfers=context.transfers.fetch_workers,
             advance=context.progress.advance,
+            cancel=source.cancel,
         )
 
 

@@ -149,6 +149,7 @@ def _write(
             sink.put,
             uploads=context.transfers.put_workers,
             advance=context.progress.advance,
+            cancel=sink.cancel,
         )
     context.progress.reused(written.reused_bytes)
     return written
@@ -173,7 +174,9 @@ def _add_resumed(known: KnownChunks, upload: OpenUpload, context: Context) -> in
             return segment, None
 
     total = 0
-    stage = pipeline.ordered_map(rows_of, upload.segments, workers=_TRAILERS, window=2 * _TRAILERS)
+    stage = pipeline.ordered_map(
+        rows_of, upload.segments, workers=_TRAILERS, window=2 * _TRAILERS, cancel=source.cancel
+    )
     with contextlib.closing(stage) as trailers:
         for segment, rows in trailers:
             if rows is None:

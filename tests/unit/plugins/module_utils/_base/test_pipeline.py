@@ -128,6 +128,48 @@ def test_what_waits_is_not_begun_any_more_when_a_stage_is_closed(make: t.Any) ->
 
 
 @pytest.mark.parametrize("make", MAPS)
+def test_an_error_does_not_wait_for_the_calls_that_began_before_it(make: t.Any) -> None:
+    waits, cancelled = threading.Event(), threading.Event()
+    ended: list[bool] = []
+
+    def work(item: int) -> int:
+        if item == 1:
+            assert waits.wait(10)
+            raise KeyError("for good")
+        waits.set()
+        ended.append(cancelled.wait(10))
+        raise OSError("tried again in vain")
+
+    with pytest.raises(KeyError, match="for good"):
+        list(make(work, range(2), workers=2, window=2, cancel=cancelled.set))
+    assert ended == [True]
+
+
+@pytest.mark.parametrize("make", MAPS)
+def test_calls_that_run_are_cancelled_when_a_stage_is_closed(make: t.Any) -> None:
+    waits, cancelled = threading.Event(), threading.Event()
+    ended: list[bool] = []
+
+    def work(item: int) -> int:
+        if item == 1:
+            waits.set()
+            ended.append(cancelled.wait(10))
+        return item
+
+    with contextlib.closing(make(work, range(3), workers=2, window=2, cancel=cancelled.set)) as stage:
+        assert next(stage) == 0
+        assert waits.wait(10)
+    assert ended == [True]
+
+
+@pytest.mark.parametrize("make", MAPS)
+def test_a_stage_that_ends_well_cancels_nothing(make: t.Any) -> None:
+    cancelled = threading.Event()
+    assert sorted(make(abs, range(10), workers=3, window=4, cancel=cancelled.set)) == list(range(10))
+    assert not cancelled.is_set()
+
+
+@pytest.mark.parametrize("make", MAPS)
 def test_an_error_of_the_items_comes_out_as_itself(make: t.Any) -> None:
     def items() -> t.Iterator[int]:
         yield 1

@@ -14,11 +14,14 @@ import socketserver
 import ssl
 import subprocess
 import threading
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.cancellation import Cancellation
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link_meter import LinkMeter
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
     AnswerTooLong,
     NotConnected,
@@ -30,6 +33,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport
     UrlRefused,
     _tls_context,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageUnavailable
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer
 
 
 @pytest.fixture(autouse=True)
@@ -366,6 +371,28 @@ def test_what_requests_cost_is_measured(server: Server) -> None:
 
 
 # TLS
+
+
+def test_a_silent_tls_connection_is_broken_when_its_request_is_cancelled(tls_server: Server, certificate: Path) -> None:
+    transport = Transport(TransportSettings(ca_path=str(certificate / "cert.pem"), timeout_seconds=9.0))
+    cancellation = Cancellation()
+    ended: list[Exception] = []
+
+    def fetch() -> None:
+        with SignedTransfer(transport.connect) as transfer:
+            try:
+                transfer.fetch_into(SignedUrl(f"{tls_server.address}/silent", 60.0), 0, bytearray(10), cancellation)
+            except Exception as error:
+                ended.append(error)
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    while not tls_server.connections:
+        time.sleep(0.01)
+    cancellation.cancel()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert isinstance(ended[0], StorageUnavailable)
 
 
 def test_old_versions_of_tls_are_off(certificate: Path) -> None:

@@ -8,6 +8,7 @@ import time
 import typing as t
 
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.cancellation import Cancellation, Cancelled
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
     StorageThrottled,
@@ -86,10 +87,16 @@ class Slow:
         self._running = 0
         self._changed = threading.Condition()
 
-    def fetch_into(self, signed: SignedUrl, offset: int, buffer: t.Union[bytearray, memoryview]) -> None:
+    def fetch_into(
+        self,
+        signed: SignedUrl,
+        offset: int,
+        buffer: t.Union[bytearray, memoryview],
+        cancellation: t.Optional[Cancellation] = None,
+    ) -> None:
         self._run()
 
-    def put(self, signed: SignedUrl, data: Buffer) -> None:
+    def put(self, signed: SignedUrl, data: Buffer, cancellation: t.Optional[Cancellation] = None) -> None:
         self._run()
 
     def wait_for(self, running: int) -> None:
@@ -128,19 +135,18 @@ def test_no_more_requests_run_at_once_than_may() -> None:
     assert slow.most == LEAST
 
 
-def test_whoever_waits_can_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_waits_can_be_ended() -> None:
     slow = Slow()
 
-    def enough() -> None:
-        raise KeyError("cancelled")
-
-    limited = LimitedTransfer(slow, Growth(1, 1), enough)
+    cancellation = Cancellation()
+    limited = LimitedTransfer(slow, Growth(1, 1))
     running = threading.Thread(target=lambda: limited.put(URL, b"1"))
     running.start()
     slow.wait_for(1)
     began_at = time.monotonic()
-    with pytest.raises(KeyError):
-        limited.put(URL, b"2")
+    cancellation.cancel()
+    with pytest.raises(Cancelled):
+        limited.put(URL, b"2", cancellation)
     assert time.monotonic() - began_at < PATIENCE_SECONDS
     slow.go_on.set()
     running.join()
