@@ -80,14 +80,36 @@ options:
     description:
       - With V(cached), the image is in the cache.
       - With V(present), a virtual machine O(name) made of the image exists, in whatever state. With V(started) it runs, too; the
-        module does not wait for its guest. With V(stopped) it exists and does not run; a running one is shut down politely.
+        module does not wait for its guest. With V(stopped) it exists and does not run; the guest of a running one is
+        asked to shut down, see O(stop_timeout) and O(force_stop).
       - With V(absent), the virtual machine O(name) does not exist. Only a virtual machine that was made of O(catalog_id), and of
         O(version) and for O(architecture) if these are given, is removed; any other one stays, with a warning. The server that
-        it came from does not count. Cached images stay for the next virtual machine, unless O(purge_cache=true).
+        it came from does not count. A running one is ended at once, as if its plug was pulled. Cached images stay for the next
+        virtual machine, unless O(purge_cache=true).
       - With V(absent) and without Parallels Desktop on the host, the module fails if it remembers such a virtual machine.
     type: str
     choices: [cached, present, started, stopped, absent]
     default: present
+  headless:
+    description:
+      - With O(state=started), set a virtual machine before its first start to run without a window, since there is often nobody
+        at the screen of the Mac. What somebody sets later stays.
+      - With V(false), the setting stays as it is.
+      - Virtual machines of macOS on Apple silicon (C(.macvm)) have no such setting.
+    type: bool
+    default: true
+  stop_timeout:
+    description:
+      - With O(state=stopped), how many seconds the guest has to shut down. At least 1.
+      - A guest that has not shut down by then is an error (V(vm_still_runs)), unless O(force_stop=true).
+    type: int
+    default: 180
+  force_stop:
+    description:
+      - With O(state=stopped), end a virtual machine whose guest has not shut down within O(stop_timeout) as if its plug was
+        pulled, with a warning. What the guest had not written to its disks is lost.
+    type: bool
+    default: false
   purge_cache:
     description:
       - With O(state=absent), remove the cached versions of the image, too, and what interrupted pulls have left of them. If
@@ -135,6 +157,14 @@ EXAMPLES = r"""
     state: cached
   check_mode: true
   register: preview
+
+- name: Stop the runner, and pull its plug if it has not shut down after ten minutes
+  macfleet.parallels.catalog_pull:
+    catalog_id: macos-15-runner
+    name: runner-01
+    state: stopped
+    stop_timeout: 600
+    force_stop: true
 
 - name: Remove the runner; its image stays in the cache
   macfleet.parallels.catalog_pull:
@@ -297,6 +327,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.macfleet.parallels.plugins.module_utils._bridge import boundary, compose, handover, options
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import power
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull import run, wanted
 
 
@@ -314,6 +345,9 @@ def pull_spec() -> options.Spec:
         "name": {"type": "str"},
         "path": {"type": "path"},
         "state": {"type": "str", "choices": states, "default": wanted.PRESENT},
+        "headless": {"type": "bool", "default": True},
+        "stop_timeout": {"type": "int", "default": power.STOP_SECONDS},
+        "force_stop": {"type": "bool", "default": False},
         "purge_cache": {"type": "bool", "default": False},
         "on_change": {"type": "str", "choices": ["keep"], "default": "keep"},
         "verify": {"type": "bool", "default": False},
@@ -332,10 +366,22 @@ def pull_request(params: options.Params) -> wanted.PullRequest:
         name=params["name"] or params["catalog_id"],
         directory=params["path"],
         verify=params["verify"],
+        headless=params["headless"],
+        stop_timeout_seconds=_stop_timeout(params),
+        force_stop=params["force_stop"],
         purge_cache=params["purge_cache"],
         manifests=given.manifests if given else (),
         blocked=given.blocked if given else None,
     )
+
+
+def _stop_timeout(params: options.Params) -> float:
+    seconds = params["stop_timeout"]
+    if seconds < 1:
+        raise compose.InvalidOption(
+            f"A stop_timeout of {seconds} s is not possible.", "Set stop_timeout to at least 1 second."
+        )
+    return float(seconds)
 
 
 def run_module(module: AnsibleModule, before_long: t.Callable[[], None]) -> t.Mapping[str, t.Any]:

@@ -93,7 +93,7 @@ def story(stage: Stage) -> Story:
         "catalog_pull": examples_of("catalog_pull", url),
         "catalog_push": examples_of("catalog_push", {**url, BUNDLE: bundle, OTHER_BUNDLE: other}),
     }
-    started, filled, preview, absent, purged, facts = examples["catalog_pull"].values()
+    started, filled, preview, stopped, absent, purged, facts = examples["catalog_pull"].values()
     verified, emptied, dropped = examples["catalog_cache"].values()
     owners = {f"owner: {owner}": f"owner: {stage.user}" for owner in ("build", "qa")}
     volume = {"/Volumes/Images/qa-cache": f'"{PLACE}/qa-cache"', "volume: /Volumes/Images": f'volume: "{PLACE}"'}
@@ -129,7 +129,7 @@ def story(stage: Stage) -> Story:
             task("gather again", "ansible.builtin.setup", gather),
             task("published", "ansible.builtin.debug", {"var": local_facts}),
         ),
-        play("macs", absent, purged, *examples["catalog_manifest"].values()),
+        play("macs", stopped, absent, purged, *examples["catalog_manifest"].values()),
         play("mac02", emptied),
         play("mac01", *examples["catalog_manifest_info"].values()),
     ]
@@ -176,11 +176,12 @@ def test_examples_of_catalog_pull(story: Story) -> None:
     # The play of the README is the same, and came before.
     started = story.single("catalog_pull", 0)
     assert not started["changed"] and started["vm"]["state"] == "running"
-    absent = story.of("catalog_pull", 3)
-    assert sorted(absent) == list(MACS)
+    stopped, absent = story.of("catalog_pull", 3), story.of("catalog_pull", 4)
+    assert sorted(stopped) == sorted(absent) == list(MACS)
+    assert all(result["changed"] and result["vm"]["state"] == "stopped" for result in stopped.values())
     assert all(result["changed"] and not result["vm"] for result in absent.values())
-    assert not story.of("catalog_pull", 4)["mac01"]["changed"]
-    assert story.single("catalog_pull", 5)["ansible_facts"]["parallels_catalog"] == preview["parallels_catalog"]
+    assert not story.of("catalog_pull", 5)["mac01"]["changed"]
+    assert story.single("catalog_pull", 6)["ansible_facts"]["parallels_catalog"] == preview["parallels_catalog"]
 
 
 def test_examples_of_catalog_cache(story: Story) -> None:

@@ -316,6 +316,9 @@ def test_playbooks_take_the_variables_that_they_name(stage: Stage, pusher: User,
         "pull_name": "By a playbook",
         "pull_path": str(place / "machines"),
         "pull_architecture": ARCHITECTURE,
+        "pull_headless": False,
+        "pull_stop_timeout": 60,
+        "pull_force_stop": True,
         "pull_verify": True,
         "pull_cache_path": str(place / "cache"),
         "pull_prlctl_path": str(stage.work / "hosts/bin/prlctl"),
@@ -337,6 +340,8 @@ def test_playbooks_take_the_variables_that_they_name(stage: Stage, pusher: User,
     assert (manifest["description"], manifest["minimum_requirements"]["cpu"]) == ("By a playbook", 1)
     assert pulled["vm"]["home"] == str(place / "machines/By a playbook.pvm")
     assert pulled["vm"]["state"] == "running"
+    calls = stage.mac("mac03").parallels.calls()
+    assert [call[1] for call in calls if pulled["vm"]["uuid"] in call and call[1] in ("set", "start")] == ["start"]
     assert absent["Pull the image as its owner"].result["changed"]
     (there,) = stage.server.manifests("every-variable-playbook")
     assert there["last_downloaded_user"] == reader.name

@@ -31,7 +31,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts 
 
 # Apple's licence of macOS and its virtualization framework allow two at a time.
 MOST_RUNNING_MACOS = 2
-STOP_SECONDS = 180.0
+# How long a guest has to shut down, unless somebody says otherwise.
+STOP_SECONDS = 180
 
 _ASLEEP = frozenset({SUSPENDED, PAUSED})
 _AT_REST = frozenset({STOPPED, SUSPENDED, INVALID})
@@ -64,12 +65,13 @@ def stop(
     timeout_seconds: float = STOP_SECONDS,
     force: bool = False,
     did: t.Callable[[str], None] = lambda _sentence: None,
+    warn: t.Callable[[str], None] = lambda _sentence: None,
 ) -> bool:
     """Ask the guest to shut down, and wait until the VM is stopped. Return True if it was not stopped before.
 
-    A suspended or paused VM is resumed for that, so nothing is lost. With ``force`` a VM whose guest has not shut down
-    by the deadline is ended as if its plug was pulled; what was in its memory is lost then. ``did`` is
-    told of the resuming.
+    A suspended or paused VM is resumed for that, so nothing is lost; ``did`` is told of it. With ``force`` a VM whose
+    guest has not shut down by the deadline is ended as if its plug was pulled. What was in its memory is lost then, and
+    ``warn`` is told.
 
     :raises VmStillRuns: the guest did not shut down within ``timeout_seconds``, and ``force`` is False
     :raises VmBusy: it could not be ended by force
@@ -88,10 +90,15 @@ def stop(
         raise VmStillRuns(
             f"Stopping the virtual machine {vm.receipt.vm_name} failed: its guest had not shut down after "
             f"{timeout_seconds:g} s{reason}.",
-            f"Shut the guest down from inside. To end it by force, as if unplugged: prlctl stop {uuid} --kill.",
+            "Shut the guest down from inside, or give it more time with stop_timeout. With force_stop: true it is "
+            "ended then, as if its plug was pulled.",
             {"vm_uuid": uuid},
         )
     stop_for_good(uuid, prlctl, patience)
+    warn(
+        f"The virtual machine {vm.receipt.vm_name} was ended by force: its guest had not shut down after "
+        f"{timeout_seconds:g} s{reason}. What it had not written to its disks is lost."
+    )
     return True
 
 

@@ -30,7 +30,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.receipts 
 class Vms:
     """The VMs of one user, as far as one cache's receipts go. ``origins`` knows those of the user's other caches.
 
-    ``did`` is given a sentence for each step of a longer change, as soon as it is made.
+    ``did`` is given a sentence for each step of a longer change, as soon as it is made. ``warn`` reaches the user.
     """
 
     prlctl: Prlctl
@@ -38,6 +38,7 @@ class Vms:
     patience: Patience = Patience()
     origins: lookup.Origins = lambda _uuid: None
     did: t.Callable[[str], None] = lambda _sentence: None
+    warn: t.Callable[[str], None] = lambda _sentence: None
 
     @classmethod
     def of(cls, context: Context, cache: Cache) -> Vms:
@@ -51,7 +52,7 @@ class Vms:
             return next((str(vm.get("cache_path")) for vm in published if vm.get("uuid") == uuid), None)
 
         patience = Patience(alive=context.progress.alive)
-        return cls(context.prlctl, Receipts(cache.receipts_path), patience, origin, context.done.add)
+        return cls(context.prlctl, Receipts(cache.receipts_path), patience, origin, context.done.add, context.warn)
 
     def look(self, name: str, machines: t.Optional[t.Sequence[VirtualMachine]] = None) -> Found:
         """Look for the VM of exactly that name; see :func:`lookup.look`. Changes nothing."""
@@ -77,7 +78,15 @@ class Vms:
 
     def stop(self, vm: ManagedVm, *, timeout_seconds: float = power.STOP_SECONDS, force: bool = False) -> bool:
         """Stop a VM politely; return True if it was not stopped. See :func:`power.stop`."""
-        return power.stop(vm, self.prlctl, self.patience, timeout_seconds=timeout_seconds, force=force, did=self.did)
+        return power.stop(
+            vm,
+            self.prlctl,
+            self.patience,
+            timeout_seconds=timeout_seconds,
+            force=force,
+            did=self.did,
+            warn=self.warn,
+        )
 
     def remove(self, vm: ManagedVm) -> None:
         """Stop a VM and delete it with its bundle; see :func:`remove.remove`."""

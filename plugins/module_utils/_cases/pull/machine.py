@@ -159,9 +159,9 @@ def recover(found: Found, control: vms.Vms, context: Context) -> None:
 
 def _powered(vm: ManagedVm, power: str, control: vms.Vms, request: PullRequest, context: Context) -> ManagedVm:
     if power == STARTED:
-        control.start(vm)
+        control.start(vm, headless=request.headless)
     else:
-        control.stop(vm)
+        control.stop(vm, timeout_seconds=request.stop_timeout_seconds, force=request.force_stop)
     context.done.add(power_sentence(power, request))
     now = context.prlctl.find(vm.machine.uuid)
     return dataclasses.replace(vm, machine=now or vm.machine)

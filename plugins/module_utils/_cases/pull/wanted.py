@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses, resolution
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Blocked, Missing
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import power
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import requirements
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CachedAddress
 
@@ -28,7 +29,8 @@ class PullRequest:
     """What the task asks for, and what the controller found out.
 
     ``manifests`` are what the version means, at most one for each architecture. ``blocked`` holds the error
-    of a version that must not be pulled for any of them.
+    of a version that must not be pulled for any of them. ``headless`` is for :func:`power.start`;
+    ``stop_timeout_seconds`` and ``force_stop`` are for :func:`power.stop`.
     """
 
     state: str
@@ -42,6 +44,9 @@ class PullRequest:
     purge_cache: bool = False
     manifests: tuple[Manifest, ...] = ()
     blocked: t.Optional[Blocked] = None
+    headless: bool = True
+    stop_timeout_seconds: float = power.STOP_SECONDS
+    force_stop: bool = False
 
 
 def architecture(request: PullRequest) -> str:

@@ -528,6 +528,35 @@ def test_a_vm_is_stopped_as_check_mode_said(mac: Host, image: Image) -> None:
     assert not mac.pull(image, name="runner", state="stopped")["changed"]
 
 
+def test_a_guest_that_does_not_shut_down_is_ended_if_that_is_wanted(mac: Host, image: Image) -> None:
+    make_vm(mac, image, state="started")
+    mac.simulated.behave(ignores_acpi=True)
+    stop = {"name": "runner", "state": "stopped", "stop_timeout": 1}
+    refused = mac.pull(image, **stop)
+    assert_failed(refused, "vm_still_runs", "had not shut down after 1 s")
+    assert "stop_timeout" in refused["hint"] and "force_stop: true" in refused["hint"]
+    assert mac.machines() == {"runner.pvm": "running"}
+    result = mac.pull(image, **stop, force_stop=True)
+    assert (result["changed"], result["vm"]["state"]) == (True, "stopped")
+    (warning,) = result["warnings"]
+    assert "runner was ended by force" in warning
+    assert mac.machines() == {"runner.pvm": "stopped"}
+
+
+@pytest.mark.parametrize("seconds", [0, -1])
+@pytest.mark.parametrize("state", ["stopped", "absent"])
+def test_a_guest_needs_time_to_shut_down(mac: Host, image: Image, state: str, seconds: int) -> None:
+    refused = mac.pull(image, name="runner", state=state, stop_timeout=seconds)
+    assert_failed(refused, "invalid_option", f"stop_timeout of {seconds} s")
+
+
+@pytest.mark.parametrize("headless", [True, False])
+def test_the_window_of_a_vm_is_hidden_unless_it_is_wanted(mac: Host, image: Image, headless: bool) -> None:
+    make_vm(mac, image, state="started", headless=headless)
+    assert any("headless" in call for call in mac.simulated.calls()) is headless
+    assert mac.machines() == {"runner.pvm": "running"}
+
+
 def test_a_stopped_vm_that_is_not_there_is_made(mac: Host, image: Image) -> None:
     result = check_then_run(mac, image, name="runner", state="stopped")
     assert (result["changed"], mac.machines()) == (True, {"runner.pvm": "stopped"})

@@ -421,7 +421,7 @@ def test_a_stop_that_fails_tells_that_it_resumed_the_vm(
     def list_machines(prlctl: Prlctl) -> list[VirtualMachine]:
         return [dataclasses.replace(one, state="suspended") for one in prlctl_list(prlctl)]
 
-    def stop(self: vms.Vms, vm: t.Any) -> bool:
+    def stop(self: vms.Vms, vm: t.Any, **_options: t.Any) -> bool:
         return power.stop(vm, self.prlctl, self.patience, timeout_seconds=0.1, did=self.did)
 
     prlctl_list = Prlctl.list_machines

@@ -26,6 +26,6 @@ def test_error_words_are_those_of_the_code() -> None:
 def test_lock_and_limits_are_those_of_the_code() -> None:
     text = " ".join(DOCUMENT.read_text().split())
     assert "`" + naming.lock_path("", "NAME") + "`" in text
-    assert (power.STOP_SECONDS, power.MOST_RUNNING_MACOS) == (180.0, 2)
-    assert "up to three minutes" in text
+    assert (power.STOP_SECONDS, power.MOST_RUNNING_MACOS) == (180, 2)
+    assert "`stop_timeout` seconds (three minutes by default)" in text
     assert "A Mac runs two macOS VMs at one time" in text

@@ -114,13 +114,26 @@ def test_guest_may_take_its_time(host: Host) -> None:
 def test_guest_that_does_not_shut_down(host: Host) -> None:
     vm = host.put(host.create(), "running")
     host.mac.simulated.behave(ignores_acpi=True)
-    with pytest.raises(VmStillRuns, match=r"had not shut down after 6 s.*does not respond.*by force") as caught:
+    with pytest.raises(VmStillRuns, match=r"had not shut down after 6 s.*does not respond.*force_stop") as caught:
         host.vms.stop(vm, timeout_seconds=6.0)
     assert caught.value.code == "vm_still_runs"
+    assert "more time with stop_timeout" in str(caught.value.hint)
     assert host.watch.now == 6.0
     assert host.state(vm) == "running"
     assert host.vms.stop(vm, timeout_seconds=6.0, force=True)
     assert host.state(vm) == "stopped"
+
+
+def test_guest_that_shuts_down_is_not_ended_by_force(host: Host) -> None:
+    warnings: t.List[str] = []
+    vm = host.put(host.create(), "running")
+    assert power.stop(vm, host.mac.prlctl, host.vms.patience, force=True, warn=warnings.append)
+    assert not any("--kill" in call for call in host.mac.simulated.calls()) and not warnings
+    vm = host.put(host.look(), "running")
+    host.mac.simulated.behave(ignores_acpi=True)
+    assert power.stop(vm, host.mac.prlctl, host.vms.patience, timeout_seconds=6.0, force=True, warn=warnings.append)
+    (warning,) = warnings
+    assert "was ended by force: its guest had not shut down after 6 s" in warning
 
 
 def test_vm_that_stopped_meanwhile(host: Host) -> None:
