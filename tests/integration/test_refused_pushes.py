@@ -61,6 +61,12 @@ def _image_missing(place: Path) -> Path:
     return bundle
 
 
+def _descriptor_missing(place: Path) -> Path:
+    bundle = small_bundle(place, "No descriptor")
+    Path(bundles.image_path(str(bundle))).with_name("DiskDescriptor.xml").unlink()
+    return bundle
+
+
 def _image_cut_short(place: Path) -> Path:
     bundle = small_bundle(place, "Half an image")
     image = bundles.image_path(str(bundle))
@@ -140,6 +146,7 @@ BAD_BUNDLES = {
     "suspended": BadBundle(_suspended, "bundle_in_use", ("memory.mem", "allow_suspended")),
     "an image outside": BadBundle(_image_outside, "invalid_bundle", ("/elsewhere/", "DiskDescriptor.xml")),
     "an image missing": BadBundle(_image_missing, "invalid_bundle", (".hds", "is missing")),
+    "a descriptor missing": BadBundle(_descriptor_missing, "invalid_bundle", (".hdd", "has no DiskDescriptor.xml")),
     "an image cut short": BadBundle(_image_cut_short, "invalid_bundle", (".hds", "is cut short")),
     "a physical disk": BadBundle(_physical_disk, "invalid_bundle", ("disk0", "Boot Camp")),
     "a link outside": BadBundle(_link_outside, "unsafe_path", ("shared",)),

@@ -24,6 +24,7 @@ _TABLE_BYTES = 1 << 20
 _OLD_MACVM = frozenset({"disk0.img", "aux.bin"})
 _OLD_SETTINGS = "config.ini"
 
+_DAMAGED_HINT = "See whether the virtual machine starts, and restore the disk from a backup."
 _KIND_HINT = "Name the directory of one virtual machine, Name.pvm or Name.macvm."
 
 _Parsed = t.TypeVar("_Parsed")
@@ -49,6 +50,8 @@ def check(root: str, bundle_type: str, found: t.Sequence[Found]) -> tuple[str, .
     expandable: set[str] = set()
     for disk in _disks(root, devices, files):
         problems += references.check_images(disk.images, disk.descriptor, contents, is_used=disk.is_used)
+        if disk.is_named and not disk.images:
+            raise _names_no_image(root, disk)
         if disk.is_used:
             images |= references.places(disk.images, disk.descriptor)
             expandable |= references.places((image for image in disk.images if image.is_expandable), disk.descriptor)
@@ -63,8 +66,11 @@ def check(root: str, bundle_type: str, found: t.Sequence[Found]) -> tuple[str, .
 
 @dataclass(frozen=True)
 class _Disk:
+    """A disk with a descriptor. ``is_named`` says that a device names it; ``is_used``, that one may use it."""
+
     descriptor: str
     images: tuple[references.Image, ...]
+    is_named: bool
     is_used: bool
 
 
@@ -72,10 +78,11 @@ def _disks(root: str, devices: t.Iterable[references.Device], files: t.Mapping[s
     used = references.used_disks(devices)
     for path, item in files.items():
         directory, _slash, name = path.rpartition("/")
-        if name == references.DESCRIPTOR:
+        if folded(name) == folded(references.DESCRIPTOR):
             images = _parsed(root, item, MAX_DESCRIPTOR_BYTES, references.parse_images)
+            is_named = folded(directory) in used
             # A configuration that names no disk at all is one of a kind that is not known.
-            yield _Disk(path, images, folded(directory) in used or not used)
+            yield _Disk(path, images, is_named, is_named or not used)
 
 
 def vm_uuid(root: str) -> str:
@@ -131,6 +138,15 @@ def _warning(root: str, problem: references.Problem) -> str:
     )
 
 
+def _names_no_image(root: str, disk: _Disk) -> InvalidBundle:
+    return InvalidBundle(
+        f"The disk {os.path.dirname(disk.descriptor)} of the bundle {root} is damaged: its {references.DESCRIPTOR} "
+        "names no image.",
+        hint=_DAMAGED_HINT,
+        details={"path": disk.descriptor},
+    )
+
+
 def _check_table(root: str, item: Found, is_expandable: bool) -> None:
     """Refuse an expandable image that ends before its allocation table or a cluster that the table names.
 
@@ -159,7 +175,7 @@ def _check_table(root: str, item: Found, is_expandable: bool) -> None:
 def _damaged(root: str, item: Found, reason: str) -> InvalidBundle:
     return InvalidBundle(
         f"The disk image {item.path} of the bundle {root} is damaged: {reason}.",
-        hint="See whether the virtual machine starts, and restore the disk from a backup.",
+        hint=_DAMAGED_HINT,
         details={"path": item.path},
     )
 

@@ -202,6 +202,8 @@ def _check_disk(device: Device, contents: Contents) -> t.Iterator[Problem]:
             problem = Problem(device.name, CONFIGURATION, "is missing", _MISSING_HINT)
         elif not any(path.startswith(key + "/") for path in contents.files):
             problem = Problem(device.name, CONFIGURATION, "is empty", _MISSING_HINT)
+        elif f"{key}/{folded(DESCRIPTOR)}" not in contents.files:
+            problem = Problem(device.name, CONFIGURATION, f"has no {DESCRIPTOR}", _MISSING_HINT)
     if problem is not None:
         yield problem
 

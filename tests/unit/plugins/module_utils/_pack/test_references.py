@@ -108,14 +108,43 @@ def test_a_disk_without_anything_in_it(vm: Vm) -> None:
     (vm.root / "R&D.hdd").mkdir()
     vm.refusal("R&D.hdd", "is empty")
     write_file(vm.root / "R&D.hdd/image", b"x")
+    vm.refusal("R&D.hdd", "named in config.pvs", "has no DiskDescriptor.xml")
+    shutil.copytree(vm.root / "harddisk.hdd", vm.root / "R&D.hdd", dirs_exist_ok=True)
+    assert vm.warnings() == ()
+
+
+def test_a_disk_whose_descriptor_is_lost(vm: Vm) -> None:
+    (vm.root / DESCRIPTOR).unlink()
+    vm.refusal("harddisk.hdd", "has no DiskDescriptor.xml")
+
+
+@pytest.mark.parametrize(
+    "storage",
+    ["", "<Storage/>", "<Storage><Image><Type>Compressed</Type></Image></Storage>"],
+    ids=["no storage", "no image", "no file"],
+)
+def test_a_disk_whose_descriptor_names_no_image(vm: Vm, storage: str) -> None:
+    xml = f"<Parallels_disk_image><StorageData>{storage}</StorageData></Parallels_disk_image>"
+    write_file(vm.root / DESCRIPTOR, xml.encode())
+    error = vm.refusal("harddisk.hdd", "is damaged: its DiskDescriptor.xml names no image")
+    assert error.details == {"path": DESCRIPTOR}
+
+
+def test_a_disk_that_is_not_used_may_be_damaged(vm: Vm) -> None:
+    write_file(vm.root / "old.hdd/DiskDescriptor.xml", b"<Parallels_disk_image/>")
+    write_file(vm.root / "older.hdd/image", b"x")
     assert vm.warnings() == ()
 
 
 def test_names_are_found_as_macos_finds_them(vm: Vm) -> None:
     # The default volume of a Mac ignores case and normal form.
     vm.add_device('<Hdd id="1"><SystemName>DATEN \u00c4.hdd</SystemName></Hdd>')
-    write_file(vm.root / "Daten A\u0308.hdd/image", b"x")
+    disk = vm.root / "Daten A\u0308.hdd"
+    shutil.copytree(vm.root / "harddisk.hdd", disk)
+    (disk / "DiskDescriptor.xml").rename(disk / "diskdescriptor.XML")
     assert vm.warnings() == ()
+    (disk / vm.image_name).unlink()
+    vm.refusal(vm.image_name, "diskdescriptor.XML", "is missing")
 
 
 # Disks that are cut short
