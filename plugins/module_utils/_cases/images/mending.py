@@ -12,7 +12,7 @@ import time
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments import utc_text
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import Untidy
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import Untidy, listed_directories
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import trees
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
@@ -58,7 +58,7 @@ def _stamps_of_listed(listing: Listing, present: TreeStamps, written: t.Collecti
     return TreeStamps(
         {path: stamp for path, stamp in present.files.items() if path not in written},
         {item.path: item.target for item in listing.entries if item.kind == LINK},
-        frozenset(item.path for item in listing.entries if item.kind == DIRECTORY),
+        listed_directories(listing),
     )
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import (
     Cache,
+    difference,
     require_unwritten,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry, Partial, Place
@@ -123,7 +124,7 @@ def observe(cache: Cache, digest: str) -> Seen:
     entry = cache.find(digest)
     if entry is None:
         return Seen(partial=cache.find_partial(digest))
-    return Seen(entry, compare(entry.record.stamps, read_stamps(entry.bundle_path)))
+    return Seen(entry, difference(entry))
 
 
 def examine(entry: CacheEntry, context: Context, *, everything: bool, known: t.Optional[Hashed] = None) -> Condition:
@@ -134,13 +135,14 @@ def examine(entry: CacheEntry, context: Context, *, everything: bool, known: t.O
     :raises CacheError: it cannot be read now
     :raises UnsupportedFormat: a later version wrote the listing
     """
-    stamps = read_stamps(entry.bundle_path)
-    difference = compare(entry.record.stamps, stamps)
-    if not difference and not everything:
+    stamps = read_recorded(entry)
+    if not everything and not compare(entry.record.stamps, stamps):
         return Sound()
     listing = read_listing(entry)
     if listing is None:
         return Damaged(("listing",))
+    if not listed_directories(listing) <= entry.record.stamps.directories:
+        stamps = read_stamps(entry.bundle_path, listed_directories(listing))
     suspects = {file.path for file in listing.files() if everything or not _is_proved(file.path, entry, stamps)}
     if known is None or known.stamps != stamps:
         files = [file for file in listing.files() if file.path in suspects]
@@ -167,12 +169,25 @@ def _is_proved(path: str, entry: CacheEntry, stamps: TreeStamps) -> bool:
     return stamp is not None and entry.record.stamps.files.get(path) == stamp
 
 
+def read_recorded(entry: CacheEntry) -> TreeStamps:
+    """Return the present stamps of an entry, as far as its record knows the directories.
+
+    :raises CacheError: it cannot be read
+    """
+    return read_stamps(entry.bundle_path, entry.record.stamps.directories)
+
+
+def listed_directories(listing: Listing) -> frozenset[str]:
+    """Return the paths of all directories of a listing."""
+    return frozenset(item.path for item in listing.entries if item.kind == DIRECTORY)
+
+
 def proved_files(entry: CacheEntry) -> frozenset[str]:
     """Return the paths of the files of an entry that nobody can have written to since their content was proved.
 
     :raises CacheError: it cannot be read
     """
-    stamps = read_stamps(entry.bundle_path)
+    stamps = read_recorded(entry)
     return frozenset(path for path in stamps.files if _is_proved(path, entry, stamps))
 
 
@@ -181,7 +196,7 @@ def require_unchanged(entry: CacheEntry) -> None:
 
     :raises CacheChanged: somebody has
     """
-    require_unwritten(entry, compare(entry.record.stamps, read_stamps(entry.bundle_path)))
+    require_unwritten(entry, difference(entry))
 
 
 def hash_place(place: Place, files: t.Sequence[Entry], listing: Listing, context: Context) -> t.Mapping[str, bytes]:

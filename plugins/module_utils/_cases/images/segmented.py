@@ -18,6 +18,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.o
     Hashed,
     has_content,
     hash_place,
+    listed_directories,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.seeds import Seeds
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import file_clone
@@ -126,7 +127,7 @@ def _hashed(place: t.Optional[Place], listing: Listing, hashed: t.Optional[Hashe
     """Return the chunk ids of all files of a place, and the stamps from before the first of them was read."""
     if place is None:
         return Hashed(TreeStamps(), {})
-    before = hashed or Hashed(read_stamps(place.bundle_path), {})
+    before = hashed or Hashed(read_stamps(place.bundle_path, listed_directories(listing)), {})
     rest = [file for file in listing.files() if file.path not in before.chunk_ids]
     return Hashed(before.stamps, {**before.chunk_ids, **hash_place(place, rest, listing, context)})
 
@@ -139,7 +140,7 @@ def download(fill: Fill, partial: Partial, context: Context) -> reader.Applied:
     :raises DiskFull: the volume has no room left
     """
     manifest, pack = fill.manifest, fill.pack
-    _require_unwritten(fill.kept, partial, read_stamps(partial.bundle_path))
+    _require_unwritten(fill.kept, partial, _read_stamps(fill, partial))
     with translated(CacheError, f"Writing the index of {manifest.catalog_id} {manifest.version} to {partial.path}"):
         files.write_file_durably(partial.listing_path, fill.index.listing_file, 0o600)
         files.write_file_durably(partial.locator_path, fill.index.locator_file, 0o600)
@@ -163,9 +164,13 @@ def stamps_after(fill: Fill, partial: Partial) -> TreeStamps:
 
     :raises CacheChanged: somebody has written to a file that the download left alone
     """
-    stamps = read_stamps(partial.bundle_path)
+    stamps = _read_stamps(fill, partial)
     _require_unwritten(fill.complete, partial, stamps)
     return stamps
+
+
+def _read_stamps(fill: Fill, partial: Partial) -> TreeStamps:
+    return read_stamps(partial.bundle_path, listed_directories(fill.index.listing))
 
 
 def _require_unwritten(files: TreeStamps, partial: Partial, now: TreeStamps) -> None:

@@ -324,7 +324,8 @@ class Cache:
 
 def difference(entry: CacheEntry) -> stamps.Difference:
     """Return how an entry differs from what was proved; an empty one means that it can be trusted."""
-    return stamps.compare(entry.record.stamps, stamps.read_stamps(entry.bundle_path))
+    recorded = entry.record.stamps
+    return stamps.compare(recorded, stamps.read_stamps(entry.bundle_path, recorded.directories))
 
 
 def require_unwritten(place: layout.Place, written: stamps.Difference) -> None:

@@ -57,13 +57,15 @@ class Difference:
         return bool(self.changed or self.strays)
 
 
-def read_stamps(bundle_path: str) -> TreeStamps:
-    """Return the present stamps of a bundle.
+def read_stamps(bundle_path: str, directories: t.Collection[str]) -> TreeStamps:
+    """Return the present stamps of a bundle that should have these ``directories``.
+
+    Any other directory is stamped, but not read: it is a stray, however much is in it.
 
     :raises CacheError: it cannot be read
     """
     with translated(CacheError, f"Examining {bundle_path}"):
-        return stamps_of(bundle_path, trees.walk(bundle_path))
+        return stamps_of(bundle_path, trees.walk(bundle_path, enter=lambda found: found.path in directories))
 
 
 def stamps_of(bundle_path: str, tree: t.Iterable[trees.Found]) -> TreeStamps:

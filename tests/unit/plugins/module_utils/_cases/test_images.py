@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import time
+import tracemalloc
 import typing as t
 from pathlib import Path
 
@@ -406,14 +407,43 @@ def test_a_mac_is_kept_awake_while_bytes_move(shelf: Shelf, tmp_path: Path, monk
 def test_a_prediction_survives_that_an_entry_is_removed_under_it(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = push(shelf, "1.0", 1, 2)
     shelf.pull(manifest)
-    real = observe.read_stamps
+    real = observe.difference
 
-    def remove_first(path: str) -> t.Any:
+    def remove_first(entry: CacheEntry) -> t.Any:
         shelf.cache.remove(manifest.digest)
-        return real(path)
+        return real(entry)
 
-    monkeypatch.setattr(observe, "read_stamps", remove_first)
+    monkeypatch.setattr(observe, "difference", remove_first)
     assert shelf.fill(manifest).pack.download_chunks > 0
+
+
+def test_a_stray_directory_takes_no_memory_for_what_is_in_it(shelf: Shelf) -> None:
+    manifest = push(shelf, "1.0", 1, 2)
+    shelf.pull(manifest)
+    entry = shelf.entry(manifest)
+    stray = Path(entry.bundle_path) / "stray"
+    (stray / "inner").mkdir(parents=True)
+    for number in range(2000):
+        (stray / f"inner/{number}").touch()
+
+    def look() -> None:
+        assert observe.difference(entry).strays == ("stray",)
+        condition = observe.examine(entry, shelf.context, everything=False)
+        assert isinstance(condition, observe.Untidy) and condition.strays == ("stray",)
+
+    # To walk it would take some 2 KiB for each file.
+    assert peak_of(look) < 1_000_000
+    shelf.pull(manifest)
+    assert not stray.exists()
+
+
+def peak_of(work: t.Callable[[], t.Any]) -> int:
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def without_stamps(shelf: Shelf, manifest: Manifest, paths: t.Optional[set[str]]) -> None:

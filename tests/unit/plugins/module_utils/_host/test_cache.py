@@ -116,7 +116,7 @@ def test_verification_stamps_what_was_hashed(cache: Cache) -> None:
     path.chmod(0o400)
     entry = cache.find(DIGEST)
     assert entry is not None
-    seen = read_stamps(entry.bundle_path)
+    seen = read_stamps(entry.bundle_path, entry.record.stamps.directories)
     (path.parent / "script").chmod(0o500)  # somebody interferes while the hashing goes on
     verified = cache.set_verified(DIGEST, LATER, seen)
     assert verified.record.verified_at == LATER

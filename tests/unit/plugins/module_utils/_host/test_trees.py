@@ -110,6 +110,15 @@ def test_sealing_fsyncs_everything_once_and_leaves_it_read_only(
     ]
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o744, 0o654, 0o611, 0o644, 0o100, 0o400])
+def test_what_its_owner_may_execute_everybody_may_execute_when_sealed(tmp_path: pathlib.Path, mode: int) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "file").chmod(mode | 0o400)
+    (sealed,) = trees.seal(str(tmp_path))
+    assert sealed.status.st_mode & 0o777 == (tmp_path / "file").stat().st_mode & 0o777
+    assert sealed.status.st_mode & 0o777 == (0o555 if mode & 0o100 else 0o444)
+
+
 def test_what_cannot_be_fsynced_is_not_sealed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "bundle"
     fill(root)
