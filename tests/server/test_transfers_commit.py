@@ -28,7 +28,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing i
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import encode_locator
 from catalog_server.errors import UnknownSegment
 from catalog_server.models.storage import Segment
-from catalog_server.transfers.commit import check_references
+from catalog_server.transfers.commit.prepare import check_references
 from catalog_server.work import command_work
 from conftest import StartServer
 from packs import CHUNK_SIZE, HandMade, content, make_pack, sha256

@@ -16,8 +16,10 @@ from starlette.concurrency import run_in_threadpool
 from catalog_server.catalog.schemas import ManifestRecord
 from catalog_server.errors import Unavailable
 from catalog_server.identity import access
-from catalog_server.transfers import commit as commits
-from catalog_server.transfers import leftovers, objects, packs, service
+from catalog_server.transfers import leftovers, objects, packs, reading, service
+from catalog_server.transfers.commit.draft import committable, draft
+from catalog_server.transfers.commit.prepare import prepare
+from catalog_server.transfers.commit.settle import settle
 from catalog_server.transfers.schemas import (
     BeginUpload,
     NewSegments,
@@ -132,21 +134,21 @@ async def commit(
 
 def _check_committable(desk: Desk, upload_id: str, revision: str) -> None:
     with desk.reading(access.TRANSFER_IN) as work:
-        commits.committable(work, upload_id, revision)
+        committable(work, upload_id, revision)
 
 
 def _commit(desk: Desk, upload_id: str, revision: str, index: t.IO[bytes]) -> ManifestRecord:
     with desk.reading(access.TRANSFER_IN) as work:
-        draft = commits.draft(work, upload_id, revision)
+        made = draft(work, upload_id, revision)
     index.seek(0)
     try:
-        prepared = commits.prepare(desk.house, draft, index.read())
+        prepared = prepare(desk.house, made, index.read())
         with desk.writing(access.TRANSFER_IN) as work:
-            settled = commits.settle(work, prepared)
+            settled = settle(work, prepared)
             record = ManifestRecord.of(settled.manifest)
     finally:
-        if draft.is_open:
-            leftovers.discard(desk.house, [leftovers.Garbage(draft.storage, upload_id)])
+        if made.is_open:
+            leftovers.discard(desk.house, [leftovers.Garbage(made.storage, upload_id)])
     leftovers.discard(desk.house, settled.garbage)
     return record
 
@@ -164,7 +166,7 @@ def abort(desk: AtDesk, upload_id: UploadId) -> None:
 def listing(desk: AtDesk, manifest_id: ManifestId) -> IndexFile:
     """What a manifest contains."""
     with desk.reading(access.reading_index_of(manifest_id)) as work:
-        found = service.listing_object(work, manifest_id)
+        found = reading.listing_object(work, manifest_id)
     return _index_file(desk, found)
 
 
@@ -172,11 +174,11 @@ def listing(desk: AtDesk, manifest_id: ManifestId) -> IndexFile:
 def locator(desk: AtDesk, manifest_id: ManifestId) -> IndexFile:
     """Where the content of a manifest lies."""
     with desk.reading(access.reading_index_of(manifest_id)) as work:
-        found = service.locator_object(work, manifest_id)
+        found = reading.locator_object(work, manifest_id)
     return _index_file(desk, found)
 
 
-def _index_file(desk: Desk, found: service.IndexObject) -> IndexFile:
+def _index_file(desk: Desk, found: reading.IndexObject) -> IndexFile:
     data = packs.pack_of(desk.house, found.storage, found.pack).get(found.name)
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != found.name.partition(".")[0]:
@@ -190,10 +192,10 @@ def read_urls(desk: AtDesk, manifest_id: ManifestId, body: WantedSegments) -> Re
     wanted = [(segment.pack, segment.sha256) for segment in body.segments]
     needs = access.pulling(manifest_id)
     with desk.reading(needs) as work:
-        found = service.wanted_segments(work, manifest_id, wanted)
+        found = reading.wanted_segments(work, manifest_id, wanted)
     if not found.counted:
         with desk.writing(needs) as work:
-            service.count_download(work, manifest_id)
+            reading.count_download(work, manifest_id)
     links, seconds = _links(desk), desk.house.settings.get_url_seconds
     urls = []
     for pack, sha256 in wanted:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Uploads from begin to abort, and the reading of a pack; ``commit.py`` has the commit."""
+"""Uploads from begin to abort; their commit is in ``commit/``, the reading of packs in ``reading.py``."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack import ch
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsafePath
 
 from catalog_server.catalog import queries as catalog_queries
-from catalog_server.catalog import service as catalog
 from catalog_server.catalog.tags import wanted_tags
 from catalog_server.errors import (
     BadRequest,
     Revoked,
     UnknownManifest,
-    UnknownSegment,
     UnknownUpload,
     UploadClosed,
     UploadExpired,
@@ -33,7 +31,6 @@ from catalog_server.errors import (
 from catalog_server.identity import access
 from catalog_server.identity.access import Audience
 from catalog_server.models.catalog import Manifest
-from catalog_server.models.identity import GrantUse
 from catalog_server.models.storage import ABORTED, OPEN, Upload, UploadBase
 from catalog_server.transfers import leases, queries
 from catalog_server.transfers.leftovers import Garbage
@@ -44,7 +41,7 @@ SUBJECT = "upload"
 
 @dataclass(frozen=True)
 class Begin:
-    """What a pusher asked for, as it came."""
+    """What a pusher asks for, before anything of it is checked."""
 
     catalog_id: str
     version: str
@@ -65,7 +62,7 @@ class Begin:
 
 @dataclass(frozen=True)
 class OpenUpload:
-    """An open upload; ``abandoned`` is what the expired ones have left, and what it has leased no more."""
+    """An open upload; ``abandoned`` are objects that expired uploads have left, or that nothing leases any more."""
 
     id: str
     storage: str
@@ -76,14 +73,11 @@ class OpenUpload:
     abandoned: tuple[Garbage, ...] = ()
 
 
-# --- uploads ---------------------------------------------------------------------------------------------
-
-
 def begin(work: Work, wanted: Begin) -> OpenUpload:
-    """Open an upload, or go on with the one that the same user has open for the same address.
+    """Open an upload, or resume the one that the same user has open for the same address.
 
     :raises UnknownManifest: a base does not exist for the caller
-    :raises VersionExists: the version is there, the announced digest is another, and it shall not be replaced
+    :raises VersionExists: the version is there, the announced digest is another, and ``force`` is not set
     """
     catalog_id = addresses.normalise_catalog_id(wanted.catalog_id)
     version = addresses.normalise_version(wanted.version)
@@ -108,13 +102,13 @@ def begin(work: Work, wanted: Begin) -> OpenUpload:
 
 
 def resume(work: Work, upload_id: str) -> OpenUpload:
-    """An upload of this caller that is still open."""
+    """Return an upload of this caller that is still open."""
     upload = open_upload(work, upload_id)
     return _opened(work, upload, usable_bases(work, upload), ())
 
 
 def abort(work: Work, upload_id: str) -> tuple[Upload, tuple[Garbage, ...]]:
-    """Close an upload that is not committed. Its pack is then to be tidied, and what it had leased can go."""
+    """Close an upload that is not committed. The caller tidies its pack and removes the garbage that it returns."""
     upload = own_upload(work, upload_id)
     if upload.state == OPEN:
         close(work, upload, ABORTED)
@@ -125,9 +119,9 @@ def abort(work: Work, upload_id: str) -> tuple[Upload, tuple[Garbage, ...]]:
 
 
 def own_upload(work: Work, upload_id: str) -> Upload:
-    """An upload of this caller, in whatever state.
+    """Return an upload of this caller in any state.
 
-    :raises UnknownUpload: there is none, or it is somebody else's
+    :raises UnknownUpload: there is none, or it is another user's
     """
     upload = queries.upload(work.session, upload_id)
     if upload is None or upload.user_id != work.caller.user_id:
@@ -137,9 +131,9 @@ def own_upload(work: Work, upload_id: str) -> Upload:
 
 
 def open_upload(work: Work, upload_id: str) -> Upload:
-    """An upload of this caller that can go on.
+    """Return an upload of this caller that is still open.
 
-    :raises UploadClosed, UploadExpired: it cannot
+    :raises UploadClosed, UploadExpired: it is not
     """
     upload = own_upload(work, upload_id)
     if upload.state != OPEN:
@@ -150,9 +144,7 @@ def open_upload(work: Work, upload_id: str) -> Upload:
 
 
 def revision_of(work: Work, upload: Upload) -> str:
-    """A name for what the last begin said: equal if it said the same, so that a commit can tell whose fields it makes
-    visible.
-    """
+    """Return a name for what the last begin asked for. A commit tells by it whose fields it makes visible."""
     said = [
         upload.fields,
         upload.audience,
@@ -166,18 +158,18 @@ def revision_of(work: Work, upload: Upload) -> str:
 
 
 def close(work: Work, upload: Upload, state: str) -> None:
-    """An upload ends, and with it its lease."""
+    """End an upload, and its lease."""
     upload.state = state
     upload.closed_at = work.now
 
 
 def usable_bases(work: Work, upload: Upload) -> tuple[Manifest, ...]:
-    """The bases named at begin that this caller may build on now."""
+    """Return the bases named at begin whose segments this caller may use now."""
     return _bases(work, upload, queries.bases_of(work.session, upload.id), strict=False)
 
 
 def check_replaceable(work: Work, existing: Manifest, force: bool, digest: str | None) -> None:
-    """Whether a push of content with that digest, as far as it is known, may go to where a manifest is.
+    """Check that a push may replace a manifest; ``digest`` is that of the new content, if it is known.
 
     :raises VersionExists, Revoked: it may not
     """
@@ -195,7 +187,9 @@ def check_replaceable(work: Work, existing: Manifest, force: bool, digest: str |
 
 def _check_contents(wanted: Begin, version: str) -> None:
     if not chunks.is_chunk_size(wanted.chunk_size):
-        raise BadRequest(f"{wanted.chunk_size} is no chunk size: it is a power of two from 64 KiB to 4 MiB.")
+        raise BadRequest(
+            f"{wanted.chunk_size} is not a valid chunk size: it must be a power of two from 64 KiB to 4 MiB."
+        )
     if version == addresses.LATEST:
         raise BadRequest(f"{version!r} is a tag that the server moves, and cannot be a version.")
     try:
@@ -203,7 +197,7 @@ def _check_contents(wanted: Begin, version: str) -> None:
     except UnsafePath as error:
         raise BadRequest(error.message) from None
     if "/" in wanted.name or not wanted.name.lower().endswith(f".{wanted.type}"):
-        raise BadRequest(f"{wanted.name!r} is no name of a {wanted.type} bundle.")
+        raise BadRequest(f"{wanted.name!r} is not a valid name of a {wanted.type} bundle.")
 
 
 def _open(work: Work, catalog_id: str, version: str, architecture: str) -> tuple[Upload, tuple[Garbage, ...]]:
@@ -251,7 +245,7 @@ def _fields(wanted: Begin, existing: Manifest | None) -> dict[str, t.Any]:
         "type": wanted.type,
         "name": wanted.name,
         "description": description or "",
-        # Whether "latest" comes along, the commit will see.
+        # The commit decides about "latest".
         "tags": sorted(
             wanted_tags(wanted.tags or (), existing.tags if existing is not None else ()) - {addresses.LATEST}
         ),
@@ -265,10 +259,10 @@ def _audience(wanted: Begin, existing: Manifest | None) -> Audience:
 
 
 def _bases(work: Work, upload: Upload, named: Sequence[str], *, strict: bool = True) -> tuple[Manifest, ...]:
-    """Of the manifests named, those whose segments the new one may share.
+    """Return those of the named manifests whose segments the new one may share.
 
-    Not being there for the caller is an error if ``strict``; being tainted, in another storage or for
-    another audience only means that nothing of it can be reused.
+    With ``strict``, one that the caller cannot see is an error. One that is tainted, in another storage or for another
+    audience is left out: nothing of it can be reused.
     """
     found = []
     for manifest_id in dict.fromkeys(named):
@@ -299,71 +293,3 @@ def _lease(work: Work, upload: Upload, bases: Sequence[Manifest]) -> None:
 def _opened(work: Work, upload: Upload, bases: tuple[Manifest, ...], abandoned: tuple[Garbage, ...]) -> OpenUpload:
     revision = revision_of(work, upload)
     return OpenUpload(upload.id, upload.storage, upload.chunk_size, upload.expires_at, revision, bases, abandoned)
-
-
-# --- reading a pack --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class IndexObject:
-    """Where a listing or locator lies: the object ``name`` of a pack."""
-
-    storage: str
-    pack: str
-    name: str
-
-
-def listing_object(work: Work, manifest_id: str) -> IndexObject:
-    """Where the listing of a manifest lies."""
-    manifest = _readable(work, manifest_id)
-    return IndexObject(manifest.storage, manifest.pack, manifest.listing_object)
-
-
-def locator_object(work: Work, manifest_id: str) -> IndexObject:
-    """Where the locator of a manifest lies."""
-    manifest = _readable(work, manifest_id)
-    return IndexObject(manifest.storage, manifest.pack, manifest.locator_object)
-
-
-def _readable(work: Work, manifest_id: str) -> Manifest:
-    # Users may look at what a blocked manifest is; a transfer may not go on with it.
-    find = catalog.get if work.caller.grant is None else catalog.pullable
-    return find(work, manifest_id)
-
-
-@dataclass(frozen=True)
-class WantedSegments:
-    """Segments that a puller may read; ``storage`` is where each lies. ``counted``: the pull has been counted."""
-
-    storages: t.Mapping[queries.SegmentName, str]
-    counted: bool
-
-
-def wanted_segments(work: Work, manifest_id: str, wanted: Sequence[queries.SegmentName]) -> WantedSegments:
-    """Check that the caller may pull a manifest, and that it uses all these segments.
-
-    :raises UnknownSegment: it does not use one of them, whether or not that exists
-    """
-    catalog.pullable(work, manifest_id)
-    found = {(row.pack, row.sha256): row.storage for row in queries.used_by(work.session, manifest_id, wanted)}
-    if not found.keys() >= set(wanted):
-        raise UnknownSegment("The manifest has no such segment.")
-    grant = work.caller.grant
-    counted = grant is None or queries.grant_use(work.session, grant.jti, manifest_id) is not None
-    return WantedSegments(found, counted)
-
-
-def count_download(work: Work, manifest_id: str) -> None:
-    """Count the pull that a grant was made for, once."""
-    grant = work.caller.grant
-    manifest = catalog.pullable(work, manifest_id)
-    if grant is None or queries.grant_use(work.session, grant.jti, manifest_id) is not None:
-        return
-    queries.forget_grant_uses(work.session, work.now)
-    forget_at = datetime.datetime.fromtimestamp(grant.first_minted_at, datetime.UTC) + datetime.timedelta(
-        seconds=work.settings.grant_limit_seconds
-    )
-    work.session.add(GrantUse(jti=grant.jti, manifest_id=manifest_id, forget_at=forget_at))
-    manifest.download_count += 1
-    manifest.last_downloaded_at = work.now
-    manifest.last_downloaded_user = work.caller.username

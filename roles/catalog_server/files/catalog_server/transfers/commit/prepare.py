@@ -1,0 +1,120 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The second step of a commit, outside of a transaction: check an index against storage, and store it."""
+
+from __future__ import annotations
+
+import hashlib
+import typing as t
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
+    Index,
+    Locator,
+    SegmentRef,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index
+
+from catalog_server.errors import InvalidIndex, MissingSegment, UnknownSegment
+from catalog_server.transfers import packs, queries
+from catalog_server.transfers.commit.draft import Draft
+from catalog_server.work import House
+
+_MOST_NAMED = 20
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An index whose objects are all in storage, and all columns of its manifest."""
+
+    draft: Draft
+    locator: Locator
+    columns: Mapping[str, t.Any]
+
+
+def prepare(house: House, made: Draft, body: bytes) -> Prepared:
+    """Check an index and everything that it refers to, then store what the manifest will refer to.
+
+    :raises MalformedIndex, InvalidIndex: the index breaks the format, or is not the one that was announced
+    :raises UnknownSegment: it refers to a segment that it may not use, whether that exists or not
+    :raises MissingSegment: an object that it refers to is not in storage, or has another size
+    """
+    index = decode_index(body)
+    _check_announced(made, index)
+    prepared = Prepared(made, index.locator, {**made.columns, **_columns_of_index(index)})
+    if made.is_open:
+        check_references(index.locator.segments, made.upload_id, made.reusable)
+        _check_objects(house, made, index.locator.segments)
+        _store(house, prepared, index)
+    return prepared
+
+
+def _check_announced(made: Draft, index: Index) -> None:
+    wanted, found = made.columns["chunk_size"], index.listing.chunk_size
+    if found != wanted:
+        raise InvalidIndex(f"The index has chunks of {found} bytes, and the upload was begun with {wanted}.")
+    if made.expected_digest not in (None, index.listing.digest):
+        raise InvalidIndex(
+            f"The index has the digest {index.listing.digest}, and {made.expected_digest} was announced."
+        )
+
+
+def _columns_of_index(index: Index) -> dict[str, t.Any]:
+    listing = index.listing
+    return {
+        "digest": listing.digest,
+        "chunks": listing.chunk_total,
+        "files": listing.file_total,
+        "logical_bytes": listing.logical_bytes,
+        "data_bytes": index.rows.data_bytes,
+        "stored_bytes": index.locator.stored_bytes,
+        "listing_object": f"{hashlib.sha256(index.listing_file).hexdigest()}.listing",
+        "locator_object": f"{hashlib.sha256(index.locator_file).hexdigest()}.locator",
+    }
+
+
+def check_references(
+    segments: Iterable[SegmentRef], upload_id: str, reusable: Mapping[queries.SegmentName, int]
+) -> None:
+    """Raise UnknownSegment unless each segment is of this upload, or is one that may be reused."""
+    for segment in segments:
+        if segment.pack != upload_id and reusable.get((segment.pack, segment.sha256)) != segment.size:
+            raise UnknownSegment(
+                "The index refers to a segment that is neither of this upload nor of a base that it may use now. "
+                "Run the push again."
+            )
+
+
+def _check_objects(house: House, made: Draft, segments: Iterable[SegmentRef]) -> None:
+    there: dict[str, dict[str, int]] = {}
+    missing: list[SegmentRef] = []
+    for segment in segments:
+        if segment.pack not in there:
+            there[segment.pack] = packs.pack_of(house, made.storage, segment.pack).segments()
+        if there[segment.pack].get(segment.sha256) != segment.size:
+            missing.append(segment)
+    if missing:
+        named = ", ".join(segment.sha256 for segment in missing[:_MOST_NAMED])
+        # The next attempt sends what this upload lacks, but not what a base has lost.
+        of_base = any(segment.pack != made.upload_id for segment in missing)
+        raise MissingSegment(
+            f"{len(missing)} of the segments that the index refers to are not in storage, or have another size: "
+            f"{named}{' …' if len(missing) > _MOST_NAMED else ''}. "
+            + (
+                "A base has lost them: push without bases, by an empty list of bases."
+                if of_base
+                else "Run the push again."
+            )
+        )
+
+
+def _store(house: House, prepared: Prepared, index: Index) -> None:
+    made, columns = prepared.draft, prepared.columns
+    pack = packs.pack_of(house, made.storage, made.upload_id)
+    pack.put(columns["listing_object"], index.listing_file)
+    pack.put(columns["locator_object"], index.locator_file)
+    # Written before the transaction: if the server dies right after that, storage has what a rebuild needs.
+    pack.put(packs.RECORD, packs.record_of(made.manifest_id, made.tags, columns))

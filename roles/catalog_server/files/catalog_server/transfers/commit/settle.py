@@ -1,0 +1,123 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The third step of a commit, in the transaction that writes: decide again, and make the manifest."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from catalog_server.catalog import queries as catalog_queries
+from catalog_server.catalog import service as catalog
+from catalog_server.errors import Unavailable, UploadClosed
+from catalog_server.models.catalog import Manifest
+from catalog_server.models.storage import ABORTED, COMMITTED, OPEN, Upload
+from catalog_server.transfers import leases, packs, queries, service
+from catalog_server.transfers.commit.draft import at_address, committable, reusable_segments
+from catalog_server.transfers.commit.prepare import Prepared, check_references
+from catalog_server.transfers.leftovers import Garbage
+from catalog_server.work import Work
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The manifest of a commit, and objects that nothing refers to any more."""
+
+    manifest: Manifest
+    garbage: tuple[Garbage, ...] = ()
+
+
+def settle(work: Work, prepared: Prepared) -> Settled:
+    """Make the manifest. A caller who asks again after a lost answer gets the same answer.
+
+    :raises UploadClosed, UploadExpired, UploadChanged: the upload cannot be committed any more, or not as that
+    :raises VersionExists, Revoked: another manifest is at the address and may not be replaced
+    :raises UnknownSegment: a base has changed since the draft
+    """
+    made = prepared.draft
+    upload = committable(work, made.upload_id, made.revision)
+    existing = at_address(work, upload)
+    if existing is not None and existing.digest == prepared.columns["digest"] and _is_visible(work, existing):
+        return _already_there(work, upload, existing)
+    if upload.state != OPEN:
+        raise UploadClosed("The upload was committed or aborted.")
+    if existing is not None:
+        service.check_replaceable(work, existing, upload.force, prepared.columns["digest"])
+    if existing is not None and existing.id != made.manifest_id:
+        raise Unavailable("The version was pushed by somebody else at the same time; try again.", retry_after=1)
+    check_references(prepared.locator.segments, upload.id, reusable_segments(work, upload))
+    garbage = _write(work, prepared, upload, existing)
+    return Settled(catalog.get(work, made.manifest_id), garbage)
+
+
+def _is_visible(work: Work, manifest: Manifest) -> bool:
+    return catalog_queries.manifest(work.session, work.caller, manifest.id) is not None
+
+
+def _already_there(work: Work, upload: Upload, existing: Manifest) -> Settled:
+    if upload.state == OPEN:
+        service.close(work, upload, ABORTED)
+        work.record("upload.abort", service.SUBJECT, upload.id, reason="the same content is there already")
+    return Settled(catalog.get(work, existing.id), leases.release(work))
+
+
+def _write(work: Work, prepared: Prepared, upload: Upload, existing: Manifest | None) -> tuple[Garbage, ...]:
+    session, made, columns = work.session, prepared.draft, prepared.columns
+    service.close(work, upload, COMMITTED)
+    _add_own_segments(work, prepared, upload)
+    replaced: Garbage | None = None
+    before: set[queries.SegmentName] = set()
+    if existing is None:
+        existing = Manifest(id=made.manifest_id, created_at=work.now, **_times(work), **columns)
+        session.add(existing)
+    else:
+        before = queries.segments_of(session, existing.id)
+        leases.keep(work, existing.id)
+        replaced = Garbage(
+            existing.storage, existing.pack, (existing.listing_object, existing.locator_object, packs.RECORD)
+        )
+        old_digest = existing.digest
+        for name, value in {**columns, **_times(work)}.items():
+            setattr(existing, name, value)
+    session.flush()
+    queries.set_uses(session, existing.id, ((segment.pack, segment.sha256) for segment in prepared.locator.segments))
+    catalog.tag_push(work, existing, made.tags)
+    work.record(
+        "manifest.push",
+        catalog.SUBJECT,
+        existing.id,
+        catalog_id=existing.catalog_id,
+        version=existing.version,
+        architecture=existing.architecture,
+        digest=existing.digest,
+        upload=upload.id,
+        replaced_digest=old_digest if replaced else None,
+    )
+    released = leases.release(work, before)
+    return (replaced, *released) if replaced else released
+
+
+def _times(work: Work) -> dict[str, t.Any]:
+    return {"pushed_at": work.now, "updated_at": work.now, "created_by": work.caller.username}
+
+
+def _add_own_segments(work: Work, prepared: Prepared, upload: Upload) -> None:
+    proved = work.house.storages[upload.storage].proves_content
+    queries.add_segments(
+        work.session,
+        [
+            {
+                "pack": segment.pack,
+                "sha256": segment.sha256,
+                "size": segment.size,
+                "storage": upload.storage,
+                "audience": upload.audience,
+                "proved": proved,
+                "created_at": work.now,
+            }
+            for segment in prepared.locator.segments
+            if segment.pack == upload.id
+        ],
+    )

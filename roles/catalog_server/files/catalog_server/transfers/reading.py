@@ -1,0 +1,84 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a pull reads of a pack: its index, its segments; and the count of pulls."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from catalog_server.catalog import service as catalog
+from catalog_server.errors import UnknownSegment
+from catalog_server.models.catalog import Manifest
+from catalog_server.models.identity import GrantUse
+from catalog_server.transfers import queries
+from catalog_server.work import Work
+
+
+@dataclass(frozen=True)
+class IndexObject:
+    """Where a listing or locator lies: the object ``name`` of a pack."""
+
+    storage: str
+    pack: str
+    name: str
+
+
+def listing_object(work: Work, manifest_id: str) -> IndexObject:
+    """Return where the listing of a manifest lies."""
+    manifest = _readable(work, manifest_id)
+    return IndexObject(manifest.storage, manifest.pack, manifest.listing_object)
+
+
+def locator_object(work: Work, manifest_id: str) -> IndexObject:
+    """Return where the locator of a manifest lies."""
+    manifest = _readable(work, manifest_id)
+    return IndexObject(manifest.storage, manifest.pack, manifest.locator_object)
+
+
+def _readable(work: Work, manifest_id: str) -> Manifest:
+    # Users may see what a blocked manifest contains, but a transfer of it has to end.
+    find = catalog.get if work.caller.grant is None else catalog.pullable
+    return find(work, manifest_id)
+
+
+@dataclass(frozen=True)
+class WantedSegments:
+    """Segments that a puller may read: the storage of each. ``counted`` is True if the pull has been counted."""
+
+    storages: t.Mapping[queries.SegmentName, str]
+    counted: bool
+
+
+def wanted_segments(work: Work, manifest_id: str, wanted: Sequence[queries.SegmentName]) -> WantedSegments:
+    """Check that the caller may pull a manifest, and that it uses all these segments.
+
+    :raises UnknownSegment: it does not use one of them, whether that exists or not
+    """
+    catalog.pullable(work, manifest_id)
+    found = {(row.pack, row.sha256): row.storage for row in queries.used_by(work.session, manifest_id, wanted)}
+    if not found.keys() >= set(wanted):
+        raise UnknownSegment("The manifest has no such segment.")
+    grant = work.caller.grant
+    counted = grant is None or queries.grant_use(work.session, grant.jti, manifest_id) is not None
+    return WantedSegments(found, counted)
+
+
+def count_download(work: Work, manifest_id: str) -> None:
+    """Count the pull that a grant was made for, once."""
+    grant = work.caller.grant
+    manifest = catalog.pullable(work, manifest_id)
+    if grant is None or queries.grant_use(work.session, grant.jti, manifest_id) is not None:
+        return
+    queries.forget_grant_uses(work.session, work.now)
+    forget_at = datetime.datetime.fromtimestamp(grant.first_minted_at, datetime.UTC) + datetime.timedelta(
+        seconds=work.settings.grant_limit_seconds
+    )
+    work.session.add(GrantUse(jti=grant.jti, manifest_id=manifest_id, forget_at=forget_at))
+    manifest.download_count += 1
+    manifest.last_downloaded_at = work.now
+    manifest.last_downloaded_user = work.caller.username
