@@ -34,6 +34,9 @@ _MARGIN_SECONDS = 20.0
 # enough for minutes and a slow one does not ask for what would expire unused.
 _LEAST_AHEAD = 64
 _MOST_AHEAD = URLS_OF_A_PULL
+# URLs that are kept, in pages: one that waits for its use, and those that were used last, since a segment is read in
+# several ranges. One URL may have 2 kB, and a pull of 1 TiB uses 33,000.
+_KEPT_PAGES = 3
 # How often a worker that waits for a URL looks whether the transfer has to end.
 _LOOK_SECONDS = 1.0
 # When nobody waits for the URLs that could not be got, they are asked for again so much later.
@@ -56,6 +59,7 @@ class _Failed:
 class UrlAsker(t.Generic[Key]):
     """Gets URLs by ``ask(keys)``, at most ``page`` at a time, in one thread that lives while there is something to ask.
 
+    The URLs of the last three pages are kept. One that is used later than that is asked for again.
     ``alive`` is called while a worker waits for a URL; an exception of it ends the waiting. Several threads may
     use it.
     """
@@ -72,8 +76,8 @@ class UrlAsker(t.Generic[Key]):
         self._alive = alive
         self._clock = clock
         self._changed = threading.Condition()
+        # Both in the order in which they are asked for.
         self._known: dict[Key, _Known] = {}
-        # In the order in which they are asked for.
         self._wanted: dict[Key, None] = {}
         self._asked: set[Key] = set()
         self._failed: dict[Key, _Failed] = {}
@@ -96,7 +100,9 @@ class UrlAsker(t.Generic[Key]):
             self._want([key])
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: key in self._failed or self._known.get(key) is not old, _LOOK_SECONDS)
+                self._changed.wait_for(
+                    lambda: key in self._failed or self._known.get(key, old) is not old, _LOOK_SECONDS
+                )
                 known = self._known.get(key)
                 # Whatever its lifetime is, a URL that has just come is used.
                 if known is not None and known is not old:
@@ -108,7 +114,8 @@ class UrlAsker(t.Generic[Key]):
                         raise failed.error
                     # That request, and the patience with the server, began long before.
                     del self._failed[key]
-                    self._want([key])
+                # It is wanted already, unless it came and was dropped before this thread had its turn.
+                self._want([key])
             self._alive()
 
     def prefetch(self, keys: t.Iterable[Key]) -> None:
@@ -141,7 +148,7 @@ class UrlAsker(t.Generic[Key]):
             except Exception as caught:
                 error = caught
             with self._changed:
-                self._known.update((key, _known(signed, began_at)) for key, signed in found.items())
+                self._keep(found, began_at)
                 if error is not None:
                     self._failed.update(dict.fromkeys(page, _Failed(error, began_at)))
                     if not isinstance(error, TEMPORARY):
@@ -150,6 +157,13 @@ class UrlAsker(t.Generic[Key]):
                     self._pause_until = self._clock() + _PAUSE_SECONDS
                 page = self._next_page()
                 self._changed.notify_all()
+
+    def _keep(self, found: t.Mapping[Key, SignedUrl], since: float) -> None:
+        for key, signed in found.items():
+            self._known.pop(key, None)
+            self._known[key] = _known(signed, since)
+        for key in list(self._known)[: -_KEPT_PAGES * self._page]:
+            del self._known[key]
 
 
 def _known(signed: SignedUrl, since: float) -> _Known:
@@ -174,6 +188,7 @@ class PullUrls:
             lambda keys: catalog.segment_urls(manifest_id, keys), URLS_OF_A_PULL, alive, clock
         )
         self._clock = clock
+        self._furthest = 0
         self._looked = (-1, float("-inf"))
 
     def __call__(self, key: SegmentKey, refused: t.Optional[SignedUrl]) -> SignedUrl:
@@ -182,6 +197,10 @@ class PullUrls:
         if place is None:
             # A damaged seed has its chunks in segments that nobody planned to read.
             return self._asker.get(key, refused)
+        if place < self._furthest:
+            # It is read once more, or late. The others from there on have been used, and may have been dropped.
+            return self._asker.get(key, refused)
+        self._furthest = place
         # In steps of half of what is held in advance, so that a request is for many.
         step = min(_MOST_AHEAD, max(_LEAST_AHEAD, 1 << place.bit_length())) // 2
         end = (place // step + 2) * step

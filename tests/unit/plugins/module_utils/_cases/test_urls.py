@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 import typing as t
 
 import pytest
@@ -17,7 +18,13 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads import Upload, UploadedSegment
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.urls import PullUrls, ResumeUrls, UploadUrls
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import urls as urls_module
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.urls import (
+    PullUrls,
+    ResumeUrls,
+    UploadUrls,
+    UrlAsker,
+)
 
 PATIENCE_SECONDS = 10.0
 SEGMENTS = [("0" * 32, f"{number:064x}") for number in range(6400)]
@@ -92,6 +99,64 @@ def test_a_long_pull_asks_for_many_urls_at_once() -> None:
     assert len(catalog.requests) < 40
     # Each URL is asked for once.
     assert sorted(key for keys in catalog.requests for key in keys) == SEGMENTS
+
+
+class LongUrls(Catalog):
+    """Each URL has 2 kB, as those of Azure and of sessions of AWS have."""
+
+    def segment_urls(self, manifest_id: str, keys: t.Sequence[t.Any]) -> dict[t.Any, SignedUrl]:
+        found = super().segment_urls(manifest_id, keys)
+        return {key: SignedUrl(key[1] * 32, signed.lifetime_seconds) for key, signed in found.items()}
+
+
+def test_a_long_pull_does_not_keep_the_urls_that_it_has_used() -> None:
+    catalog = LongUrls()
+    urls = pull_urls(catalog, Clock())
+    tracemalloc.start()
+    try:
+        for number, key in enumerate(SEGMENTS):
+            urls(key, None)
+            # One worker is late by as much as there are requests at once.
+            urls(SEGMENTS[max(0, number - 16)], None)
+            settle(catalog)
+        _size, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # All of them have 13 MB.
+    assert peak < 6_000_000
+    assert sorted(key for keys in catalog.requests for key in keys) == SEGMENTS
+
+
+def test_a_url_that_was_dropped_is_asked_for_alone() -> None:
+    catalog = Catalog()
+    urls = pull_urls(catalog, Clock())
+    for key in SEGMENTS[:4000]:
+        urls(key, None)
+        settle(catalog)
+    before = len(catalog.requests)
+    urls(SEGMENTS[7], None)
+    settle(catalog)
+    assert catalog.requests[before:] == [[SEGMENTS[7]]]
+
+
+def test_a_url_that_is_dropped_before_its_waiter_sees_it_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urls_module, "_LOOK_SECONDS", 0.01)
+    catalog = Catalog()
+
+    def others_come_first() -> None:
+        if not catalog.answers.is_set():
+            catalog.answers.set()
+            asker.prefetch(["b", "c", "d"])
+            settle(catalog)
+
+    asker: UrlAsker[str] = UrlAsker(lambda keys: catalog.segment_urls("m", keys), 1, others_come_first)
+    catalog.answers.clear()
+    found: list[SignedUrl] = []
+    waiting = threading.Thread(target=lambda: found.append(asker.get("a", None)), daemon=True)
+    waiting.start()
+    waiting.join(PATIENCE_SECONDS)
+    assert [one.url for one in found] == ["https://s/5"]
+    assert catalog.requests == [["a"], ["b"], ["c"], ["d"], ["a"]]
 
 
 def test_urls_are_there_before_they_are_used() -> None:
