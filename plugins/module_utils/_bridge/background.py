@@ -29,6 +29,7 @@ import sys
 import time
 import typing as t
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import holders
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 
 CANCEL_SUFFIX = ".cancel"
@@ -220,10 +221,10 @@ def _write_new(path: str, text: str) -> None:
 
 
 def _remove_stale_files(directory: str) -> None:
-    """Remove the files of jobs whose result was never fetched."""
+    """Remove the files of jobs whose result was never fetched. The lock of a job that still runs stays."""
     oldest = time.time() - _STALE_SECONDS
     for name in os.listdir(directory):
         path = os.path.join(directory, name)
         with contextlib.suppress(OSError):
-            if name.startswith(NAME_PREFIX) and os.lstat(path).st_mtime < oldest:
+            if name.startswith(NAME_PREFIX) and os.lstat(path).st_mtime < oldest and not holders.is_held(path):
                 os.unlink(path)

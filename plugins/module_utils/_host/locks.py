@@ -70,9 +70,9 @@ def hold(
 
     ``on_wait`` is called once, with the present holder, if the lock is not free at once; ``alive`` each time that it
     is not, and an exception of it ends the waiting. After ``timeout_seconds`` of waiting CacheLocked is raised. Any
-    number may hold a ``shared`` lock together, or one alone an exclusive one. With ``leaves_file`` False the lock file
-    is removed at the end, for directories that are not ours alone; everybody who uses that lock must then say so. If
-    that is refused, ``on_left`` is given a sentence about it: what was done under the lock is done.
+    number may hold a ``shared`` lock together, or one alone an exclusive one. With ``leaves_file`` False the file of an
+    exclusive lock is removed at the end, for directories that are not ours alone; everybody who uses that lock must
+    then say so. If that is refused, ``on_left`` is given a sentence about it: what was done under the lock is done.
     """
     deadline, left_seconds = clock() + timeout_seconds, timeout_seconds
     for _file in range(_MOST_FILES):
@@ -85,7 +85,8 @@ def hold(
                 try:
                     yield
                 finally:
-                    if not leaves_file:
+                    # Others may hold a shared one, and another file in its place is the lock of somebody else.
+                    if not leaves_file and not shared and _is_at(descriptor, path):
                         _remove(path, on_left)
                 return
         finally:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -88,3 +89,15 @@ def test_what_nobody_took_is_removed_after_days(path: Path) -> None:
         os.utime(path.parent / name, (before, before))
     background._remove_stale_files(str(path.parent))
     assert sorted(os.listdir(path.parent)) == ["j123.456", "macfleet-1"]
+
+
+def test_the_lock_of_a_job_that_runs_for_days_is_not_removed(path: Path) -> None:
+    before = time.time() - 3 * 24 * 3600
+    locks = [path.parent / "macfleet-0.lock", path.parent / "macfleet-2.lock"]
+    for lock in locks:
+        lock.touch()
+        os.utime(lock, (before, before))
+    with open(locks[0], "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        background._remove_stale_files(str(path.parent))
+    assert sorted(os.listdir(path.parent)) == ["macfleet-0.lock", "macfleet-1"]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -209,6 +210,27 @@ def test_a_lock_whose_file_somebody_cleaned_up_is_taken_again(tmp_path: pathlib.
     with locks.hold(str(path), "the second", 60, sleep=clean_up):
         assert seen == ["slept"]
         with pytest.raises(CacheLocked, match="the second"), locks.hold(str(path), "the third", 0):
+            pass
+
+
+def test_whoever_ends_does_not_remove_the_lock_of_another(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "lock"
+    with contextlib.ExitStack() as second:
+        with locks.hold(str(path), "the first", 0, leaves_file=False):
+            # Somebody has cleaned up, and another task has begun.
+            path.unlink()
+            second.enter_context(locks.hold(str(path), "the second", 0, leaves_file=False))
+        with pytest.raises(CacheLocked, match="the second"), locks.hold(str(path), "the third", 0, leaves_file=False):
+            pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_shared_holder_that_ends_does_not_remove_the_lock_of_the_others(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "lock")
+    with locks.hold(path, "the first", 0, shared=True, leaves_file=False):
+        with locks.hold(path, "the second", 0, shared=True, leaves_file=False):
+            pass
+        with pytest.raises(CacheLocked), locks.hold(path, "alone", 0, leaves_file=False):
             pass
 
 
