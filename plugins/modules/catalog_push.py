@@ -37,7 +37,8 @@ attributes:
   action:
     support: full
     details:
-      - The action plugin exchanges the credentials for a grant and shows the progress of long transfers.
+      - The action plugin exchanges the credentials for a grant and shows the progress of long transfers. It shows none
+        for a task with C(no_log).
       - A long transfer keeps its small files in C(ansible_async_dir) of the host (by default C(~/.ansible_async)).
       - A play that ends early cancels its transfer. If it cannot, the transfer ends by itself after 20 minutes.
   async:

@@ -69,7 +69,8 @@ class TransferLost(CatalogError):
 class BackgroundJob:
     """A module that works in the background as soon as it has much to do.
 
-    ``path`` is the progress file that it will have; ``name`` stands at the beginning of the lines of progress.
+    ``path`` is the progress file that it will have; ``name`` stands at the beginning of the lines of progress. Nothing is
+    shown of a task with ``no_log``.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class BackgroundJob:
         self._clock = clock
         self._sleep = sleep
         self._lines = ProgressLines(clock)
+        self._is_silent = bool(action._task.no_log)
 
     def run(self, start: t.Callable[[], Result]) -> Result:
         """Have ``start`` run the module, wait for its end wherever it is; return what it returned.
@@ -178,7 +180,12 @@ class BackgroundJob:
             self._say(line)
 
     def _say(self, line: str) -> None:
-        display.display(f"{self._name}: {line}")
+        if not self._is_silent:
+            display.display(f"{self._name}: {line}")
+
+    def _say_verbosely(self, line: str) -> None:
+        if not self._is_silent:
+            display.vvv(f"{self._name}: {line}")
 
     def _reconnect(self, error: BaseException, known_at: float) -> None:
         silent_seconds = self._clock() - known_at
@@ -188,7 +195,7 @@ class BackgroundJob:
                 f"{str(error) or 'it does not answer'}",
                 "Run the task again when the host is back; it resumes where it was.",
             ) from error
-        display.vvv(f"{self._name}: polling the transfer failed, trying again: {error}")
+        self._say_verbosely(f"polling the transfer failed, trying again: {error}")
         try:
             self._action._connection.reset()
         except (AttributeError, AnsibleConnectionFailure):
@@ -212,7 +219,7 @@ class BackgroundJob:
             with deadline(OVERDUE_SECONDS):
                 self._action._low_level_execute_command(command)
         except (Exception, Overdue) as error:
-            display.vvv(f"{self._name}: {command} failed: {error}")
+            self._say_verbosely(f"{command} failed: {error}")
 
 
 def _job(place: t.Mapping[str, t.Any]) -> tuple[str, int, str]:

@@ -43,6 +43,7 @@ class Host:
         self.commands: list[str] = []
         self.waits: list[float] = []
         self.shown: list[str] = []
+        self.shown_verbosely: list[str] = []
         self.resets = 0
         action._execute_module = self.execute
         action._low_level_execute_command = self.command
@@ -52,6 +53,7 @@ class Host:
         watched = functools.partial(_background.BackgroundJob, clock=lambda: self.now, sleep=self.sleep)
         monkeypatch.setattr(_transfer, "BackgroundJob", watched)
         monkeypatch.setattr(_background.display, "display", self.shown.append)
+        monkeypatch.setattr(_background.display, "vvv", self.shown_verbosely.append)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -260,6 +262,15 @@ def test_a_long_transfer_is_watched(host: Host) -> None:
     assert host.shown[0].startswith("[mac-1] catalog_pull MacOS-15 >=1.4,<2: download: 5 B of 100 B (5 %)")
     assert host.shown[-1] == "[mac-1] catalog_pull MacOS-15 >=1.4,<2: done: 20.0 MB moved, 1.2 GB reused, 1 min 15 s"
     assert 3 <= len(host.shown) <= 12
+
+
+@pytest.mark.parametrize("no_log", [False, True])
+def test_nothing_is_shown_of_a_task_with_no_log(host: Host, no_log: bool) -> None:
+    host.action._task.no_log = no_log
+    host.polls += [told(5), AnsibleConnectionFailure("gone"), *[told(count, count) for count in (45, 95)], ended(DONE)]
+    assert run(host) == DONE
+    assert bool(host.shown) is not no_log
+    assert bool(host.shown_verbosely) is not no_log
 
 
 def test_a_line_names_the_host_that_the_task_is_delegated_to(host: Host) -> None:
