@@ -39,7 +39,10 @@ _TAG = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
 
 
 def _checked(text: str, what: str, longest: int) -> str:
-    """``text`` in NFC and lower case, or InvalidAddress."""
+    """Return ``text`` in NFC and lower case.
+
+    :raises InvalidAddress: it is not a text, is empty or too long, or contains control characters
+    """
     if not isinstance(text, str):
         raise InvalidAddress(f"{text!r} is not a valid {what}: it is not a text.", "Put it between quotation marks.")
     text = unicodedata.normalize("NFC", text.strip("\t\r\n").lower())
@@ -53,12 +56,12 @@ def _checked(text: str, what: str, longest: int) -> str:
 
 
 def normalise_catalog_id(text: str) -> str:
-    """The one way to write a catalog id: lower case, special characters as ``_``, as a stock server does it."""
+    """Return a catalog id in lower case, with ``_`` for special characters, as a stock server writes it."""
     return _checked(text, "catalog id", MAX_CATALOG_ID_LENGTH).translate(_SPECIAL_TO_UNDERSCORE)
 
 
 def normalise_version(text: str) -> str:
-    """The one way to write a version: lower case; special characters are refused, as a stock server does it."""
+    """Return a version in lower case; special characters are refused, as by a stock server."""
     version = _checked(text, "version", MAX_NAME_LENGTH)
     for character in version:
         if character in _SPECIAL:
@@ -70,14 +73,14 @@ def normalise_version(text: str) -> str:
 
 
 def normalise_architecture(text: str) -> str:
-    """``arm64`` or ``x86_64`` for any of their names."""
+    """Return ``arm64`` or ``x86_64`` for any of their names."""
     if isinstance(text, str) and text.strip().lower() in _ARCHITECTURES:
         return _ARCHITECTURES[text.strip().lower()]
     raise InvalidAddress(f"{text!r} is not a valid architecture.", "Use arm64 or x86_64.")
 
 
 def normalise_tag(text: str) -> str:
-    """The one way to write a tag: lower-case letters, digits, ``.``, ``_`` and ``-``, a letter or digit first."""
+    """Return a tag in lower case: letters, digits, ``.``, ``_`` and ``-``, a letter or digit first."""
     tag = _checked(text, "tag", MAX_NAME_LENGTH)
     if not _TAG.match(tag):
         raise InvalidAddress(
@@ -87,7 +90,7 @@ def normalise_tag(text: str) -> str:
 
 
 def normalise_right(text: str) -> str:
-    """The one way to write the name of a role or claim: in capitals, special characters as ``_``."""
+    """Return the name of a role or claim in capitals, with ``_`` for special characters."""
     right = text.strip().translate(_SPECIAL_TO_UNDERSCORE).upper() if isinstance(text, str) else ""
     if not right.isprintable() or not 1 <= len(right) <= MAX_NAME_LENGTH:
         raise InvalidAddress(f"{str(text)[:MAX_NAME_LENGTH]!r} is not a valid name of a role or claim.")

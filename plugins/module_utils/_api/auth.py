@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""Who asks: headers of the credentials, login, and the grant of a host, which is renewed before it expires."""
+"""Credentials: their headers, login, and the grant of a host, which is renewed before it expires."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Headers, Http
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.tokens import RenewedGrant, Token
 
-# Counted from the end of an attempt to renew a grant that failed.
+# The pause after a failed attempt to renew a grant.
 RETRY_SECONDS = 30.0
-# A lifetime shorter than this is taken for this: a server cannot make a host renew all the time.
+# A shorter lifetime counts as this one, so that no server makes a host renew without pause.
 _LEAST_LIFETIME_SECONDS = 2.0
 REVOKED = "grant_revoked"
 
 
 def bearer(token: str) -> Headers:
-    """Headers for a login token or a grant."""
+    """Return the headers for a login token or a grant."""
     if not token.isascii() or not token.isprintable() or " " in token:
         raise BadRequest("The token contains characters that a token cannot have.", "Check catalog_token.")
     return {"Authorization": f"Bearer {token}"}
 
 
 def api_key_header(api_key: str) -> Headers:
-    """Headers for an API key, written as ``key:secret`` or as the base64 text of that."""
+    """Return the headers for an API key, written as ``key:secret`` or as the base64 text of that."""
     text = api_key.strip()
     if ":" in text:
         return {"X-Api-Key": base64.b64encode(text.encode("utf-8")).decode("ascii")}
@@ -51,7 +51,7 @@ def api_key_header(api_key: str) -> Headers:
 
 
 def login(http: Http, username: str, password: str) -> Token:
-    """A token for a user name, or mail address, and password."""
+    """Return a token for a user name, or mail address, and password."""
     reply = http.json(
         "POST",
         "auth/token",
@@ -67,9 +67,8 @@ def login(http: Http, username: str, password: str) -> Token:
 class GrantHolder:
     """The grant of this host's transfer.
 
-    ``token`` gives it to any thread, at once. ``keep`` renews it after half of its lifetime. One thread calls it
-    repeatedly. Times are lengths on this host's monotonic clock, so it
-    does not matter what the host takes for the time of day.
+    Any thread may call ``token``, which never waits. One thread calls ``keep`` repeatedly, which renews the grant after
+    half of its lifetime. All times are taken from the monotonic clock, so a wrong time of day does no harm.
     """
 
     def __init__(
@@ -97,8 +96,8 @@ class GrantHolder:
     def keep(self) -> float:
         """Renew the grant if it is time to; return the seconds after which to call this again.
 
-        As long as the grant is valid, a server that does not answer, a proxy that answers in its place, or a server
-        that does not renew the grant any more because of its age, is not a reason to stop.
+        A failed attempt is repeated as long as the grant is valid: the server may be down for a while, a proxy may
+        answer in its place, or the grant may be too old to be renewed but still good for its last minutes.
 
         :raises ApiError: the rights to the transfer are lost
         """
@@ -115,7 +114,7 @@ class GrantHolder:
             if error.code == REVOKED or self._clock() >= self._ends_at:
                 raise
             return self._retry_seconds
-        # The lifetime began when the server answered; the time before the question is the safe one to count from.
+        # Counted from before the request: the lifetime began when the server answered, some time after that.
         self._token = renewed.token
         self._last_lifetime(renewed.lifetime_seconds, now)
         return max(self._renew_at - self._clock(), 0.0)

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""What can be asked of the metadata server about images: grants, manifests, indexes, uploads."""
+"""The calls of the metadata server about images: grants, manifests, indexes, uploads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_INDEX_BYTES = 512 << 20
 URLS_OF_A_PULL = 500
 URLS_OF_AN_UPLOAD = 64
 PAGE_LENGTH = 200
-# The server looks at every object of the upload before it answers.
+# The server looks up every object of the upload before it answers.
 COMMIT_TIMEOUT_SECONDS = 900.0
 
 Segment = t.Tuple[str, str]
@@ -47,19 +47,19 @@ def _named(catalog_id: str, version: str | None, architecture: str | None) -> st
 
 
 class CatalogClient:
-    """One server, asked by one caller."""
+    """One server, called by one caller."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
 
     def server_info(self) -> ServerInfo:
-        """Return what the server is and can do; needs no credentials."""
+        """Return what the server says about itself; this needs no credentials."""
         return ServerInfo.from_json(self._http.json("GET", "server", "ask what it can do", authorization={}))
 
     # Grants
 
     def mint_pull_grant(self, catalog_id: str, version: str | None, architecture: str | None = None) -> MintedGrant:
-        """Return a grant to pull what ``version`` means (a version, tag or range); nothing means ``latest``."""
+        """Return a grant to pull what ``version`` means (a version, tag or range); None means ``latest``."""
         body = {"verb": "pull", **_address(catalog_id, version, architecture)}
         doing = f"get a grant to pull {_named(catalog_id, version, architecture)}"
         return MintedGrant.from_json(self._http.json("POST", "grants", doing, body=body, idempotent=True))
@@ -73,7 +73,7 @@ class CatalogClient:
         required_roles: t.Sequence[str] | None = None,
         required_claims: t.Sequence[str] | None = None,
     ) -> MintedGrant:
-        """Return a grant to push a version; ``bases`` are versions; without them the server chooses."""
+        """Return a grant to push a version. ``bases`` are versions; with None the server chooses them."""
         named = {"bases": bases, "required_roles": required_roles, "required_claims": required_claims}
         body: dict[str, t.Any] = {"verb": "push", **_address(catalog_id, version, architecture)}
         body.update({name: list(values) for name, values in named.items() if values is not None})
@@ -124,7 +124,7 @@ class CatalogClient:
         return Manifest.from_json(self._http.json("GET", _of(manifest_id), f"read the manifest {manifest_id}"))
 
     def edit_manifest(self, manifest_id: str, changes: t.Mapping[str, t.Any]) -> Manifest:
-        """Set fields of a manifest; returns it as it is afterwards."""
+        """Set fields of a manifest; return it as it is afterwards."""
         doing = f"change {_listed(changes)} of the manifest {manifest_id}"
         return Manifest.from_json(self._http.json("PATCH", _of(manifest_id), doing, body=dict(changes)))
 
@@ -133,7 +133,7 @@ class CatalogClient:
         return self._mark(manifest_id, "taint", reason)
 
     def untaint(self, manifest_id: str) -> Manifest:
-        """Take back a taint."""
+        """Remove its taint."""
         return self._mark(manifest_id, "untaint", None)
 
     def revoke(self, manifest_id: str, reason: str | None = None) -> Manifest:
@@ -202,12 +202,12 @@ class CatalogClient:
         return found
 
     def commit_upload(self, upload_id: str, revision: str, index: bytes) -> Manifest:
-        """Make what was pushed visible, all at once, as the begin that answered with ``revision`` asked for.
+        """Make what was pushed visible, as the begin that answered with ``revision`` asked for.
 
-        Asked once: the next push finds out what a lost answer said.
+        It is not repeated: if the answer is lost, the next push finds out what it said.
 
-        :raises Conflict: since then another push of the same user has begun for the same address and asked for
-            something else; or another content is there
+        :raises Conflict: another push of the same user has begun for the same address since then and asks for something
+            else; or the version has other content
         """
         reply = self._http.json(
             "POST",
@@ -220,7 +220,7 @@ class CatalogClient:
         return Manifest.from_json(reply)
 
     def abort_upload(self, upload_id: str) -> None:
-        """Give up a push and have its objects removed."""
+        """Give up a push; the server removes its objects."""
         self._http.json("DELETE", _upload(upload_id), f"abort the upload {upload_id}")
 
 

@@ -5,21 +5,21 @@
 
 """Errors of the metadata server, as its clients see them.
 
-ApiError                                       what was asked of the server and not done
+ApiError                                      a request to the server failed
  ├── BadRequest        bad_request, …          the server does not understand or accept the request
  │    ├── InvalidAddress  bad_request          not a catalog id, version, architecture, tag or range
  │    └── TooLarge     payload_too_large       the body is longer than the server, or a proxy, takes
- ├── Unauthenticated   unauthenticated, …      it does not know who asks: wrong password, expired token or grant
- ├── Forbidden         forbidden, grant_scope  it knows who asks, and that is not enough
- ├── Missing           unknown_manifest, …     not there, or not for these eyes: both look the same
+ ├── Unauthenticated   unauthenticated, …      wrong password, expired token or grant: the caller is unknown
+ ├── Forbidden         forbidden, grant_scope  the caller does not have the right
+ ├── Missing           unknown_manifest, …     it does not exist, or the caller may not see it
  │    └── StockServer  stock_server            the server is a stock one, and has no such route
- ├── Conflict          version_exists, …       it contradicts what is there already
- │    └── Blocked      tainted, revoked        it is there and must not be pulled
- ├── Throttled         locked_out              too many attempts; wait
- ├── BadReply          bad_reply               what answers does not speak the catalog's protocol
+ ├── Conflict          version_exists, …       it conflicts with what exists
+ │    └── Blocked      tainted, revoked        the manifest is tainted or revoked and must not be pulled
+ ├── Throttled         locked_out              too many attempts; the server asks for a pause
+ ├── BadReply          bad_reply               the answer is not that of a catalog
  └── Unreachable       unreachable             no answer at all
       ├── TlsFailure   tls_failure             the server's certificate, or ours, was not accepted
-      └── Unavailable  unavailable, …          the server answers that it cannot answer (5xx)
+      └── Unavailable  unavailable, …          the server cannot answer now (5xx)
 
 The instances carry the server's own ``error`` word as ``code`` wherever the server sent one.
 """
@@ -32,7 +32,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors im
 
 
 class ApiError(CatalogError):
-    """Something was asked of the metadata server and not done."""
+    """A request to the metadata server failed."""
 
     code = "api_error"
 
@@ -66,13 +66,13 @@ class TooLarge(BadRequest):
 
 
 class Unauthenticated(ApiError):
-    """The server does not know who asks: wrong password, expired token or grant."""
+    """The server does not know the caller: wrong password, expired token or grant."""
 
     code = "unauthenticated"
 
 
 class Forbidden(ApiError):
-    """The server knows who asks, and that is not enough."""
+    """The caller does not have the right."""
 
     code = "forbidden"
 
@@ -90,25 +90,25 @@ class StockServer(Missing):
 
 
 class Conflict(ApiError):
-    """The request contradicts what is there already."""
+    """The request conflicts with what exists."""
 
     code = "conflict"
 
 
 class Blocked(Conflict):
-    """The manifest is there and must not be pulled; ``code`` is ``tainted`` or ``revoked``."""
+    """The manifest must not be pulled; ``code`` is ``tainted`` or ``revoked``."""
 
     code = "tainted"
 
 
 class Throttled(ApiError):
-    """Too many attempts; the server wants to be left alone for a while."""
+    """Too many attempts; the server asks for a pause."""
 
     code = "locked_out"
 
 
 class BadReply(ApiError):
-    """What answers does not speak the catalog's protocol."""
+    """The answer is not that of a catalog."""
 
     code = "bad_reply"
 
@@ -126,10 +126,10 @@ class TlsFailure(Unreachable):
 
 
 class Unavailable(Unreachable):
-    """The server answers that it cannot answer."""
+    """The server answers that it cannot do it now (5xx)."""
 
     code = "unavailable"
 
 
-# What may pass by itself, at the server or at a proxy in front of it. Everything else is a decision of the server.
+# These may pass by themselves, at the server or at a proxy in front of it. All others are decisions of the server.
 TEMPORARY = (Unreachable, Throttled, BadReply)

@@ -30,17 +30,17 @@ HINTS = {
     "bad_request": "Check the options of the task, and that the collection and the server have the same version.",
     "not_found": "Check the spelling and catalog_url, and that the server is not older than the collection.",
     "method_not_allowed": "Check that the server is not older than the collection.",
-    "upload_changed": "Let the other push of this version end, then run this one again.",
+    "upload_changed": "Wait until the other push of this version has ended, then run this one again.",
     "upload_closed": "Run the push again.",
     "upload_expired": "Run the push again; it starts from the beginning.",
     "base_unusable": "Run the push again; it chooses another base.",
     "locked_out": "Wait a while before the next attempt.",
     "internal_error": "See the log of the server.",
-    "unavailable": "See whether the server is being restarted, and its log.",
+    "unavailable": "Check whether the server is being restarted, and see its log.",
     "tls_failure": "Check ca_path, validate_certs, and client_cert.",
     "stock_server": (
         "Set catalog_url to a metadata server of this collection, which the role catalog_server deploys. A stock "
-        "server has no grants, signed transfers and segmented packs, and works with its own clients alone."
+        "server has no grants, signed transfers or segmented packs, and works with its own clients alone."
     ),
     "invalid_url": "Set catalog_url to something like https://catalog.example.com.",
     "payload_too_large": (

@@ -63,7 +63,7 @@ def check_pullable(candidate: Candidate, catalog_id: str, wanted: t.Optional[str
     """Raise Blocked if the manifest is tainted or revoked."""
     if not candidate.tainted and not candidate.revoked:
         return
-    # What is both can be untainted by nobody.
+    # Of a manifest that is both, removing the taint would not help.
     word = "revoked" if candidate.revoked else "tainted"
     asked = f", which {wanted!r} names," if wanted and wanted != candidate.version else ""
     raise Blocked(
@@ -75,7 +75,7 @@ def check_pullable(candidate: Candidate, catalog_id: str, wanted: t.Optional[str
 
 
 def _find(candidates: t.Iterable[C], wanted: t.Union[str, Range]) -> t.Optional[C]:
-    """The best match, tainted and revoked ones included if they were asked for by name."""
+    """Return the best match. By name it may be tainted or revoked, by range it may not."""
     candidates = list(candidates)
     if isinstance(wanted, Range):
         matches = [
@@ -93,10 +93,10 @@ def _find(candidates: t.Iterable[C], wanted: t.Union[str, Range]) -> t.Optional[
 def choose(
     candidates: t.Iterable[C], wanted: t.Optional[str], *, catalog_id: str, architecture: t.Optional[str] = None
 ) -> C:
-    """The manifest that ``wanted`` means, among those of one catalog id and architecture that the caller may see.
+    """Return the manifest that ``wanted`` means. ``candidates`` are of one catalog id and visible to the caller.
 
-    A version of that very name goes before a tag. A range takes the highest version that may be pulled; a name of a
-    version that may not be pulled is an error, never a reason to take another one.
+    A version of that name goes before a tag of that name. A range means the highest version that may be pulled. A name
+    means one version: if that must not be pulled, no other is taken.
 
     :raises Missing: nothing matches
     :raises Blocked: what matches is tainted or revoked
@@ -111,9 +111,10 @@ def choose(
 def choose_each(
     candidates: t.Iterable[C], wanted: t.Optional[str], *, catalog_id: str
 ) -> t.Tuple[t.List[C], t.List[C]]:
-    """Like ``choose``, once for each architecture that has a match, in the order of their names: pullable, and blocked.
+    """Return what ``choose`` means for each architecture, in their order: manifests to pull, and blocked ones.
 
-    Blocked ones alone are the error that they are for ``choose``.
+    :raises Missing: nothing matches
+    :raises Blocked: everything that matches is tainted or revoked
     """
     parsed = parse_wanted(wanted)
     by_architecture: t.Dict[str, t.List[C]] = {}

@@ -30,7 +30,7 @@ class Token:
 
 @dataclass(frozen=True)
 class RenewedGrant:
-    """A grant, and how long it is good for from its receipt on."""
+    """A grant, and the seconds for which it is valid after its receipt."""
 
     token: str = field(repr=False)
     lifetime_seconds: float

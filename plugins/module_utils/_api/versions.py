@@ -63,14 +63,17 @@ def _numbers(text: str) -> t.Tuple[int, ...]:
 
 
 def _identifier(text: str) -> _Identifier:
-    """SemVer 11.4: numeric identifiers by value and before all others, the others by their characters."""
+    """Return what orders an identifier of a pre-release: numbers by value, then all others by their characters.
+
+    See SemVer 2.0.0, section 11.4.
+    """
     if text.isdigit():
         return 0, int(text), ""
     return 1, 0, text.lower()
 
 
 def parse_version(text: str) -> t.Optional[OrderedVersion]:
-    """The version as something that can be compared, or None if it is one that matches literally only."""
+    """Return a version that can be compared, or None for one that matches only literally."""
     found = _VERSION.match(text) if len(text) <= MAX_NAME_LENGTH else None
     if not found:
         return None
@@ -163,7 +166,7 @@ def parse_range(text: str) -> Range:
 
 
 def parse_wanted(text: t.Optional[str]) -> t.Union[str, Range]:
-    """What a caller may ask for: a range, or the name of a version or tag; nothing means ``latest``."""
+    """Return what a caller asks for: a range, or the name of a version or tag; ``latest`` for nothing."""
     if text is None or not text.strip():
         return LATEST
     if is_range(text):

@@ -3,17 +3,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""What every storage is to the code that uses it: a flat set of named, immutable objects.
+"""The interface of a storage: a flat set of named, immutable objects.
 
 What a storage guarantees:
 
-* **Atomic.** An object is there whole or not at all, whenever the writer dies.
+* **Atomic.** An object is there whole or not at all, even if its writer dies.
 * **Durable.** When ``put`` returns, the object survives a power cut.
-* **Read after write.** Whoever is told of an object after its ``put`` returned can read it.
+* **Read after write.** An object can be read as soon as its ``put`` has returned.
 * **Idempotent.** The same ``put`` or ``delete_many`` twice is the same as once.
 
-What it need not guarantee: order among several calls, or a listing that is consistent with puts that
-run at the same time. A storage translates the errors of its provider into those of ``errors.py`` and
+It need not guarantee an order among several calls, nor a listing that is consistent with puts that run
+at the same time. A storage translates the errors of its provider into those of ``errors.py`` and
 never retries; ``retrying.py`` does.
 """
 
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import InvalidKey
 
-# The least of what the providers take: S3 and Azure allow keys of 1024 bytes, file systems names of 255.
+# The smallest limits of the providers: S3 and Azure allow keys of 1024 bytes, file systems names of 255.
 # Names of temporary files of a storage begin with a dot, so no key can be one of them.
 MAX_KEY_BYTES = 1024
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}(?:/[A-Za-z0-9_-][A-Za-z0-9._-]{0,199})*\Z")
@@ -59,8 +59,8 @@ class ObjectInfo:
 class Storage(t.Protocol):
     """A place for objects. Keys are relative names of parts between slashes, see ``check_key``.
 
-    ``proves_content`` is True if the storage itself has hashed every object that it took by a signed URL, and refused
-    those that were not what their URL was made for.
+    ``proves_content`` is True if the storage itself hashes each object that it takes by a signed URL, and refuses one
+    that its URL was not made for.
     """
 
     proves_content: bool
@@ -73,7 +73,7 @@ class Storage(t.Protocol):
         ...  # pylint: disable=unnecessary-ellipsis
 
     def get(self, key: str, byte_range: ByteRange | None = None) -> bytes:
-        """Return the object, or exactly the asked range of it.
+        """Return the object, or exactly the range that is asked for.
 
         :raises StorageMissing: there is none
         :raises StorageChanged: it ends before the range does
@@ -97,7 +97,7 @@ class Storage(t.Protocol):
 
 
 def check_key(key: str) -> None:
-    """Raise InvalidKey unless ``key`` is a name that any storage takes and none reads as a path upwards."""
+    """Raise InvalidKey unless every storage accepts ``key`` as a name, and none reads it as a path that leads out."""
     if len(key) > MAX_KEY_BYTES or not _KEY.match(key):
         raise InvalidKey(
             f"{key[:200]!r} is not a valid name of an object: names are parts of letters, digits, '.', '_' and '-' "

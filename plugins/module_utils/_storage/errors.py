@@ -5,16 +5,16 @@
 
 """Errors of the storages and of transfers by signed URLs.
 
-StorageError                                  what an object needed and did not get
- ├── InvalidKey          invalid_key          a name that our objects cannot have
+StorageError                                  an operation on an object failed
+ ├── InvalidKey          invalid_key          not a valid name of an object
  ├── StorageMissing      storage_missing      there is no such object
- ├── StorageDenied       storage_denied       the storage refuses: no right, or the URL has expired
- ├── StorageChanged      storage_changed      an object is there, but is not what it should be
- ├── StorageRefused      storage_refused      an answer that asking again will not change
+ ├── StorageDenied       storage_denied       the storage refuses access, or the URL has expired
+ ├── StorageChanged      storage_changed      an object does not have the size or content that it should have
+ ├── StorageRefused      storage_refused      a refusal that another attempt will not change
  │    └── InsecureUrl    insecure_url         an http URL, though the server was asked by https
  ├── StorageFull         storage_full         no room left
- └── StorageUnavailable  storage_unavailable  no answer, or half of one; retryable
-      └── StorageThrottled  storage_throttled  asked to come back later; retryable
+ └── StorageUnavailable  storage_unavailable  no answer, or a part of one; retryable
+      └── StorageThrottled  storage_throttled  the storage asks for a pause; retryable
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors im
 
 
 class StorageError(CatalogError):
-    """Whatever goes wrong between us and a storage; ``retryable`` is True if asking again can help."""
+    """An operation on an object failed; ``retryable`` is True if another attempt can help."""
 
     code = "storage_error"
     retryable = False
 
 
 class InvalidKey(StorageError):
-    """A name that our objects cannot have."""
+    """Not a valid name of an object."""
 
     code = "invalid_key"
 
@@ -42,7 +42,7 @@ class StorageMissing(StorageError):
 
 
 class StorageDenied(StorageError):
-    """The storage refuses. It does so, too, when a signed URL has expired: a new URL may help."""
+    """The storage refuses access. It also does if a signed URL has expired; then a new URL helps."""
 
     code = "storage_denied"
 
@@ -54,13 +54,13 @@ class StorageChanged(StorageError):
 
 
 class StorageRefused(StorageError):
-    """An answer that asking again will not change: a redirect, an unexpected status, a server without ranges."""
+    """A refusal that another attempt will not change: a redirect, an unexpected status, a server without ranges."""
 
     code = "storage_refused"
 
 
 class InsecureUrl(StorageRefused):
-    """The server was asked by https and hands out an http URL."""
+    """An http URL, though the server was asked by https."""
 
     code = "insecure_url"
 
@@ -72,10 +72,7 @@ class StorageFull(StorageError):
 
 
 class StorageUnavailable(StorageError):
-    """No answer, or half of one.
-
-    ``received`` counts the bytes at the front of a reader's buffer that did arrive.
-    """
+    """No answer, or a part of one: the first ``received`` bytes are in the reader's buffer."""
 
     code = "storage_unavailable"
     retryable = True
@@ -86,7 +83,7 @@ class StorageUnavailable(StorageError):
 
 
 class StorageThrottled(StorageUnavailable):
-    """The storage asks to come back later, after ``delay_seconds`` if it says so."""
+    """The storage asks for a pause, of ``delay_seconds`` if it says how long."""
 
     code = "storage_throttled"
 

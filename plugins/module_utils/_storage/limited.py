@@ -24,21 +24,21 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed
 
 LEAST = 4
 MOST = 16
-# A rate is measured over at least so long.
+# A rate is measured over at least this long.
 _EPOCH_SECONDS = 2.0
 # More connections are kept if they move this much more.
 _WORTH = 1.1
-# After a step that gained nothing, the next one is tried so much later.
+# How long no step is tried after one that gained nothing.
 _HOLD_SECONDS = 60.0
-# How often a request that waits for its turn looks whether the transfer has to end.
+# A request that waits for its turn checks this often that the transfer need not end.
 _LOOK_SECONDS = 1.0
 
 
 class Growth:
     """Chooses ``limit``, the number of requests at once, by trial. Pure: the clock is handed in.
 
-    It goes up by half, as long as that moves more bytes in all. A step that gains nothing is taken back. A storage that
-    asks for patience halves it, once for all requests that run at that time.
+    It grows by half as long as that moves more bytes in total. A step that gains nothing is taken back. When the
+    storage asks for a pause, the limit is halved, once for all requests that run at that time.
     """
 
     def __init__(self, least: int = LEAST, most: int = MOST) -> None:
@@ -55,7 +55,7 @@ class Growth:
     def finished(self, byte_count: int, now: float, *, others_wait: bool) -> None:
         """Take note of a request that moved ``byte_count`` bytes; ``others_wait`` is True if more could run."""
         if self._begin is None or not others_wait:
-            # Only a rate at which the limit was the limit tells anything.
+            # A rate says something about the limit only while requests wait for it.
             self._new_epoch(now)
             return
         self._bytes += byte_count
@@ -66,7 +66,7 @@ class Growth:
         self._new_epoch(now)
 
     def throttled(self, now: float, began_at: float) -> None:
-        """Take note that the storage asks for patience, in answer to a request that began at ``began_at``."""
+        """Take note that the storage asks for a pause, in answer to a request that began at ``began_at``."""
         if began_at < self._halved_at:
             return
         self._halved_at = now

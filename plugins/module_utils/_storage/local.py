@@ -6,8 +6,8 @@
 """Storage in a directory of this machine.
 
 An object is a file. It is received under a temporary name beside its final one, hashed on the way,
-fsynced, renamed, and the directory is fsynced; so a reader sees all of it or nothing, and what a
-crash leaves behind has a name that no key can have.
+fsynced, renamed, and the directory is fsynced; so a reader sees all of it or nothing. What a crash
+leaves behind has a name that no key can have.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TEMPORARY_PREFIX = ".incoming-"
 
 
 class LocalStorage:
-    """Objects below the directory ``root``, which belongs to us alone and is made when the first one comes."""
+    """Objects below the directory ``root``, which nothing else uses. It is made with the first object."""
 
     proves_content = True
 
@@ -53,13 +53,13 @@ class LocalStorage:
         return Incoming(key, self._path(key), sha256, size)
 
     def get(self, key: str, byte_range: ByteRange | None = None) -> bytes:
-        """The object, or exactly the asked range of it."""
+        """Return the object, or exactly the range that is asked for; see ``base.Storage``."""
         with self.open(key) as opened:
             wanted = byte_range or (ByteRange(0, opened.size) if opened.size else None)
             return opened.read(wanted.offset, wanted.length) if wanted else b""
 
     def open(self, key: str) -> OpenObject:
-        """An object opened for reading in pieces; it stays readable if it is deleted meanwhile."""
+        """Open an object to read it in pieces; it stays readable if it is deleted meanwhile."""
         with _translated(f"read the object {key}"):
             descriptor = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
             status = os.fstat(descriptor)
@@ -69,7 +69,7 @@ class LocalStorage:
         return OpenObject(key, descriptor, status.st_size)
 
     def head(self, key: str) -> ObjectInfo:
-        """Size of one object."""
+        """Return key and size of one object; see ``base.Storage``."""
         with _translated(f"look up the object {key}"):
             status = os.lstat(self._path(key))
         if not stat.S_ISREG(status.st_mode):
@@ -77,7 +77,7 @@ class LocalStorage:
         return ObjectInfo(key, status.st_size)
 
     def list(self, prefix: str, limit: int | None = None) -> t.Iterator[ObjectInfo]:
-        """The objects below the folder ``prefix`` in order of their keys."""
+        """Yield the objects below the folder ``prefix`` in order of their keys; see ``base.Storage``."""
         start = prefix.strip("/")
         if start:
             check_key(start)
@@ -100,7 +100,7 @@ class LocalStorage:
                 _remove_if_empty(folder)
 
     def discard_incoming(self, prefix: str) -> None:
-        """Remove what receivers that died, or still run, have in the folder ``prefix`` so far."""
+        """Remove the unfinished objects of the folder ``prefix``, also those that are still being received."""
         folder = self._path(prefix)
         with _translated(f"clean up {prefix}"), contextlib.suppress(FileNotFoundError):
             with os.scandir(folder) as found:
@@ -124,7 +124,10 @@ class OpenObject:
         self._descriptor = descriptor
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly ``length`` bytes from ``offset`` on."""
+        """Return exactly ``length`` bytes from ``offset`` on.
+
+        :raises StorageChanged: the object ends before that
+        """
         with _translated(f"read the object {self.key}"):
             data = os.pread(self._descriptor, length, offset)
             while len(data) < length:
@@ -138,7 +141,7 @@ class OpenObject:
         return data
 
     def close(self) -> None:
-        """Close it; twice does no harm."""
+        """Close it. It may be called twice."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -151,9 +154,9 @@ class OpenObject:
 
 
 class Incoming:
-    """An object on its way in.
+    """An object that is being received.
 
-    ``write`` what arrives, then ``finish``; in any case ``close``. What was not finished leaves nothing behind.
+    ``write`` what arrives, then ``finish``; in any case ``close``, which removes an object that is not finished.
     """
 
     def __init__(self, key: str, path: str, sha256: str, size: int) -> None:
@@ -174,7 +177,7 @@ class Incoming:
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take the next bytes.
 
-        :raises StorageChanged: more bytes than announced
+        :raises StorageChanged: more bytes arrived than announced
         """
         self._received += len(data)
         if self._received > self._size:
@@ -188,7 +191,7 @@ class Incoming:
     def finish(self) -> None:
         """Check size and digest, and give the object its name, durably.
 
-        :raises StorageChanged: fewer bytes than announced, or other ones; nothing is stored
+        :raises StorageChanged: fewer bytes arrived than announced, or other ones; nothing is stored
         """
         if self._received != self._size:
             raise StorageChanged(
@@ -203,7 +206,7 @@ class Incoming:
             self._temporary = ""
 
     def close(self) -> None:
-        """Remove what has arrived, unless it is finished; twice does no harm."""
+        """Remove what has arrived, unless it is finished. It may be called twice."""
         self._close()
         if self._temporary:
             with _translated(self._doing), contextlib.suppress(FileNotFoundError):
@@ -241,7 +244,7 @@ def _translated(doing: str) -> t.Iterator[None]:
 
 
 def _make_folders(folder: str) -> None:
-    """Make ``folder`` and those above it, their names durable."""
+    """Make ``folder`` and the missing ones above it, durably."""
     missing = []
     while not os.path.isdir(folder):
         missing.append(folder)

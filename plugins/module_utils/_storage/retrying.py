@@ -31,7 +31,7 @@ _AGAIN = "Check the network and the storage, then run the task again; it resumes
 
 
 class Transfer(t.Protocol):
-    """What is wrapped."""
+    """The transfer that is wrapped."""
 
     def fetch_into(
         self,
@@ -82,7 +82,7 @@ class RetryingTransfer(t.Generic[Key]):
     def fetch_into(self, key: Key, offset: int, buffer: bytearray | memoryview) -> None:
         """Fill ``buffer`` from ``offset`` of the object ``key`` on; a further attempt asks for the rest only.
 
-        Each attempt that received a byte begins the patience anew.
+        After an attempt that received bytes, the patience begins anew.
         """
         view = memoryview(buffer).cast("B")
         received = 0
