@@ -69,8 +69,8 @@ class TransferLost(CatalogError):
 class BackgroundJob:
     """A module that works in the background as soon as it has much to do.
 
-    ``path`` is the progress file that it will have; ``name`` stands at the beginning of the lines of progress. Nothing is
-    shown of a task with ``no_log``.
+    ``path`` is the progress file that it will have; ``name`` stands at the beginning of the lines of progress. A task
+    with ``no_log`` has no such lines.
     """
 
     def __init__(
