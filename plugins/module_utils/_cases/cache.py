@@ -165,9 +165,8 @@ def _remove(planned: Plan, cache: Cache, context: Context) -> Outcome:
     removed = []
     for digest in (*(entry.digest for entry in planned.entries), *planned.leftovers):
         with cached.lock(digest, locking.REMOVE, cache, context):
-            if cache.remove(digest):
+            if cached.remove(digest, cache, context):
                 removed.append(digest)
-                context.done.add(tell.remove_entry(digest))
     freed = cached.freed_since(before, expected, cache, context) if removed else 0
     return Outcome(tuple(Chosen(entry) for entry in planned.entries), tuple(removed), (), freed)
 
@@ -197,8 +196,7 @@ def _settled(item: Chosen, cache: Cache, context: Context) -> t.Optional[Chosen]
         if now is None or isinstance(now.condition, Sound):
             return _remembered(now, cache)
         if isinstance(now.condition, Untidy):
-            mending.mend(now.entry, now.condition, cache, verified=True)
-            context.done.add(tell.repair(label(now.entry), cache.path))
+            mending.mend(now.entry, now.condition, label(now.entry), cache, context, verified=True)
         else:
             _withdraw(now, cache, context)
         return now
@@ -238,16 +236,16 @@ def _remembered(item: t.Optional[Chosen], cache: Cache) -> t.Optional[Chosen]:
 
 def _withdraw(item: Chosen, cache: Cache, context: Context) -> None:
     """Take a damaged entry out of use. What is sound in it is reused by the next pull."""
-    addresses = item.entry.record.addresses
+    digest, name, addresses = item.entry.digest, label(item.entry), item.entry.record.addresses
     context.warn(
-        f"The cached image {label(item.entry)} is damaged ({', '.join(item.damaged[:3])}), so it is not used any "
+        f"The cached image {name} is damaged ({', '.join(item.damaged[:3])}), so it is not used any "
         "more. The next pull of it downloads what is damaged."
     )
     if addresses:
-        cache.demote(item.entry.digest, Origin(addresses[-1], utc_text(time.time())))
+        mending.withdraw(digest, name, cache, context)
+        cache.partial(digest, Origin(addresses[-1], utc_text(time.time())))
     else:
-        cache.remove(item.entry.digest)
-    context.done.add(tell.withdraw(label(item.entry), cache.path))
+        cache.remove(digest, lambda: context.done.add_once(tell.withdraw(name, cache.path)))
 
 
 def change(request: CacheRequest, context: Context, *, check_mode: bool) -> dict[str, t.Any]:

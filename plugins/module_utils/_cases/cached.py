@@ -141,9 +141,8 @@ def purge(planned: Removed, is_meant: IsMeant, cache: Cache, context: Context) -
         with lock(digest, locking.REMOVE, cache, context):
             entry = cache.find(digest)
             if entry is None or all(map(is_meant, entry.record.addresses)):
-                if cache.remove(digest):
+                if remove(digest, cache, context):
                     removed.append(digest)
-                    context.done.add(tell.remove_entry(digest))
             elif any(map(is_meant, entry.record.addresses)):
                 cache.forget(digest, is_meant)
                 forgotten.append(digest)
@@ -151,6 +150,11 @@ def purge(planned: Removed, is_meant: IsMeant, cache: Cache, context: Context) -
                 context.done.add(tell.forget(digest, ", ".join(sorted(names))))
     freed = freed_since(before, planned.freed_bytes, cache, context) if removed else 0
     return Removed(tuple(removed), tuple(forgotten), freed)
+
+
+def remove(digest: str, cache: Cache, context: Context) -> bool:
+    """Take an entry and its partial image out of the cache; return True if there was one."""
+    return cache.remove(digest, lambda: context.done.add_once(tell.remove_entry(digest)))
 
 
 def freed_since(before: int, expected: int, cache: Cache, context: Context) -> int:

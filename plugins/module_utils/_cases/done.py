@@ -27,6 +27,11 @@ class Done:
         """Record a change. Call this as soon as the change is made, before anything else can fail."""
         self._sentences.append(sentence)
 
+    def add_once(self, sentence: str) -> None:
+        """Record a change that is made in several steps. Call this after each; only the first one is told."""
+        if sentence not in self._sentences:
+            self.add(sentence)
+
     @contextlib.contextmanager
     def told_by_failures(self) -> t.Iterator[None]:
         """Have each failure of the block carry what was done before it.

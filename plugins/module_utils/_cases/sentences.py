@@ -16,6 +16,14 @@ def repair(image: str, cache_path: str) -> str:
     return f"Repair {image} in {cache_path} without a download."
 
 
+def begin_repair(image: str, cache_path: str) -> str:
+    return f"Begin to repair {image} in {cache_path}."
+
+
+def discard_partial(image: str, cache_path: str) -> str:
+    return f"Remove what an interrupted pull of {image} left in {cache_path}."
+
+
 def withdraw(image: str, cache_path: str) -> str:
     return f"Take the damaged content of {image} out of use in {cache_path}."
 
@@ -40,12 +48,32 @@ def start_vm(name: str) -> str:
     return f"Start the virtual machine {name}."
 
 
+def hide_window(name: str) -> str:
+    return f"Set the virtual machine {name} to run without a window."
+
+
+def resume_to_stop(name: str) -> str:
+    return f"Resume the virtual machine {name} to stop it."
+
+
 def stop_vm(name: str) -> str:
     return f"Stop the virtual machine {name}."
 
 
+def begin_to_make(name: str, home: str) -> str:
+    return f"Begin to make the virtual machine {name} in {home}; what was made could not be removed."
+
+
 def clear_remains(name: str, home: str) -> str:
     return f"Remove what an interrupted task left of the virtual machine {name} in {home}."
+
+
+def begin_to_clear(name: str, home: str) -> str:
+    return f"Begin to remove what an interrupted task left of the virtual machine {name} in {home}."
+
+
+def begin_to_delete(name: str) -> str:
+    return f"Begin to delete the virtual machine {name}."
 
 
 def delete_vm(name: str, left_bundle: str = "") -> str:

@@ -183,8 +183,7 @@ def _settle(
         if isinstance(plan, Use):
             return ImageOutcome(False, _used(plan.entry, plan.proved or Sound(), key, cache), was_cached=True)
         if isinstance(plan, Mend):
-            entry = mending.mend(plan.entry, plan.untidy, cache, verified=plan.everything)
-            context.done.add(tell.repair(key.name, cache.path))
+            entry = mending.mend(plan.entry, plan.untidy, key.name, cache, context, verified=plan.everything)
             return ImageOutcome(True, cache.touch(entry.digest, _now(), key.address), was_cached=True)
         return _filled(plan, key, cache, context, verify)
 
@@ -260,13 +259,9 @@ def _used(entry: CacheEntry, condition: Sound, key: ImageKey, cache: Cache) -> C
 
 def _filled(fill: Fill, key: ImageKey, cache: Cache, context: Context, verify: bool) -> ImageOutcome:
     digest, now = fill.manifest.digest, _now()
-    before = cache.find(digest)
-    origin = Origin(key.address, now)
-    if before is not None:
-        partial = cache.demote(digest, origin)
-        context.done.add(tell.withdraw(key.name, cache.path))
-    else:
-        partial = cache.partial(digest, origin)
+    if cache.find(digest) is not None:
+        mending.withdraw(digest, key.name, cache, context)
+    partial = cache.partial(digest, Origin(key.address, now))
     earlier = cache.partial_record(digest)
     with power.awake(power.caffeinate()):
         applied = segmented.download(fill, partial, context)

@@ -21,6 +21,7 @@ import typing as t
 import uuid as uuids
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import lies_at
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import bundles, lookup, naming, remove
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import ManagedVm
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.waiting import Patience
@@ -59,11 +60,13 @@ def create(
     receipts: Receipts,
     patience: Patience,
     check_source: t.Callable[[], None] = lambda: None,
+    did: t.Callable[[str], None] = lambda _sentence: None,
 ) -> CreatedVm:
     """Make, register and remember a VM. ``draft`` has its name, home and origin; its UUID is replaced by a new one.
 
     The caller holds the lock of the name (:func:`naming.lock_name`), so what lies at the home is decided here.
-    ``check_source`` is called once the bundle is copied; an exception of it undoes that.
+    ``check_source`` is called once the bundle is copied; an exception of it undoes that. ``did`` is told
+    of a creation that failed and could not be undone.
 
     :raises PathTaken: something exists at the home
     """
@@ -96,7 +99,8 @@ def create(
         receipt = _settled(receipt, machine, phases)
         receipts.write(receipt)
     except BaseException as error:
-        _undo(receipt.vm_uuid, error, prlctl, receipts, patience)
+        if not _undo(receipt.vm_uuid, error, prlctl, receipts, patience):
+            did(tell.begin_to_make(receipt.vm_name, receipt.home))
         raise
     return CreatedVm(ManagedVm(machine, receipt), cloned, warnings)
 
@@ -165,12 +169,12 @@ def _require(uuid: str, prlctl: Prlctl) -> VirtualMachine:
     return machine
 
 
-def _undo(uuid: str, cause: BaseException, prlctl: Prlctl, receipts: Receipts, patience: Patience) -> None:
-    """Undo a creation that failed. If that is not possible now, the receipt stays for the next task."""
+def _undo(uuid: str, cause: BaseException, prlctl: Prlctl, receipts: Receipts, patience: Patience) -> bool:
+    """Undo a creation that failed; return True if that was possible. If not, the receipt stays for the next task."""
     try:
         receipt = receipts.read(uuid)
         if receipt is None:
-            return
+            return True
         remove.erase(receipt, prlctl, patience)
         # At its deadline prlctl was ended, but what it asked for may still happen.
         if not isinstance(cause, PrlctlTimeout):
@@ -178,6 +182,8 @@ def _undo(uuid: str, cause: BaseException, prlctl: Prlctl, receipts: Receipts, p
     except HostError as error:
         if isinstance(cause, HostError):
             cause.details["not_undone"] = str(error)
+        return False
+    return True
 
 
 def _warnings(receipt: Receipt, receipts: Receipts) -> t.Tuple[str, ...]:

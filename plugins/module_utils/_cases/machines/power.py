@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import ManagedVm
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.waiting import Patience
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
@@ -38,11 +39,19 @@ _ASLEEP = frozenset({SUSPENDED, PAUSED})
 _AT_REST = frozenset({STOPPED, SUSPENDED, INVALID})
 
 
-def start(vm: ManagedVm, prlctl: Prlctl, receipts: Receipts, *, headless: bool = True) -> bool:
+def start(
+    vm: ManagedVm,
+    prlctl: Prlctl,
+    receipts: Receipts,
+    *,
+    headless: bool = True,
+    did: t.Callable[[str], None] = lambda _sentence: None,
+) -> bool:
     """Start or resume a VM; return True if it did not run. Does not wait for its guest.
 
     With ``headless``, a stopped VM is told before its first start to run without a window, as there may be nobody at
-    the screen of the Mac. Whatever somebody sets later stays. macOS VMs (.macvm) have no such setting.
+    the screen of the Mac; ``did`` is told of it. Whatever somebody sets later stays. macOS VMs (.macvm) have no such
+    setting.
     """
     if vm.runs:
         return False
@@ -52,6 +61,7 @@ def start(vm: ManagedVm, prlctl: Prlctl, receipts: Receipts, *, headless: bool =
         return True
     if headless and not vm.receipt.headless and not vm.machine.is_macos:
         prlctl.hide_window(uuid)
+        did(tell.hide_window(vm.receipt.vm_name))
         receipts.write(dataclasses.replace(vm.receipt, headless=True))
     prlctl.start(uuid)
     return True
@@ -82,7 +92,7 @@ def stop(
     deadline = patience.clock() + timeout_seconds
     if vm.machine.state in _ASLEEP:
         prlctl.resume(uuid)
-        did(f"Resume the virtual machine {vm.receipt.vm_name} to stop it.")
+        did(tell.resume_to_stop(vm.receipt.vm_name))
     reason = _ask_to_stop(uuid, prlctl, timeout_seconds)
     if patience.wait_for(lambda: _state(uuid, prlctl) in (STOPPED, ""), deadline - patience.clock()):
         return True

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.files import lies_at
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import bundles, naming, power
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.lookup import ManagedVm
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines.waiting import Patience
@@ -57,7 +59,7 @@ def remove(
     receipt = dataclasses.replace(vm.receipt, home=vm.home, volume=volume, state=REMOVING)
     receipts.write(receipt)
     # From here on the next task that meets the VM finishes its removal.
-    did(f"Begin to delete the virtual machine {receipt.vm_name}.")
+    did(tell.begin_to_delete(receipt.vm_name))
     erase(receipt, prlctl, patience)
     receipts.remove(receipt.vm_uuid)
 
@@ -72,18 +74,30 @@ def bundle_that_stays(vm: ManagedVm) -> str:
     return vm.home if stays else ""
 
 
-def recover(interrupted: t.Iterable[Receipt], prlctl: Prlctl, receipts: Receipts, patience: Patience) -> None:
-    """Undo or finish what interrupted tasks left: everything in :attr:`lookup.Found.interrupted`."""
+def recover(
+    interrupted: t.Iterable[Receipt],
+    prlctl: Prlctl,
+    receipts: Receipts,
+    patience: Patience,
+    did: t.Callable[[str], None] = lambda _sentence: None,
+) -> None:
+    """Undo or finish what interrupted tasks left: everything in :attr:`lookup.Found.interrupted`.
+
+    ``did`` is told of a VM that is not registered any more, before its bundle is removed.
+    """
     for receipt in interrupted:
         if receipt.state != READY:
-            was_registered = erase(receipt, prlctl, patience)
+            sentence = tell.begin_to_clear(receipt.vm_name, receipt.home)
+            was_registered = erase(receipt, prlctl, patience, functools.partial(did, sentence))
             if not was_registered and _may_still_land(receipt):
                 _await_registration(receipt.vm_uuid, prlctl, patience)
         receipts.remove(receipt.vm_uuid)
 
 
-def erase(receipt: Receipt, prlctl: Prlctl, patience: Patience) -> bool:
+def erase(receipt: Receipt, prlctl: Prlctl, patience: Patience, did: t.Callable[[], None] = lambda: None) -> bool:
     """Remove a VM's registration and bundle; return True if it was registered. Bundles that are not ours stay.
+
+    ``did`` is called between the two.
 
     :raises VmBusy: its process cannot be ended
     :raises VolumeMissing: its volume is not mounted, so nobody can tell what is left
@@ -98,6 +112,7 @@ def erase(receipt: Receipt, prlctl: Prlctl, patience: Patience) -> bool:
             _delete(receipt, prlctl, patience)
         else:
             prlctl.unregister(receipt.vm_uuid)
+        did()
     clone.remove_tree(naming.temporary_path(receipt.home, receipt.vm_uuid))
     for home in filter(None, homes):
         if bundles.is_our_bundle(receipt, home):

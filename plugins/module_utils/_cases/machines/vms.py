@@ -60,13 +60,13 @@ class Vms:
 
     def recover(self, interrupted: t.Iterable[Receipt]) -> None:
         """Undo or finish what interrupted tasks left; see :func:`remove.recover`."""
-        remove.recover(interrupted, self.prlctl, self.receipts, self.patience)
+        remove.recover(interrupted, self.prlctl, self.receipts, self.patience, self.did)
 
     def create(
         self, source_bundle: str, draft: Receipt, check_source: t.Callable[[], None] = lambda: None
     ) -> CreatedVm:
         """Make, register and remember a VM; see :func:`make.create`."""
-        return make.create(source_bundle, draft, self.prlctl, self.receipts, self.patience, check_source)
+        return make.create(source_bundle, draft, self.prlctl, self.receipts, self.patience, check_source, self.did)
 
     def settle(self, vm: ManagedVm) -> ManagedVm:
         """Bring the receipt of a VM up to date, and return the VM; see :func:`make.settle`."""
@@ -74,7 +74,7 @@ class Vms:
 
     def start(self, vm: ManagedVm, *, headless: bool = True) -> bool:
         """Start or resume a VM; return True if it did not run. See :func:`power.start`."""
-        return power.start(vm, self.prlctl, self.receipts, headless=headless)
+        return power.start(vm, self.prlctl, self.receipts, headless=headless, did=self.did)
 
     def stop(self, vm: ManagedVm, *, timeout_seconds: float = power.STOP_SECONDS, force: bool = False) -> bool:
         """Stop a VM politely; return True if it was not stopped. See :func:`power.stop`."""

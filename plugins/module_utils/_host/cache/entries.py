@@ -226,29 +226,29 @@ class Cache:
             rename_durably(partial.path, final)
         return CacheEntry(digest, final, record)
 
-    def demote(self, digest: str, origin: t.Optional[Origin] = None) -> Partial:
-        """Take an entry back into work, because some of its chunks are not what they should be.
+    def demote(self, digest: str) -> None:
+        """Make an entry a partial image, because some of its chunks are not what they should be.
 
-        Its record goes with it: see :meth:`partial_record`.
+        There is no other partial image of it, see :meth:`discard_partial`. Its record goes with it, see
+        :meth:`partial_record`. :meth:`partial` makes it writable.
         """
-        path = self._layout.partial(digest)
         with translated(CacheError, f"Taking the cache entry {digest} back"):
-            if lies_at(path):
-                trash.discard(path, self._layout)
-            rename_durably(self._layout.bundle(digest), path)
-        return self.partial(digest, origin)
+            rename_durably(self._layout.bundle(digest), self._layout.partial(digest))
 
-    def remove(self, digest: str) -> bool:
+    def discard_partial(self, digest: str) -> bool:
+        """Take a partial image out of the cache; return True if there was one. :meth:`empty_trash` deletes it."""
+        return self._discard(self._layout.partial(digest))
+
+    def remove(self, digest: str, did: t.Callable[[], None] = lambda: None) -> bool:
         """Take an entry and its partial image out of the cache, readable or not; return True if there was one.
 
-        :meth:`empty_trash` deletes them.
+        ``did`` is called after each of them. :meth:`empty_trash` deletes them.
         """
         found = False
         for path in (self._layout.bundle(digest), self._layout.partial(digest)):
-            with translated(CacheError, f"Removing {path}"):
-                if lies_at(path):
-                    trash.discard(path, self._layout)
-                    found = True
+            if self._discard(path):
+                found = True
+                did()
         return found
 
     def remove_damaged(self, digest: str) -> bool:
@@ -298,6 +298,13 @@ class Cache:
         return self._change(digest, without)
 
     # Inside
+
+    def _discard(self, path: str) -> bool:
+        with translated(CacheError, f"Removing {path}"):
+            if not lies_at(path):
+                return False
+            trash.discard(path, self._layout)
+        return True
 
     def _partial_state(self, digest: str) -> PartialState:
         partial = Partial(digest, self._layout.partial(digest))

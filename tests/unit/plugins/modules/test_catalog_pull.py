@@ -568,7 +568,7 @@ def test_a_failure_tells_what_had_been_done(mac: Host, image: Image) -> None:
     result = mac.pull(image, name="runner", state="started")
     assert_failed(result, "prlctl_failed", "Failed to start the VM")
     assert result["changed"]
-    assert [sentence.split()[0] for sentence in result["actions"]] == ["Download", "Make"]
+    assert [sentence.split()[0] for sentence in result["actions"]] == ["Download", "Make", "Set"]
     assert mac.machines() == {"runner.pvm": "stopped"}
 
 

@@ -28,7 +28,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache im
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cached import meaning
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import observe
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, facts, locks
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import entries, locking, trash
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.layout import CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CachedAddress
@@ -301,6 +301,32 @@ def test_a_failure_tells_what_was_taken_out_before_it(shelf: Shelf, manifest: Ma
         f"Remove {first.digest} from the cache."
         if state == "absent"
         else f"Take the damaged content of macos-15 {version} out of use in {shelf.cache.path}.",
+    )
+
+
+@pytest.mark.parametrize("state", ["absent", "verified"])
+def test_a_failure_between_two_steps_tells_of_the_first(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    shelf.cache.partial(manifest.digest)
+    damage(shelf, manifest)
+    real = trash.rename_durably
+
+    def rename_once(source: str, destination: str) -> None:
+        monkeypatch.setattr(trash, "rename_durably", refuse)
+        real(source, destination)
+
+    def refuse(*_arguments: t.Any) -> t.NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(trash, "rename_durably", rename_once)
+    monkeypatch.setattr(entries, "rename_durably", refuse)
+    with pytest.raises(CacheError) as caught:
+        change(shelf, state)
+    assert caught.value.done == (
+        f"Remove {manifest.digest} from the cache."
+        if state == "absent"
+        else f"Remove what an interrupted pull of macos-15 1.4 left in {shelf.cache.path}.",
     )
 
 

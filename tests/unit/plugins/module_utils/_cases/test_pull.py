@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import itertools
 import os
+import re
 import shutil
 import threading
 import typing as t
@@ -30,11 +32,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wan
     STARTED,
     STOPPED,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, facts, locks, volumes
-from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
+from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, facts, locks, trees, volumes
+from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import entries, locking, trash
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors import (
     CacheChanged,
+    CacheError,
     CacheLocked,
     DiskFull,
     PrlctlError,
@@ -405,7 +408,10 @@ def test_a_failure_after_the_start_tells_of_it(
     monkeypatch.setattr(Prlctl, "start", start)
     with pytest.raises(PrlctlError) as caught:
         shelf.run(manifest, state=STARTED)
-    assert caught.value.done == ("Start the virtual machine Runner.",)
+    assert caught.value.done == (
+        "Set the virtual machine Runner to run without a window.",
+        "Start the virtual machine Runner.",
+    )
 
 
 def test_a_stop_that_fails_tells_that_it_resumed_the_vm(
@@ -433,6 +439,117 @@ def test_a_stop_that_fails_tells_that_it_resumed_the_vm(
     with pytest.raises(VmStillRuns) as caught:
         shelf.run(manifest, state=STOPPED)
     assert caught.value.done == ("Resume the virtual machine Runner to stop it.",)
+
+
+def test_a_start_that_fails_tells_that_the_window_was_hidden(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.run(manifest, state=PRESENT)
+    monkeypatch.setattr(Prlctl, "start", refused)
+    for expected in (("Set the virtual machine Runner to run without a window.",), ()):
+        with pytest.raises(PrlctlError) as caught:
+            shelf.run(manifest, state=STARTED)
+        assert caught.value.done == expected
+
+
+def test_a_creation_that_cannot_be_undone_is_told(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.run(manifest)
+    monkeypatch.setattr(Prlctl, "rename", refused)
+    monkeypatch.setattr(Prlctl, "register", refused)
+    with pytest.raises(PrlctlError) as caught:
+        shelf.run(manifest, state=PRESENT)
+    assert caught.value.done == ()
+    monkeypatch.setattr(clone, "remove_tree", refused)
+    with pytest.raises(PrlctlError) as caught:
+        shelf.run(manifest, state=PRESENT)
+    (sentence,) = caught.value.done
+    assert re.fullmatch(r"Begin to make the virtual machine Runner in .*Runner\.pvm; what was made .*", sentence)
+    # What is left is registered, so that there is something to undo before the bundle.
+    monkeypatch.setattr(Prlctl, "find", lambda _prlctl, uuid: VirtualMachine(uuid, "Runner", "stopped"))
+    monkeypatch.setattr(Prlctl, "unregister", lambda _prlctl, _uuid: None)
+    with pytest.raises(PrlctlError) as caught:
+        shelf.run(state=ABSENT)
+    (sentence,) = caught.value.done
+    assert sentence.startswith("Begin to remove what an interrupted task left of the virtual machine Runner in ")
+
+
+def partial_of(shelf: Shelf, manifest: Manifest) -> None:
+    """Have a partial image beside an entry, as a task of another version may have left it."""
+    assert os.path.isdir(shelf.cache.partial(manifest.digest).bundle_path)
+    shelf.entry(manifest)
+
+
+def fail_from(monkeypatch: pytest.MonkeyPatch, holder: t.Any, name: str, number: int) -> None:
+    """Let a function fail from its ``number``-th call on."""
+    real, calls = getattr(holder, name), itertools.count(1)
+
+    def function(*arguments: t.Any, **options: t.Any) -> t.Any:
+        if next(calls) >= number:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(holder, name, function)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_purge_that_fails_tells_what_it_had_removed(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    shelf.run(manifest)
+    partial_of(shelf, manifest)
+    fail_from(monkeypatch, trash, "rename_durably", number)
+    with pytest.raises(CacheError) as caught:
+        shelf.run(state=ABSENT, purge_cache=True)
+    assert caught.value.done == ((f"Remove {manifest.digest} from the cache.",) if number == 2 else ())
+
+
+@pytest.mark.parametrize("step", ["none", "discarded", "demoted"])
+def test_a_repair_that_fails_tells_how_far_it_came(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    shelf.run(manifest)
+    image = os.path.join(shelf.entry(manifest).bundle_path, IMAGE)
+    partial_of(shelf, manifest)
+    os.chmod(image, 0o644)
+    with open(image, "r+b") as stream:
+        stream.write(b"damaged")
+    sentences = [
+        f"Remove what an interrupted pull of macos-15 1.0 left in {shelf.cache.path}.",
+        f"Take the damaged content of macos-15 1.0 out of use in {shelf.cache.path}.",
+    ]
+    if step == "none":
+        fail_from(monkeypatch, trash, "rename_durably", 1)
+    elif step == "discarded":
+        fail_from(monkeypatch, entries, "rename_durably", 1)
+    else:
+        fail_from(monkeypatch, trees, "make_writable", 1)
+    with pytest.raises(CacheError) as caught:
+        shelf.run(manifest)
+    assert list(caught.value.done) == sentences[: ["none", "discarded", "demoted"].index(step)]
+
+
+@pytest.mark.parametrize("removed", [0, 1])
+def test_mending_that_fails_tells_that_it_has_begun(
+    shelf: Shelf, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, removed: int
+) -> None:
+    shelf.run(manifest)
+    bundle = shelf.entry(manifest).bundle_path
+    for name in ("a", "b"):
+        with open(os.path.join(bundle, name), "wb"):
+            pass
+    real, calls = trees.remove, itertools.count()
+
+    def remove(path: str) -> t.Any:
+        return (trees.Unremoved(path, "it is locked"),) if next(calls) >= removed else real(path)
+
+    monkeypatch.setattr(trees, "remove", remove)
+    with pytest.raises(CacheError, match="it is locked") as caught:
+        shelf.run(manifest)
+    sentence = f"Begin to repair macos-15 1.0 in {shelf.cache.path}."
+    assert caught.value.done == ((sentence,) if removed else ())
+    assert sorted(set(os.listdir(bundle)) & {"a", "b"}) == ["a", "b"][removed:]
 
 
 def test_a_removal_that_fails_tells_that_it_has_begun(

@@ -278,7 +278,8 @@ def test_record_of_another_entry_does_not_count(cache: Cache) -> None:
 
 def test_demoted_entry_can_be_repaired_and_published_again(cache: Cache) -> None:
     publish(cache)
-    partial = cache.demote(DIGEST)
+    cache.demote(DIGEST)
+    partial = cache.partial(DIGEST)
     assert cache.find(DIGEST) is None
     pathlib.Path(partial.bundle_path, "config.pvs").write_text("<Repaired/>")
     entry = cache.publish(DIGEST, make_record())
