@@ -30,14 +30,14 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
     Unreachable,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.hints import HINTS
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import redact, redact_url
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.connection_errors import (
     AnswerTooLong,
     NotConnected,
-    Response,
     TlsRefused,
     UrlRefused,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import redact, redact_url
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import Response
 
 _LONGEST_MESSAGE = 1000
 _GATEWAY_STATUSES = (502, 503, 504)

@@ -25,13 +25,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors imp
     TlsFailure,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.server_url import api_url
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import NEVER, Patience, attempt
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.connection_errors import (
     AnswerTooLong,
     NotConnected,
-    Request,
-    Response,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import NEVER, Patience, attempt
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import Request, Response
 
 MAX_JSON_BYTES = 32 << 20
 # For a user at a prompt: long enough for a restart or a lost packet.

@@ -6,62 +6,38 @@
 """Connections to the metadata server and its storage: TLS, proxies, timeouts, as the options of a task say.
 
 One way to connect serves the API (``send``, for ``_api``) and the signed transfers (``connect``, for ``_storage``), on
-the controller and on managed hosts. Only the environment names proxies: asking macOS for those of the system crashes in
-a process that was forked, as Ansible's workers on a controller are.
+the controller and on managed hosts.
 """
 
 from __future__ import annotations
 
-import base64
 import http.client
 import os
-import socket
 import ssl
 import time
 import typing as t
 import urllib.parse
-import urllib.request
 from dataclasses import dataclass, field
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import proxies
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.connection_errors import (
+    AnswerTooLong,
+    NotConnected,
+    TlsRefused,
+    UrlRefused,
+    failure,
+    reason,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.connections import Connections, Origin
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import Sample
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link_meter import LinkMeter
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.paced import PacedResponse, pieces
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.redact import redact_url
 
 USER_AGENT = "macfleet.parallels"
 _BLOCK_BYTES = 1 << 20
 _PORTS = {"http": 80, "https": 443}
-# Words in the reason of a TLS error that lasts. Any other is taken as a connection that broke: a needless attempt costs
-# seconds, a missing one may cost a transfer.
-_LASTING_TLS_REASONS = ("CERT", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "PROTOCOL", "VERSION")
 # Where macOS keeps its authorities; a Python from python.org looks elsewhere and finds none.
 _CA_FILE_OF_MACOS = "/etc/ssl/cert.pem"
-
-
-class NotConnected(CatalogError):
-    """There was no answer, or half of one. The message is the reason alone; the caller makes a sentence of it."""
-
-    code = "unreachable"
-
-
-class TlsRefused(NotConnected):
-    """A certificate, the server's or ours, was not accepted, or cannot be read."""
-
-    code = "tls_failure"
-
-
-class UrlRefused(NotConnected):
-    """A URL that cannot be sent: its host is not a valid name, or it contains blanks or control characters."""
-
-    code = "invalid_url"
-
-
-class AnswerTooLong(CatalogError):
-    """An answer is longer than the request allows."""
-
-    code = "bad_reply"
 
 
 @dataclass(frozen=True)
@@ -103,41 +79,6 @@ class TransportSettings:
     use_proxy: bool = True
 
 
-@dataclass(frozen=True)
-class _Proxy:
-    host: str
-    port: int
-    headers: t.Mapping[str, str] = field(repr=False)
-
-    @property
-    def name(self) -> str:
-        return str(Origin("http", self.host, self.port))
-
-
-class _Tunnelled(http.client.HTTPSConnection):
-    """TLS through a proxy."""
-
-    def __init__(self, origin: Origin, proxy: _Proxy, timeout: float, context: ssl.SSLContext) -> None:
-        super().__init__(proxy.host, proxy.port, timeout=timeout, context=context)
-        self.set_tunnel(origin.host, origin.port, headers=dict(proxy.headers))
-        self.proxy_name = proxy.name
-
-
-class _ThroughProxy(http.client.HTTPConnection):
-    """Plain HTTP through a proxy, which wants the whole URL in the request line."""
-
-    def __init__(self, origin: Origin, proxy: _Proxy, timeout: float) -> None:
-        super().__init__(proxy.host, proxy.port, timeout=timeout)
-        self._origin = str(origin)
-        self._proxy_headers = proxy.headers
-        self.proxy_name = proxy.name
-
-    def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False) -> None:
-        super().putrequest(method, self._origin + url, skip_host, skip_accept_encoding)
-        for name, value in self._proxy_headers.items():
-            self.putheader(name, value)
-
-
 class Transport:
     """Makes connections and keeps them; usable from several threads at once.
 
@@ -160,14 +101,14 @@ class Transport:
         return connection
 
     def _connection(self, origin: Origin, timeout: float) -> http.client.HTTPConnection:
-        proxy = self._proxy(origin)
+        proxy = proxies.proxy_for(origin) if self._settings.use_proxy else None
         if origin.scheme == "https":
             if proxy is None:
                 return http.client.HTTPSConnection(origin.host, origin.port, timeout=timeout, context=self._tls())
-            return _Tunnelled(origin, proxy, timeout, self._tls())
+            return proxies.Tunnelled(origin, proxy, timeout, self._tls())
         if proxy is None:
             return http.client.HTTPConnection(origin.host, origin.port, timeout=timeout)
-        return _ThroughProxy(origin, proxy, timeout)
+        return proxies.ThroughProxy(origin, proxy, timeout)
 
     def send(self, request: Request) -> Response:
         """Send one request and return its answer.
@@ -204,7 +145,7 @@ class Transport:
         except (UnicodeError, http.client.InvalidURL) as error:
             raise UrlRefused(f"the host {origin.host!r} or the path of the address is not valid") from error
         except (OSError, http.client.HTTPException) as error:
-            raise failure(error, origin, through(used[0]) if used else "", request.timeout_seconds) from error
+            raise failure(error, origin, proxies.through(used[0]) if used else "", request.timeout_seconds) from error
         return Response(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
 
     def close(self) -> None:
@@ -217,22 +158,6 @@ class Transport:
             self._context = _tls_context(self._settings)
         return self._context
 
-    def _proxy(self, origin: Origin) -> _Proxy | None:
-        if not self._settings.use_proxy:
-            return None
-        proxies = urllib.request.getproxies_environment()
-        url = proxies.get(origin.scheme) or proxies.get("all")
-        # This, too, looks at the environment alone as soon as that names any proxy.
-        if not url or urllib.request.proxy_bypass(f"{origin.host}:{origin.port}"):
-            return None
-        return _parse_proxy(url)
-
-
-def through(connection: http.client.HTTPConnection) -> str:
-    """Return " through the proxy …" for a connection that goes through one, otherwise an empty text."""
-    name = getattr(connection, "proxy_name", "")
-    return f" through the proxy {name}" if name else ""
-
 
 def _parse_url(url: str) -> tuple[Origin, str]:
     try:
@@ -241,21 +166,6 @@ def _parse_url(url: str) -> tuple[Origin, str]:
     except (KeyError, ValueError):
         raise UrlRefused("the address is not a valid http or https URL") from None
     return origin, urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
-
-
-def _parse_proxy(url: str) -> _Proxy:
-    try:
-        parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
-        port = parts.port or _PORTS["http"]
-    except ValueError:
-        raise NotConnected(f"the proxy {redact_url(url)!r} that the environment names is not a valid address") from None
-    if parts.scheme != "http" or not parts.hostname:
-        raise NotConnected(f"the proxy {redact_url(url)!r} that the environment names is not an HTTP proxy")
-    headers = {}
-    if parts.username is not None:
-        credentials = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
-        headers["Proxy-Authorization"] = "Basic " + base64.b64encode(credentials.encode("utf-8")).decode("ascii")
-    return _Proxy(parts.hostname, port, headers)
 
 
 def _tls_context(settings: TransportSettings) -> ssl.SSLContext:
@@ -272,7 +182,7 @@ def _tls_context(settings: TransportSettings) -> ssl.SSLContext:
                 context.load_verify_locations(cafile=_CA_FILE_OF_MACOS)
     except (OSError, ValueError) as error:
         where = "that were handed over" if settings.ca_certificates else f"of ca_path {settings.ca_path!r}"
-        raise TlsRefused(f"the certificates {where} cannot be read: {_reason(error)}") from error
+        raise TlsRefused(f"the certificates {where} cannot be read: {reason(error)}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # With the LibreSSL of macOS, Python takes the line above without effect.
     context.options |= ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
@@ -284,7 +194,7 @@ def _tls_context(settings: TransportSettings) -> ssl.SSLContext:
             # A key with a passphrase would ask for it on the terminal; an empty one is refused instead.
             context.load_cert_chain(settings.client_cert, settings.client_key, password="")
         except (OSError, ValueError) as error:
-            raise TlsRefused(f"client_cert {settings.client_cert!r} cannot be used: {_reason(error)}") from error
+            raise TlsRefused(f"client_cert {settings.client_cert!r} cannot be used: {reason(error)}") from error
     return context
 
 
@@ -323,27 +233,3 @@ def _read(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
     if response.length:
         raise NotConnected(f"the answer ended after {len(body)} bytes")
     return bytes(body)
-
-
-def failure(error: Exception, origin: Origin, proxy: str, timeout_seconds: float) -> NotConnected:
-    """Return what went wrong with a connection to ``origin``; ``proxy`` is what ``through`` says."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return TlsRefused(f"its certificate is not valid: {error.verify_message or error}")
-    if isinstance(error, ssl.SSLError):
-        reason = error.reason or str(error)
-        if any(word in reason for word in _LASTING_TLS_REASONS):
-            return TlsRefused(f"TLS failed{proxy}: {reason}")
-        return NotConnected(f"the TLS connection broke{proxy}: {reason}")
-    if isinstance(error, socket.timeout):
-        within = f" within {timeout_seconds:g} seconds" if timeout_seconds else " in time"
-        return NotConnected(f"no answer{proxy}{within}")
-    if isinstance(error, socket.gaierror):
-        what = f"of its proxy{proxy.replace(' through the proxy', '')}" if proxy else f"{origin.host!r}"
-        return NotConnected(f"the name {what} cannot be resolved")
-    return NotConnected(f"{_reason(error)}{proxy}")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, http.client.RemoteDisconnected):
-        return "the connection was closed without an answer"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

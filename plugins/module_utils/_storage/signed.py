@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.cancellation import Cancellation
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.connection_errors import NotConnected
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.connections import Connect, Connections, Origin
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import Sample
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link_meter import LinkMeter
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.paced import pieces
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import NotConnected
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
     InsecureUrl,
     StorageError,

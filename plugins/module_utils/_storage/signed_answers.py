@@ -12,8 +12,9 @@ import re
 import typing as t
 from urllib.parse import urlsplit
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.connection_errors import TlsRefused, failure
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.connections import Origin
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import TlsRefused, failure, through
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.proxies import through
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
     StorageChanged,
     StorageDenied,

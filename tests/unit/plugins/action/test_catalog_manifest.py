@@ -9,7 +9,8 @@ import typing as t
 
 import pytest
 from ansible.errors import AnsibleActionFail
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import NotConnected, Transport
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.connection_errors import NotConnected
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import Transport
 from ansible_collections.macfleet.parallels.tests.unit.support import actions
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, manifest, refusal
 

@@ -14,7 +14,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import NotConnected, Request
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.connection_errors import NotConnected
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import Request
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push import run as _push
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, file_clone, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, index

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import errors
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.hints import HINTS
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.connection_errors import (
     AnswerTooLong,
     NotConnected,
     UrlRefused,

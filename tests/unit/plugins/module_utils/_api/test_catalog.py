@@ -9,8 +9,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog im
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadReply, Missing, Unreachable
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads import UploadRequest
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.connection_errors import NotConnected
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry import NEVER
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import NotConnected
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, manifest, refusal
 
 ID = "a1" * 32

@@ -8,10 +8,7 @@ import typing as t
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import errors
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
-    NotConnected,
-    TlsRefused,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.connection_errors import NotConnected, TlsRefused
 from ansible_collections.macfleet.parallels.tests.unit.support.http_client import TOKEN, Pauses, client
 from ansible_collections.macfleet.parallels.tests.unit.support.recording import BASE_URL, Recording, refusal
 

@@ -20,17 +20,19 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.cancellation import Cancellation
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.connection_errors import (
+    AnswerTooLong,
+    NotConnected,
+    TlsRefused,
+    UrlRefused,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link_meter import LinkMeter
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
-    AnswerTooLong,
-    NotConnected,
     Request,
     Response,
-    TlsRefused,
     Transport,
     TransportSettings,
-    UrlRefused,
     _tls_context,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageUnavailable

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Missing, Unreachable
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.connection_errors import NotConnected
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import (
-    NotConnected,
     Request,
     Response,
     Transport,
