@@ -7,6 +7,10 @@
 
 Exclusive locks are for changing files. Counting a use, marking a state and reading need a shared one, so a cached
 image can be used while a newer version is downloaded from it. Records are changed under a lock of their own.
+
+Nobody is served in turn: whoever wants a lock exclusive waits until no other holds it, also those that came later. That
+is meant so. A download holds its seeds for hours, and if others had to queue behind somebody who wants to repair or
+remove such an image, none could use it meanwhile. The wait is bounded, and its error names a holder.
 """
 
 from __future__ import annotations
