@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._progress_lines import ProgressLines, amount, duration
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -87,7 +87,6 @@ def test_nothing_to_move_is_nothing_to_say() -> None:
     assert ProgressLines(Clock()).line(snapshot(0, 0, total=0)) is None
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(
         st.sampled_from(["phase", "done_bytes", "total_bytes", "elapsed_seconds"]),

@@ -33,7 +33,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.plan impo
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.pull_plan import PullPlan
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reuse import KnownChunks
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.seeds import Seed
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 # Only the smallest chunks are cheap enough for many examples.
 CHUNK = chunks.MIN_CHUNK_SIZE
@@ -42,8 +42,8 @@ PACK = "0123456789abcdef0123456789abcdef"
 # A request costs as much as 16 KiB.
 LINK = LinkCost(latency_seconds=1.0, bytes_per_second=16384.0)
 
-# Nothing is written beside the tests, and a busy machine is no failure.
-QUICK = settings(max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+# Nothing is written beside the tests.
+QUICK = settings(max_examples=100, database=None)
 SLOW = settings(QUICK, max_examples=25)
 
 DESCRIPTOR = (
