@@ -28,4 +28,4 @@ def test_lock_and_limits_are_those_of_the_code() -> None:
     assert "`" + naming.lock_path("", "NAME") + "`" in text
     assert (power.STOP_SECONDS, power.MOST_RUNNING_MACOS) == (180, 2)
     assert "`stop_timeout` seconds (three minutes by default)" in text
-    assert "A Mac runs two macOS VMs at one time" in text
+    assert "A Mac runs at most two macOS VMs at a time" in text
