@@ -173,6 +173,10 @@ class Mac:
         found["registered"] = sorted(machine["home"] for machine in self.parallels.machines().values())
         return found
 
+    def found(self) -> list[str]:
+        """What is in its home, but for Ansible's own directories."""
+        return sorted(name for name in os.listdir(self.home) if not name.startswith(".ansible"))
+
     def transfers(self) -> list[int]:
         """Processes of modules that work in the background: they hold the locks of their jobs."""
         found = []
@@ -270,7 +274,10 @@ class Stage:
         return self.work / "hosts/left"
 
     def clear_hosts(self) -> None:
-        """Move everything out of the homes of the hosts into ``left``: images, VMs and what Parallels knows of them."""
+        """Move everything out of the homes of the hosts into ``left``: images, VMs and what Parallels knows of them.
+
+        Ansible's own directories stay: after an asynchronous task, it removes its files there some seconds later.
+        """
         self._cleared += 1
         for mac in self._macs.values():
             if mac.name == HANGING:
@@ -278,8 +285,8 @@ class Stage:
             mac.wait_for_end_of_transfers()
             place = self.left / f"{self._cleared:02}" / mac.name
             place.mkdir(parents=True)
-            for path in mac.home.iterdir():
-                path.rename(place / path.name)
+            for name in mac.found():
+                (mac.home / name).rename(place / name)
 
     @functools.cached_property
     def logs(self) -> Path:

@@ -19,7 +19,7 @@ def test_hosts_are_reached_by_ssh(stage: Stage) -> None:
 
 def test_the_tests_of_a_module_begin_with_empty_hosts(stage: Stage) -> None:
     for name in (BUILDER, *MACS):
-        assert list(stage.mac(name).home.iterdir()) == []
+        assert stage.mac(name).found() == []
 
 
 def test_modules_run_on_the_python_of_a_stock_mac(stage: Stage) -> None:

@@ -49,7 +49,9 @@ def test_every_error_of_the_server_has_a_word_of_the_table() -> None:
 
 def test_every_claim_is_named_as_one_that_is_asked_for_or_not() -> None:
     known = "|".join(access.CLAIMS)
-    asked, not_asked = DOCUMENT.partition("## Authentication and rights")[2].partition("A user who may see a manifest may pull it.")[::2]
+    asked, not_asked = DOCUMENT.partition("## Authentication and rights")[2].partition(
+        "A user who may see a manifest may pull it."
+    )[::2]
     found = [set(re.findall(f"`({known})`", text)) for text in (asked, not_asked.partition("The role")[0])]
     needs = {claim for need in vars(access).values() if isinstance(need, access.Needs) for claim in need.claims}
     needs |= {*access.pulling("m").claims, *access.reading_index_of("m").claims}
