@@ -40,21 +40,27 @@ class Settings(BaseModel):
         None, description="How clients reach the server; without it, signed URLs follow the Host header of a request."
     )
     trusted_proxies: str = Field(
-        "127.0.0.1", description="Addresses, between commas, of the proxies whose X-Forwarded headers are believed."
+        "127.0.0.1", description="Addresses of the proxies whose X-Forwarded headers are trusted, separated by commas."
     )
-    tls_certificate: Path | None = Field(None, description="Certificate chain (PEM), if the server itself speaks TLS.")
+    tls_certificate: Path | None = Field(None, description="Certificate chain (PEM), if the server itself serves TLS.")
     tls_key: Path | None = Field(None, description="Private key (PEM) of the certificate.")
 
-    data_dir: Path = Field(Path("/var/lib/catalog-server"), description="Directory of everything that has no own one.")
+    data_dir: Path = Field(
+        Path("/var/lib/catalog-server"), description="Directory for everything that has no setting of its own."
+    )
     database_url: str | None = Field(
         None, description="SQLAlchemy URL of the database; SQLite in the data directory if not set."
     )
     storage_root: Path | None = Field(
         None, description="Directory of the embedded storage; `storage` in the data directory if not set."
     )
-    storage_name: str = Field("local", pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="Name of that storage.")
+    storage_name: str = Field(
+        "local", pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="Name of the embedded storage."
+    )
     storage_prefix: str = Field(
-        "", pattern=r"^([A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*)?$", description="Folder of all keys in that storage."
+        "",
+        pattern=r"^([A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*)?$",
+        description="Folder in the embedded storage that holds all keys.",
     )
 
     server_secret: SecretStr | None = Field(
@@ -65,33 +71,37 @@ class Settings(BaseModel):
 
     token_seconds: Seconds = Field(900, description="Life of a login token.")
     grant_seconds: Seconds = Field(3600, description="Life of a grant, and of each renewal of it.")
-    grant_limit_seconds: Seconds = Field(86400, description="Age beyond which a grant is not renewed any more.")
+    grant_limit_seconds: Seconds = Field(86400, description="Age after which a grant is no longer renewed.")
     upload_seconds: Seconds = Field(48 * 3600, description="Life of an upload that is not committed.")
     get_url_seconds: Seconds = Field(3600, description="Life of a signed URL that reads an object.")
     put_url_seconds: t.Annotated[int, Field(ge=1, le=900)] = Field(
         900, description="Life of a signed URL that stores an object."
     )
     login_attempts: t.Annotated[int, Field(ge=1, le=1000)] = Field(
-        10, description="Wrong passwords in a row after which a user is locked out."
+        10, description="Number of wrong passwords in a row after which a user is locked out."
     )
-    lockout_seconds: Seconds = Field(300, description="How long, and how long a wrong password is remembered.")
+    lockout_seconds: Seconds = Field(
+        300, description="How long a user is locked out, and how long a wrong password is remembered."
+    )
 
-    max_json_bytes: int = Field(1 << 20, ge=1024, description="Longest body of a request in JSON.")
+    max_json_bytes: int = Field(1 << 20, ge=1024, description="Maximum size of a JSON request.")
     max_index_bytes: int = Field(
-        128 << 20, ge=1024, description="Longest index that a commit may send; 100 GiB of data make about 18 MB."
+        128 << 20, ge=1024, description="Maximum size of the index in a commit; 100 GiB of data make about 18 MB."
     )
     commits_at_once: t.Annotated[int, Field(ge=1, le=200)] = Field(
         2,
-        description="Commits that are worked on at once; each needs memory for its index and for what is packed in it.",
+        description="Commits that are processed at once; each needs memory for its index, compressed and decompressed.",
     )
-    max_page: t.Annotated[int, Field(ge=1, le=200)] = Field(200, description="Most manifests in one page.")
+    max_page: t.Annotated[int, Field(ge=1, le=200)] = Field(200, description="Maximum number of manifests in one page.")
     threads: t.Annotated[int, Field(ge=1, le=200)] = Field(
-        40, description="Requests that are worked on at once; as many connections to the database are kept."
+        40, description="Requests that are processed at once; as many connections to the database are kept."
     )
     shutdown_seconds: t.Annotated[int, Field(ge=1, le=3600)] = Field(
-        30, description="How long requests in flight may go on after SIGTERM."
+        30, description="How long requests in progress may continue after SIGTERM."
     )
-    log_level: t.Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_level: t.Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level that is logged."
+    )
 
     @field_validator("public_url")
     @classmethod
