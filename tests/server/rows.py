@@ -16,8 +16,7 @@ from catalog_server.identity.access import Audience
 from catalog_server.models.catalog import Manifest, ManifestSegment
 from catalog_server.models.storage import COMMITTED, Segment, Upload
 from catalog_server.transfers.packs import pack_of
-from catalog_server.work import command_work
-from running import Server
+from running import Server, command_work
 
 
 def new_catalog_id() -> str:
@@ -40,7 +39,7 @@ def put_manifest(
 ) -> str:
     """A manifest with segments of its own, or with ``shares``, those of another; its id."""
     audience = Audience.of(roles, claims).text()
-    with command_work(server.house) as work:
+    with command_work(server.services) as work:
         upload = Upload(
             catalog_id=catalog_id or new_catalog_id(),
             version=version,
@@ -111,20 +110,20 @@ def _put_object(server: Server, upload: Upload, ending: str) -> str:
     """An index file in the storage, of which only the name is right."""
     data = secrets.token_bytes(32)
     name = f"{hashlib.sha256(data).hexdigest()}.{ending}"
-    pack_of(server.house, upload.storage, upload.id).put(name, data)
+    pack_of(server.services, upload.storage, upload.id).put(name, data)
     return name
 
 
 def segments_of(server: Server, manifest_id: str) -> list[tuple[str, str]]:
     """Pack and SHA-256 of the segments of a manifest."""
-    with server.house.database.reading() as session:
+    with server.services.database.reading() as session:
         found = session.query(ManifestSegment).filter_by(manifest_id=manifest_id)
         return sorted((use.pack, use.sha256) for use in found)
 
 
 def audiences_of(server: Server, names: Sequence[tuple[str, str]]) -> list[str]:
     """The audience of each of these segments."""
-    with server.house.database.reading() as session:
+    with server.services.database.reading() as session:
         return [session.get_one(Segment, name).audience for name in names]
 
 

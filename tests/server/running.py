@@ -18,12 +18,13 @@ from pathlib import Path
 
 import httpx
 from catalog_server import schema
-from catalog_server.app import open_house
+from catalog_server.app import open_services
+from catalog_server.identity import access
 from catalog_server.identity import service as users
 from catalog_server.keys import Keys, load_keys
 from catalog_server.seed import seed
 from catalog_server.settings import Settings
-from catalog_server.work import House, command_work
+from catalog_server.unit_of_work import Services, UnitOfWork
 
 START_SECONDS = 30
 STOP_SECONDS = 10
@@ -38,6 +39,13 @@ PEOPLE: dict[str, tuple[list[str], list[str]]] = {
     "staff": (["USER", "STAFF"], ["SECRET_IMAGES", "PUSH_CATALOG_MANIFEST"]),
     "nobody": ([], ["READ_ONLY"]),
 }
+
+
+@contextmanager
+def command_work(services: Services) -> Iterator[UnitOfWork]:
+    """What the administrator does at the command line, as a block."""
+    with services.database.writing() as session:
+        yield UnitOfWork(services, session, services.clock(), access.COMMAND)
 
 
 def environment(data_dir: Path, settings: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -72,25 +80,25 @@ def prepare(data_dir: Path) -> None:
     """A database with the people of the tests."""
     data_dir.mkdir(mode=0o700)
     settings = Settings(data_dir=data_dir)
-    house = open_house(settings)
-    schema.migrate(house.database, settings.database)
-    hashed = house.passwords.hashed(PASSWORD)
-    with command_work(house) as work:
+    services = open_services(settings)
+    schema.migrate(services.database, settings.database)
+    hashed = services.passwords.hashed(PASSWORD)
+    with command_work(services) as work:
         seed(work)
         for name, (roles, claims) in PEOPLE.items():
             users.add(work, name, None, name.capitalize(), hashed, roles, claims)
-    house.database.close()
+    services.database.close()
 
 
 @dataclass
 class Server:
-    """A running server. ``house`` is the test's own way into the same database."""
+    """A running server. ``services`` is the test's own way into the same database."""
 
     data_dir: Path
     url: str
     process: subprocess.Popen[bytes]
     log_file: Path
-    house: House
+    services: Services
     settings: Mapping[str, str]
     # The test ended it itself.
     ended: bool = False
@@ -107,7 +115,7 @@ class Server:
 
     @property
     def keys(self) -> Keys:
-        return load_keys(self.house.settings)
+        return load_keys(self.services.settings)
 
     @property
     def log(self) -> str:
@@ -141,7 +149,7 @@ class Server:
     def stop(self) -> int:
         """SIGTERM; kill it if that does not help."""
         self._client.close()
-        self.house.database.close()
+        self.services.database.close()
         self.process.terminate()
         try:
             return self.process.wait(STOP_SECONDS)
@@ -156,8 +164,8 @@ def start(data_dir: Path, settings: Mapping[str, str] | None = None) -> Server:
     settings = settings or {}
     process, url = _launch(data_dir, settings)
     fields = {name.removeprefix("CATALOG_").lower(): value for name, value in settings.items()}
-    house = open_house(Settings(data_dir=data_dir, **fields))  # type: ignore[arg-type]
-    return Server(data_dir, url, process, _log_file(data_dir), house, settings)
+    services = open_services(Settings(data_dir=data_dir, **fields))  # type: ignore[arg-type]
+    return Server(data_dir, url, process, _log_file(data_dir), services, settings)
 
 
 def _log_file(data_dir: Path) -> Path:
@@ -197,7 +205,7 @@ def running(template: Path, data_dir: Path, settings: Mapping[str, str] | None =
         if server.process.poll() is None:
             server.stop()
         else:
-            server.house.database.close()
+            server.services.database.close()
 
 
 def wait_until(condition: object, seconds: float = 15.0) -> None:

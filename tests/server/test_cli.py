@@ -121,7 +121,7 @@ def test_the_life_of_a_user(start_server: StartServer, run: Callable[..., Answer
     assert server.login("ann", "another password").status_code == 200
     assert good(own("user", "delete", "ann")) == "user ann deleted\n"
     assert server.login("ann", "another password").status_code == 401
-    with server.house.database.reading() as session:
+    with server.services.database.reading() as session:
         actions = session.scalars(select(AuditEntry.action).where(AuditEntry.actor == "catalog-server")).all()
     assert [action for action in actions if "user." in action][-5:] == [
         "user.add", "user.edit", "user.edit", "user.set_password", "user.delete"
@@ -190,7 +190,7 @@ def test_a_database_without_the_schema_is_refused(tmp_path: Path) -> None:
 
 def test_a_server_of_another_release_is_not_ready(start_server: StartServer) -> None:
     server = start_server()
-    with Session(create_engine(server.house.settings.database)) as session:
+    with Session(create_engine(server.services.settings.database)) as session:
         session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
         session.commit()
     reply = server.call("GET", "/health/ready")

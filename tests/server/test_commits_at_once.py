@@ -87,7 +87,7 @@ def test_few_commits_are_worked_on_at_once(start_server: StartServer) -> None:
     pack = make_pack(first, FILES)
     pusher.store(first, pack)
     with ThreadPoolExecutor(1) as pool:
-        with server.house.database.writing() as session:
+        with server.services.database.writing() as session:
             session.execute(THE_LOCK)
             waiting = pool.submit(pusher.commit, first, pack.index)
             wait_until(lambda: names_of(pack) <= objects(server, first))
@@ -123,7 +123,7 @@ def test_of_two_commits_of_one_upload_the_loser_leaves_nothing(server: Server, p
     upload_id = good(pusher.begin(new_catalog_id()))["id"]
     packs = stored(pusher, upload_id, FILES, NEXT_FILES)
     with ThreadPoolExecutor(2) as pool:
-        with server.house.database.writing() as session:
+        with server.services.database.writing() as session:
             session.execute(THE_LOCK)
             waiting = [pool.submit(pusher.commit, upload_id, pack.index) for pack in packs]
             wait_until(lambda: set.union(*map(names_of, packs)) <= objects(server, upload_id))
@@ -146,7 +146,7 @@ def test_a_commit_after_an_abort_leaves_nothing(server: Server, pusher: Client) 
     upload_id = good(pusher.begin(new_catalog_id()))["id"]
     (pack,) = stored(pusher, upload_id, FILES)
     with ThreadPoolExecutor(1) as pool:
-        with server.house.database.writing() as session:
+        with server.services.database.writing() as session:
             # What an abort does, while the commit stands before its last step.
             session.get_one(Upload, upload_id).state = ABORTED
             session.flush()

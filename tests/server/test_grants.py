@@ -15,10 +15,9 @@ from catalog_server.catalog import service as catalog
 from catalog_server.identity import service as users
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import Manifest
-from catalog_server.work import command_work
 from conftest import StartServer
 from rows import new_catalog_id, put_manifest
-from running import PASSWORD, Server, wait_until
+from running import PASSWORD, Server, command_work, wait_until
 from sqlalchemy import func, select
 
 ARCHITECTURES = ("arm64", "x86_64")
@@ -33,7 +32,7 @@ def mint(server: Server, by: str, verb: str, catalog_id: str, **fields: object) 
 
 
 def pull_grant(server: Server, manifest_id: str, by: str = "reader") -> str:
-    with server.house.database.reading() as session:
+    with server.services.database.reading() as session:
         manifest = session.get_one(Manifest, manifest_id)
     reply = mint(server, by, "pull", manifest.catalog_id, version=manifest.version, architecture=manifest.architecture)
     assert reply.status_code == 200, reply.text
@@ -168,7 +167,7 @@ def test_minting_changes_nothing(server: Server) -> None:
     manifest_id = put_manifest(server)
 
     def state() -> tuple[object, ...]:
-        with server.house.database.reading() as session:
+        with server.services.database.reading() as session:
             manifest = session.get_one(Manifest, manifest_id)
             return session.scalar(select(func.count()).select_from(AuditEntry)), manifest.download_count
 
@@ -252,7 +251,7 @@ def test_renewals_end_with_the_age_of_the_grant(start_server: StartServer) -> No
 
 
 def _catalog_id_of(server: Server, manifest_id: str) -> str:
-    with server.house.database.reading() as session:
+    with server.services.database.reading() as session:
         return session.get_one(Manifest, manifest_id).catalog_id
 
 
@@ -270,10 +269,10 @@ def _catalog_id_of(server: Server, manifest_id: str) -> str:
 def test_a_renewal_looks_at_everything_again(server: Server, what: str, answer: tuple[int, str]) -> None:
     name = f"puller-{what}"
     manifest_id = put_manifest(server)
-    with command_work(server.house) as work:
-        users.add(work, name, None, "", server.house.passwords.hashed(PASSWORD), [], ["LIST_CATALOG_MANIFEST"])
+    with command_work(server.services) as work:
+        users.add(work, name, None, "", server.services.passwords.hashed(PASSWORD), [], ["LIST_CATALOG_MANIFEST"])
     grant = pull_grant(server, manifest_id, name)
-    with command_work(server.house) as work:
+    with command_work(server.services) as work:
         if what == "taint":
             catalog.taint(work, manifest_id, None)
         elif what == "revoke":

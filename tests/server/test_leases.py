@@ -10,10 +10,9 @@ import typing as t
 
 import pytest
 from catalog_server.models.storage import LeasedSegment, Segment, Upload
-from catalog_server.work import command_work
 from packs import HandMade, content, make_pack
 from rows import new_catalog_id, segments_of
-from running import Server
+from running import Server, command_work
 from transfer_client import NEXT_FILES, Client, Pushed, error, good, objects
 
 # Nothing in common with what the base had
@@ -52,19 +51,19 @@ class Delta:
     def stored(self) -> set[str]:
         """What storage has of the base as it was; its segments must be those that the database knows."""
         names = objects(self.server, self.base.upload_id)
-        with self.server.house.database.reading() as session:
+        with self.server.services.database.reading() as session:
             known = {row.sha256 for row in session.query(Segment).filter_by(pack=self.base.upload_id)}
         assert {name for name in names if "." not in name} == known
         return names
 
 
 def leases(server: Server, upload_id: str) -> int:
-    with server.house.database.reading() as session:
+    with server.services.database.reading() as session:
         return session.query(LeasedSegment).filter_by(upload_id=upload_id).count()
 
 
 def expire(server: Server, upload_id: str) -> None:
-    with command_work(server.house) as work:
+    with command_work(server.services) as work:
         work.session.get_one(Upload, upload_id).expires_at = work.now
 
 

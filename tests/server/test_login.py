@@ -16,14 +16,13 @@ import pytest
 from catalog_server.identity import service as users
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.identity import ApiKey, User
-from catalog_server.work import command_work
 from conftest import StartServer
-from running import PASSWORD, Server, wait_until
+from running import PASSWORD, Server, command_work, wait_until
 from sqlalchemy import select
 
 
 def new_key(server: Server, username: str, seconds: float | None = None) -> str:
-    with command_work(server.house) as work:
+    with command_work(server.services) as work:
         expires_at = work.in_seconds(seconds) if seconds is not None else None
         return users.add_key(work, username, "test", expires_at).encoded
 
@@ -48,7 +47,7 @@ def test_login_in_the_stock_shape(server: Server, prefix: str, body: dict[str, s
 
 
 def test_login_by_user_id(server: Server) -> None:
-    with server.house.database.reading() as session:
+    with server.services.database.reading() as session:
         user_id = session.scalars(select(User.id).where(User.username == "reader")).one()
     assert server.login(user_id).status_code == 200
 
@@ -78,32 +77,32 @@ def test_unknown_user_and_wrong_password_look_the_same(start_server: StartServer
 
 
 def test_no_password_never_matches(server: Server) -> None:
-    with command_work(server.house) as work:
+    with command_work(server.services) as work:
         users.add(work, "keys-only", None, "", None, [], [])
     assert error_of(server.login("keys-only", "wrong password")) == (401, "invalid_credentials")
 
 
 def test_another_password_ends_the_logins_of_before(server: Server) -> None:
-    with command_work(server.house) as work:
-        users.add(work, "changing", None, "", server.house.passwords.hashed(PASSWORD), [], [])
+    with command_work(server.services) as work:
+        users.add(work, "changing", None, "", server.services.passwords.hashed(PASSWORD), [], [])
     token = server.token("changing")
     assert server.call("GET", "/manifests", bearer=token).status_code == 200
-    with command_work(server.house) as work:
-        users.set_password(work, "changing", server.house.passwords.hashed("another password"))
+    with command_work(server.services) as work:
+        users.set_password(work, "changing", server.services.passwords.hashed("another password"))
     assert error_of(server.call("GET", "/manifests", bearer=token)) == (401, "token_expired")
     assert server.login("changing").status_code == 401
     assert server.login("changing", "another password").status_code == 200
 
 
 def test_rights_are_read_anew_each_time(server: Server) -> None:
-    with command_work(server.house) as work:
-        users.add(work, "promoted", None, "", server.house.passwords.hashed(PASSWORD), [], ["READ_ONLY"])
+    with command_work(server.services) as work:
+        users.add(work, "promoted", None, "", server.services.passwords.hashed(PASSWORD), [], ["READ_ONLY"])
     token = server.token("promoted")
     assert error_of(server.call("GET", "/manifests", bearer=token)) == (403, "forbidden")
-    with command_work(server.house) as work:
+    with command_work(server.services) as work:
         users.set_fields(work, "promoted", claims=["list_catalog_manifest"])
     assert server.call("GET", "/manifests", bearer=token).status_code == 200
-    with command_work(server.house) as work:
+    with command_work(server.services) as work:
         users.delete(work, "promoted")
     assert error_of(server.call("GET", "/manifests", bearer=token)) == (401, "unauthenticated")
 
@@ -163,7 +162,7 @@ def test_an_api_key_acts_as_its_user(server: Server) -> None:
 def test_the_secret_of_a_key_is_not_in_the_database(server: Server) -> None:
     key = new_key(server, "reader")
     name, secret = base64.b64decode(key).decode().split(":")
-    with server.house.database.reading() as session:
+    with server.services.database.reading() as session:
         stored = session.scalars(select(ApiKey).where(ApiKey.key == name)).one()
     assert secret not in str(vars(stored))
     assert len(base64.urlsafe_b64decode(secret + "==")) * 8 >= 128
@@ -200,7 +199,7 @@ def test_a_key_expires_and_no_token_outlives_it(server: Server) -> None:
 
 def test_a_key_is_revoked(server: Server) -> None:
     key = new_key(server, "reader")
-    with command_work(server.house) as work:
+    with command_work(server.services) as work:
         assert users.revoke_key(work, base64.b64decode(key).decode().split(":")[0])
     assert error_of(server.call("GET", "/manifests", headers={"X-Api-Key": key})) == (401, "invalid_credentials")
 
@@ -220,7 +219,7 @@ def test_too_many_wrong_passwords_lock_a_user_out_for_a_while(start_server: Star
     # Others, and the same user's API key, go on.
     assert server.login("staff").status_code == 200
     assert server.call("GET", "/manifests", headers={"X-Api-Key": key}).status_code == 200
-    with server.house.database.reading() as session:
+    with server.services.database.reading() as session:
         assert "user.lock_out" in session.scalars(select(AuditEntry.action)).all()
     wait_until(lambda: server.login("reader").status_code == 200)
 

@@ -35,7 +35,7 @@ def listed(server: Server, by: str, catalog_id: str, **query: object) -> list[st
 
 
 def audited(server: Server, subject_id: str) -> list[tuple[str, str]]:
-    with server.house.database.reading() as session:
+    with server.services.database.reading() as session:
         found = session.scalars(select(AuditEntry).where(AuditEntry.subject_id == subject_id).order_by(AuditEntry.id))
         return [(entry.action, entry.actor) for entry in found]
 

@@ -215,8 +215,8 @@ def test_no_key_leads_out_of_the_storage(server: Server) -> None:
 
 def test_urls_expire(server: Server, begun: Begun) -> None:
     begun.put()
-    settings = server.house.settings
-    past = server.house.clock().replace(year=2020)
+    settings = server.services.settings
+    past = server.services.clock().replace(year=2020)
     links = Links(ObjectSigner(server.keys.objects), f"{server.url}/api/v1", past)
     error(get(links.read(f"packs/{begun.id}/{NAME}", settings.get_url_seconds).url), 403, "forbidden")
 

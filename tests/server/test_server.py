@@ -163,7 +163,7 @@ def test_a_taken_port_is_one_sentence(start_server: StartServer) -> None:
 def test_a_mistake_of_the_server_tells_clients_nothing(start_server: StartServer) -> None:
     server = start_server()
     manifest_id = put_manifest(server)
-    with server.house.database.writing() as session:
+    with server.services.database.writing() as session:
         session.get_one(Manifest, manifest_id).audience = "not what the server wrote"
     reply = server.call("GET", f"/manifests/{manifest_id}", "admin")
     assert (reply.status_code, reply.json()["error"]) == (500, "internal_error")
@@ -178,13 +178,13 @@ def test_a_mistake_of_the_server_tells_clients_nothing(start_server: StartServer
 def test_a_database_that_is_gone_is_unavailable(start_server: StartServer) -> None:
     server = start_server()
     token = server.token("reader")
-    with server.house.database.engine.begin() as connection:
+    with server.services.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE users RENAME TO elsewhere")
     reply = server.call("GET", "/manifests", bearer=token)
     assert (reply.status_code, reply.json()["error"]) == (503, "unavailable")
     assert reply.headers["retry-after"] == "1"
     assert "users" not in reply.text
-    with server.house.database.engine.begin() as connection:
+    with server.services.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO users")
     assert server.call("GET", "/manifests", bearer=token).status_code == 200
 
@@ -200,7 +200,7 @@ def test_many_writers_at_once_lose_nothing(server: Server) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(edit, range(40))) == {200}
-    with server.house.database.reading() as session:
+    with server.services.database.reading() as session:
         entries = session.scalars(select(AuditEntry).where(AuditEntry.subject_id.in_(manifest_ids))).all()
     assert len(entries) == 40
 

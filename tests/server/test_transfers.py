@@ -17,11 +17,10 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing i
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.storage import Upload
-from catalog_server.work import command_work
 from conftest import StartServer
 from packs import CHUNK_SIZE, content, make_pack, sha256
 from rows import audiences_of, moment, new_catalog_id, segments_of
-from running import Server
+from running import Server, command_work
 from transfer_client import FILES, NEXT_FILES, NO_REVISION, Client, Pushed, address, error, good, objects
 
 
@@ -473,7 +472,7 @@ def test_a_commit_whose_answer_was_lost_is_answered_again(pusher: Client, catalo
 
 def expire(server: Server, upload_id: str) -> None:
     """Let the time of an upload be over."""
-    with command_work(server.house) as work:
+    with command_work(server.services) as work:
         work.session.get_one(Upload, upload_id).expires_at = work.now
 
 
@@ -693,7 +692,7 @@ def test_segments_carry_the_audience_of_their_manifest(server: Server, staff: Cl
 
 def test_who_pushes_and_commits_is_in_the_audit_log(server: Server, pusher: Client, catalog_id: str) -> None:
     pushed = pusher.push(catalog_id)
-    with server.house.database.reading() as session:
+    with server.services.database.reading() as session:
         rows = session.query(AuditEntry).filter(AuditEntry.subject_id.in_([pushed.id, pushed.upload_id])).all()
     assert [(row.action, row.actor) for row in rows] == [("upload.begin", "pusher"), ("manifest.push", "pusher")]
     assert rows[1].details["digest"] == pushed.pack.digest

@@ -29,11 +29,10 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator i
 from catalog_server.errors import UnknownSegment
 from catalog_server.models.storage import Segment
 from catalog_server.transfers.commit.prepare import check_references
-from catalog_server.work import command_work
 from conftest import StartServer
 from packs import CHUNK_SIZE, HandMade, content, make_pack, sha256
 from rows import new_catalog_id, segments_of
-from running import Server
+from running import Server, command_work
 from transfer_client import FILES, NEXT_FILES, Client, Pushed, error, good, objects
 
 
@@ -415,7 +414,7 @@ def test_segments_that_may_not_be_reused(
     catalog_id = new_catalog_id()
     base = staff.push(catalog_id)
     made = attempt(pusher, catalog_id, base=base)
-    with command_work(server.house) as work:
+    with command_work(server.services) as work:
         for name in segments_of(server, base.id):
             row = work.session.get_one(Segment, name)
             for column, value in fields.items():
@@ -426,7 +425,7 @@ def test_segments_that_may_not_be_reused(
 def test_own_segments_need_no_proof(server: Server, pusher: Client) -> None:
     catalog_id = new_catalog_id()
     base = pusher.push(catalog_id)
-    with command_work(server.house) as work:
+    with command_work(server.services) as work:
         for name in segments_of(server, base.id):
             work.session.get_one(Segment, name).proved = False
     made = attempt(pusher, catalog_id, base=base)
@@ -479,7 +478,7 @@ def test_widening_what_is_shared_is_refused(server: Server, staff: Client, admin
     error(admin.http.patch(f"/manifests/{second.id}", json={"required_roles": []}), 409, "shared_segments")
     lone = staff.push(new_catalog_id(), required_roles=["STAFF"])
     good(admin.http.patch(f"/manifests/{lone.id}", json={"required_roles": []}))
-    with server.house.database.reading() as session:
+    with server.services.database.reading() as session:
         texts = {session.get_one(Segment, name).audience for name in segments_of(server, lone.id)}
     assert texts == {'{"claims":[],"roles":[]}'}
 

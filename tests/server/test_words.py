@@ -17,10 +17,9 @@ from catalog_server.errors import STATUSES
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.storage import Upload
 from catalog_server.transfers.packs import pack_of
-from catalog_server.work import command_work
 from packs import make_pack, sha256
 from rows import new_catalog_id, put_manifest, segments_of
-from running import Server, running
+from running import Server, command_work, running
 from transfer_client import FILES, NO_REVISION, Client, error, good
 
 
@@ -84,7 +83,7 @@ def closed(scene: Scene) -> httpx.Response:
 
 def expired(scene: Scene) -> httpx.Response:
     upload_id = scene.begun()
-    with command_work(scene.server.house) as work:
+    with command_work(scene.server.services) as work:
         work.session.get_one(Upload, upload_id).expires_at = work.now
     return scene.pusher.store_urls(upload_id, {})
 
@@ -100,7 +99,7 @@ def mistake(scene: Scene) -> httpx.Response:
     manifest_id = put_manifest(scene.server)
     written: list[str] = []
     for audience in ("nothing that can be read", None):
-        with command_work(scene.server.house) as work:
+        with command_work(scene.server.services) as work:
             manifest = work.session.get_one(Manifest, manifest_id)
             written.append(manifest.audience)
             manifest.audience = audience or written[0]
@@ -111,9 +110,9 @@ def mistake(scene: Scene) -> httpx.Response:
 
 def lost(scene: Scene) -> httpx.Response:
     manifest_id = put_manifest(scene.server)
-    with scene.server.house.database.reading() as session:
+    with scene.server.services.database.reading() as session:
         manifest = session.get_one(Manifest, manifest_id)
-    pack_of(scene.server.house, manifest.storage, manifest.pack).remove_all()
+    pack_of(scene.server.services, manifest.storage, manifest.pack).remove_all()
     return scene.server.call("GET", f"/manifests/{manifest_id}/listing", "reader")
 
 

@@ -26,7 +26,7 @@ from catalog_server.keys import load_keys
 from catalog_server.middleware import BodyLimit, RequestId
 from catalog_server.settings import Settings
 from catalog_server.transfers import routes as transfers
-from catalog_server.work import House
+from catalog_server.unit_of_work import Services
 
 # Stock clients use both, for everything.
 PREFIXES = ("/api/v1", "/api")
@@ -36,9 +36,9 @@ _OBJECT = re.compile(r"/api(/v1)?/objects/")
 _COMMIT = re.compile(r"/api(/v1)?/uploads/[^/]+/commit\Z")
 
 
-def open_house(settings: Settings) -> House:
+def open_services(settings: Settings) -> Services:
     """What requests share, and the commands of the administrator, too. ``close()`` its database at the end."""
-    return House(
+    return Services(
         settings=settings,
         database=Database(settings.database, settings.threads),
         keys=load_keys(settings),
@@ -49,14 +49,14 @@ def open_house(settings: Settings) -> House:
 
 def create_app(settings: Settings) -> FastAPI:
     """The server as an ASGI application."""
-    house = open_house(settings)
+    services = open_services(settings)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # As many threads as connections: no request waits for one while it holds the other.
         current_default_thread_limiter().total_tokens = settings.threads
         yield
-        house.database.close()
+        services.database.close()
 
     app = FastAPI(
         title=NAME,
@@ -68,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.house = house
+    app.state.services = services
     app.state.commits = asyncio.Semaphore(settings.commits_at_once)
     for prefix in PREFIXES:
         for router in ROUTERS:

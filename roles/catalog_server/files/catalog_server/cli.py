@@ -18,49 +18,49 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors im
 )
 
 from catalog_server import VERSION, schema, user_commands
-from catalog_server.app import open_house
+from catalog_server.app import open_services
 from catalog_server.database import database_file
 from catalog_server.seed import seed
 from catalog_server.serve import serve
 from catalog_server.settings import Settings, SettingsError, load_settings
-from catalog_server.work import House, command_work
+from catalog_server.unit_of_work import Services, command_unit
 
 FAILED = 1
 WRONG_USE = 2
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[House]:
+def _opened(settings: Settings) -> Iterator[Services]:
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database_file(settings.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    house = open_house(settings)
+    file = database_file(settings.database)
+    if file is not None:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    services = open_services(settings)
     try:
-        yield house
+        yield services
     finally:
-        house.database.close()
+        services.database.close()
 
 
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
-    with _opened(settings) as house:
-        schema.check(house.database)
-        with command_work(house) as work:
-            seed(work)
+    with _opened(settings) as services:
+        schema.check(services.database)
+        command_unit(services, seed)
     return serve(settings, options.ready_file)
 
 
 def _migrate(_options: argparse.Namespace, settings: Settings) -> int:
-    with _opened(settings) as house:
-        before, after = schema.migrate(house.database, settings.database)
-        with command_work(house) as work:
-            seed(work)
+    with _opened(settings) as services:
+        before, after = schema.migrate(services.database, settings.database)
+        command_unit(services, seed)
     print(f"schema {after}" if before == after else f"schema {before or 'none'} -> {after}")
     return 0
 
 
-def _in_house(options: argparse.Namespace, settings: Settings) -> int:
-    with _opened(settings) as house:
-        schema.check(house.database)
-        status: int = options.run_in_house(options, house)
+def _with_services(options: argparse.Namespace, settings: Settings) -> int:
+    with _opened(settings) as services:
+        schema.check(services.database)
+        status: int = options.run_with_services(options, services)
         return status
 
 
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     overrides = {name: getattr(options, name, None) for name in ("host", "port")}
     try:
         settings = load_settings(file=options.settings, **overrides)
-        return options.run(options, settings) if "run" in options else _in_house(options, settings)
+        return options.run(options, settings) if "run" in options else _with_services(options, settings)
     except SettingsError as error:
         print(f"catalog-server: {error}", file=sys.stderr)
         return WRONG_USE

@@ -16,9 +16,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
-from catalog_server.database import Database, database_file
+from catalog_server.database import Database, Lock, database_file
 from catalog_server.errors import Unavailable
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -33,7 +33,7 @@ def _config() -> Config:
 def migrate(database: Database, url: str, revision: str = "head") -> tuple[str | None, str | None]:
     """Run what is missing up to a revision; the revisions before and after."""
     config = _config()
-    with _alone(database_file(url)):
+    with _alone(database, url):
         before = _current(database.engine)
         with database.engine.connect() as connection:
             config.attributes["connection"] = connection
@@ -57,8 +57,18 @@ def _current(engine: Engine) -> str | None:
 
 
 @contextmanager
-def _alone(file: Path) -> Iterator[None]:
+def _alone(database: Database, url: str) -> Iterator[None]:
     """Two that migrate at once do so one after the other."""
+    file = database_file(url)
+    if file is None:
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            # It ends with the connection, whatever happens.
+            connection.execute(select(func.pg_advisory_lock(Lock("migrate").key)))
+            try:
+                yield
+            finally:
+                connection.execute(select(func.pg_advisory_unlock(Lock("migrate").key)))
+        return
     descriptor = os.open(file.with_name(file.name + ".migrate"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -14,12 +14,12 @@ from catalog_server.identity.access import CLAIMS, ROLES
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.identity import Claim, Role
 from catalog_server.models.storage import Storage
-from catalog_server.work import Work
+from catalog_server.unit_of_work import UnitOfWork
 
 LOCAL = "local"
 
 
-def seed(work: Work) -> None:
+def seed(work: UnitOfWork) -> None:
     """Add what is missing; doing it again changes nothing."""
     session = work.session
     if session.scalar(select(Catalog)) is None:

@@ -22,13 +22,13 @@ from catalog_server.identity import queries, service
 from catalog_server.identity.access import SUPER_USER
 from catalog_server.identity.passwords import check_new
 from catalog_server.models.identity import ApiKey, User
-from catalog_server.work import House, command_work
+from catalog_server.unit_of_work import Services, command_unit
 
-Run = Callable[[argparse.Namespace, House], int]
+Run = Callable[[argparse.Namespace, Services], int]
 
 
 def add_to(commands: t.Any) -> None:
-    """Add the command to those of catalog-server; ``run_in_house`` of the result is what to call."""
+    """Add the command to those of catalog-server; ``run_with_services`` of the result is what to call."""
     user = commands.add_parser("user", help="users, their rights and their API keys")
     actions = user.add_subparsers(dest="action", required=True, metavar="ACTION")
 
@@ -75,7 +75,7 @@ def add_to(commands: t.Any) -> None:
 
 def _action(actions: t.Any, name: str, run: Run, text: str) -> argparse.ArgumentParser:
     action: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text)
-    action.set_defaults(run_in_house=run)
+    action.set_defaults(run_with_services=run)
     return action
 
 
@@ -115,16 +115,17 @@ def _wanted_roles(options: argparse.Namespace) -> list[str] | None:
     return roles or None
 
 
-def _add(options: argparse.Namespace, house: House) -> int:
+def _add(options: argparse.Namespace, services: Services) -> int:
     password = _read_password(options)
-    with house.database.reading() as session:
+    with services.database.reading() as session:
         there = queries.user_called(session, options.username)
     if there is not None and options.if_missing:
         print(f"user {there.username} exists")
         return 0
-    hashed = house.passwords.hashed(password) if password is not None else None
-    with command_work(house) as work:
-        user = service.add(
+    hashed = services.passwords.hashed(password) if password is not None else None
+    user = command_unit(
+        services,
+        lambda work: service.add(
             work,
             options.username,
             options.email,
@@ -132,13 +133,14 @@ def _add(options: argparse.Namespace, house: House) -> int:
             hashed,
             _wanted_roles(options) or [],
             options.claims or [],
-        )
+        ),
+    )
     print(f"user {user.username} added")
     return 0
 
 
-def _list(options: argparse.Namespace, house: House) -> int:
-    with house.database.reading() as session:
+def _list(options: argparse.Namespace, services: Services) -> int:
+    with services.database.reading() as session:
         users = [_user(user) for user in queries.users(session)]
     if options.json:
         print(json.dumps(users, indent=2))
@@ -161,47 +163,50 @@ def _user(user: User) -> dict[str, t.Any]:
     }
 
 
-def _set_password(options: argparse.Namespace, house: House) -> int:
+def _set_password(options: argparse.Namespace, services: Services) -> int:
     password = _read_password(options)
-    hashed = house.passwords.hashed(password or "")
-    with command_work(house) as work:
-        user = service.set_password(work, options.username, hashed)
-        print(f"password of {user.username} set")
+    hashed = services.passwords.hashed(password or "")
+    user = command_unit(services, lambda work: service.set_password(work, options.username, hashed))
+    print(f"password of {user.username} set")
     return 0
 
 
-def _set(options: argparse.Namespace, house: House) -> int:
-    with command_work(house) as work:
-        changed = service.set_fields(
+def _set(options: argparse.Namespace, services: Services) -> int:
+    changed = command_unit(
+        services,
+        lambda work: service.set_fields(
             work,
             options.username,
             email=options.email,
             shown_name=options.name,
             roles=[] if options.no_roles else _wanted_roles(options),
             claims=[] if options.no_claims else options.claims,
-        )
+        ),
+    )
     print("changed" if changed else "unchanged")
     return 0
 
 
-def _delete(options: argparse.Namespace, house: House) -> int:
-    with command_work(house) as work:
-        service.delete(work, options.username)
+def _delete(options: argparse.Namespace, services: Services) -> int:
+    command_unit(services, lambda work: service.delete(work, options.username))
     print(f"user {options.username} deleted")
     return 0
 
 
-def _key(options: argparse.Namespace, house: House) -> int:
-    with command_work(house) as work:
-        expires_at = work.in_seconds(options.expires_days * 86400) if options.expires_days else None
-        new = service.add_key(work, options.username, options.name, expires_at)
+def _key(options: argparse.Namespace, services: Services) -> int:
+    days = options.expires_days
+    new = command_unit(
+        services,
+        lambda work: service.add_key(
+            work, options.username, options.name, work.in_seconds(days * 86400) if days else None
+        ),
+    )
     print(new.encoded)
     return 0
 
 
-def _keys(options: argparse.Namespace, house: House) -> int:
-    with command_work(house) as work:
-        keys = [_shown(key) for key in service.keys(work, options.username)]
+def _keys(options: argparse.Namespace, services: Services) -> int:
+    keys = command_unit(services, lambda work: [_shown(key) for key in service.keys(work, options.username)])
     if options.json:
         print(json.dumps(keys, indent=2))
         return 0
@@ -220,8 +225,7 @@ def _shown(key: ApiKey) -> dict[str, str | None]:
     }
 
 
-def _revoke_key(options: argparse.Namespace, house: House) -> int:
-    with command_work(house) as work:
-        revoked = service.revoke_key(work, options.key)
+def _revoke_key(options: argparse.Namespace, services: Services) -> int:
+    revoked = command_unit(services, lambda work: service.revoke_key(work, options.key))
     print("revoked" if revoked else "revoked before")
     return 0

@@ -19,7 +19,7 @@ from catalog_server.catalog.schemas import ManifestEdit, ManifestPage, ManifestR
 from catalog_server.errors import BadRequest
 from catalog_server.identity import access
 from catalog_server.models.catalog import Manifest
-from catalog_server.work import AtDesk
+from catalog_server.unit_of_work import Context
 
 DEFAULT_PAGE = 100
 _LONGEST_ADDRESS = 300
@@ -32,7 +32,7 @@ Address = t.Annotated[str | None, Query(max_length=_LONGEST_ADDRESS)]
 
 @router.get("/manifests")
 def list_manifests(
-    desk: AtDesk,
+    context: Context,
     catalog_id: Address = None,
     version: Address = None,
     architecture: Address = None,
@@ -54,9 +54,9 @@ def list_manifests(
         revoked=revoked,
     )
     after = _read_cursor(cursor) if cursor else None
-    most = desk.house.settings.max_page
+    most = context.services.settings.max_page
     length = min(limit or DEFAULT_PAGE, most)
-    with desk.reading(access.READ) as work:
+    with context.reading(access.READ) as work:
         # One more than is shown tells whether there is another page.
         found = queries.page(work.session, work.caller, filters, after, length + 1)
         return ManifestPage(
@@ -82,30 +82,33 @@ def _read_cursor(text: str) -> tuple[str, str, str]:
 
 @router.get("/manifests/resolve")
 def resolve(
-    desk: AtDesk,
+    context: Context,
     catalog_id: t.Annotated[str, Query(max_length=_LONGEST_ADDRESS)],
     version: Address = None,
     architecture: Address = None,
 ) -> Resolved:
     """What a version, tag or range means; without a version, ``latest``."""
-    with desk.reading(access.READ) as work:
+    with context.reading(access.READ) as work:
         found = service.resolve(work, catalog_id, version, architecture)
         return Resolved(manifests=[ManifestRecord.of(manifest) for manifest in found])
 
 
 @router.get("/manifests/{manifest_id}")
-def get(desk: AtDesk, manifest_id: ManifestId) -> ManifestRecord:
+def get(context: Context, manifest_id: ManifestId) -> ManifestRecord:
     """One manifest."""
-    with desk.reading(access.READ) as work:
+    with context.reading(access.READ) as work:
         return ManifestRecord.of(service.get(work, manifest_id))
 
 
 @router.patch("/manifests/{manifest_id}")
-def edit(desk: AtDesk, manifest_id: ManifestId, body: ManifestEdit) -> ManifestRecord:
+def edit(context: Context, manifest_id: ManifestId, body: ManifestEdit) -> ManifestRecord:
     """Set fields of a manifest."""
     changes = body.model_dump(exclude_none=True)
-    with desk.writing(access.EDIT) as work:
-        return ManifestRecord.of(service.edit(work, manifest_id, changes))
+    return context.write(
+        access.EDIT,
+        lambda work: ManifestRecord.of(service.edit(work, manifest_id, changes)),
+        locks=lambda work: service.locks(work, manifest_id),
+    )
 
 
 def _reason(body: Reason | None) -> str | None:
@@ -113,28 +116,40 @@ def _reason(body: Reason | None) -> str | None:
 
 
 @router.post("/manifests/{manifest_id}/taint")
-def taint(desk: AtDesk, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
+def taint(context: Context, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
     """Let nobody pull it for now."""
-    with desk.writing(access.SUPER) as work:
-        return ManifestRecord.of(service.taint(work, manifest_id, _reason(body)))
+    return context.write(
+        access.SUPER,
+        lambda work: ManifestRecord.of(service.taint(work, manifest_id, _reason(body))),
+        locks=lambda work: service.locks(work, manifest_id),
+    )
 
 
 @router.post("/manifests/{manifest_id}/untaint")
-def untaint(desk: AtDesk, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
+def untaint(context: Context, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
     """Take back a taint."""
-    with desk.writing(access.SUPER) as work:
-        return ManifestRecord.of(service.untaint(work, manifest_id, _reason(body)))
+    return context.write(
+        access.SUPER,
+        lambda work: ManifestRecord.of(service.untaint(work, manifest_id, _reason(body))),
+        locks=lambda work: service.locks(work, manifest_id),
+    )
 
 
 @router.post("/manifests/{manifest_id}/revoke")
-def revoke(desk: AtDesk, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
+def revoke(context: Context, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
     """Let nobody pull it any more."""
-    with desk.writing(access.SUPER) as work:
-        return ManifestRecord.of(service.revoke(work, manifest_id, _reason(body)))
+    return context.write(
+        access.SUPER,
+        lambda work: ManifestRecord.of(service.revoke(work, manifest_id, _reason(body))),
+        locks=lambda work: service.locks(work, manifest_id),
+    )
 
 
 @router.delete("/manifests/{manifest_id}", status_code=status.HTTP_204_NO_CONTENT)
-def delete(desk: AtDesk, manifest_id: ManifestId) -> None:
+def delete(context: Context, manifest_id: ManifestId) -> None:
     """Delete the record of a manifest."""
-    with desk.writing(access.DELETE) as work:
-        service.delete(work, manifest_id)
+    context.write(
+        access.DELETE,
+        lambda work: service.delete(work, manifest_id),
+        locks=lambda work: service.locks(work, manifest_id),
+    )

@@ -13,15 +13,39 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api import add
 
 from catalog_server.catalog import queries
 from catalog_server.catalog.tags import latest_of, wanted_tags
+from catalog_server.database import Lock
 from catalog_server.errors import Revoked, SharedSegments, UnknownManifest
 from catalog_server.identity.access import Audience
 from catalog_server.models.catalog import Manifest, ManifestTag
-from catalog_server.work import Work
+from catalog_server.unit_of_work import UnitOfWork
 
 SUBJECT = "manifest"
+# What excludes every other change of what keeps segments, and of their audiences.
+SEGMENTS_LOCK = Lock("segments")
 
 
-def get(work: Work, manifest_id: str) -> Manifest:
+def catalog_id_lock(catalog_id: str) -> Lock:
+    """What excludes every other change of the versions and tags of a catalog id, and of who may read them."""
+    return Lock("catalog_id", catalog_id)
+
+
+def locks(work: UnitOfWork, manifest_id: str) -> tuple[Lock, ...]:
+    """Return what a change of a manifest has to hold.
+
+    :raises UnknownManifest: the caller cannot see it
+    """
+    return (catalog_id_lock(get(work, manifest_id).catalog_id), SEGMENTS_LOCK)
+
+
+def locks_of(catalog_id: str) -> tuple[Lock, ...]:
+    """Return what a change of the versions of a catalog id has to hold.
+
+    :raises InvalidAddress: it is not a valid catalog id
+    """
+    return (catalog_id_lock(addresses.normalise_catalog_id(catalog_id)), SEGMENTS_LOCK)
+
+
+def get(work: UnitOfWork, manifest_id: str) -> Manifest:
     """A manifest that the caller may see.
 
     :raises UnknownManifest: there is none
@@ -32,7 +56,7 @@ def get(work: Work, manifest_id: str) -> Manifest:
     return found
 
 
-def pullable(work: Work, manifest_id: str) -> Manifest:
+def pullable(work: UnitOfWork, manifest_id: str) -> Manifest:
     """A manifest that the caller may pull now.
 
     :raises UnknownManifest: there is none
@@ -43,13 +67,13 @@ def pullable(work: Work, manifest_id: str) -> Manifest:
     return found
 
 
-def resolve(work: Work, catalog_id: str, version: str | None, architecture: str | None) -> Sequence[Manifest]:
+def resolve(work: UnitOfWork, catalog_id: str, version: str | None, architecture: str | None) -> Sequence[Manifest]:
     """What a version, tag or range means, as ``resolve_each`` says; the pullable ones."""
     return resolve_each(work, catalog_id, version, architecture)[0]
 
 
 def resolve_each(
-    work: Work, catalog_id: str, version: str | None, architecture: str | None
+    work: UnitOfWork, catalog_id: str, version: str | None, architecture: str | None
 ) -> tuple[Sequence[Manifest], Sequence[Manifest]]:
     """What a version, tag or range means, one manifest for each architecture, or for the one that is asked for.
 
@@ -86,7 +110,7 @@ def default_bases(
 # Editing
 
 
-def edit(work: Work, manifest_id: str, changes: Mapping[str, t.Any]) -> Manifest:
+def edit(work: UnitOfWork, manifest_id: str, changes: Mapping[str, t.Any]) -> Manifest:
     """Set fields of a manifest: description, tags, required_roles, required_claims, minimum_requirements.
 
     :raises SharedSegments: it would let people read segments that other manifests use, too
@@ -121,7 +145,9 @@ def _set(manifest: Manifest, columns: Mapping[str, t.Any], before: dict[str, t.A
             setattr(manifest, name, value)
 
 
-def _move_audience(work: Work, manifest: Manifest, changes: Mapping[str, t.Any], before: dict[str, t.Any]) -> None:
+def _move_audience(
+    work: UnitOfWork, manifest: Manifest, changes: Mapping[str, t.Any], before: dict[str, t.Any]
+) -> None:
     old = Audience.parse(manifest.audience)
     new = old.edited(changes.get("required_roles"), changes.get("required_claims"))
     if new == old:
@@ -138,7 +164,7 @@ def _move_audience(work: Work, manifest: Manifest, changes: Mapping[str, t.Any],
     queries.move_own_segments(work.session, manifest.id, manifest.audience)
 
 
-def set_tags(work: Work, manifest: Manifest, wanted: Iterable[str]) -> None:
+def set_tags(work: UnitOfWork, manifest: Manifest, wanted: Iterable[str]) -> None:
     """Let exactly these tags name the manifest; those that named another version leave it."""
     wanted = set(wanted)
     for row in queries.tags_of(work.session, manifest.id):
@@ -149,14 +175,14 @@ def set_tags(work: Work, manifest: Manifest, wanted: Iterable[str]) -> None:
     work.session.flush()
 
 
-def tag_push(work: Work, manifest: Manifest, texts: Sequence[str]) -> None:
+def tag_push(work: UnitOfWork, manifest: Manifest, texts: Sequence[str]) -> None:
     """After a push: add the tags that it asks for, and let ``latest`` follow it if it is newer."""
     here = [row.tag for row in queries.tags_of(work.session, manifest.id)]
     set_tags(work, manifest, wanted_tags(texts, here) | set(here))
     _follow_latest(work, manifest.catalog_id, manifest.architecture)
 
 
-def _follow_latest(work: Work, catalog_id: str, architecture: str) -> None:
+def _follow_latest(work: UnitOfWork, catalog_id: str, architecture: str) -> None:
     """Put ``latest`` where it belongs among the versions that are there."""
     work.session.flush()
     pushed = queries.pushed_versions(work.session, catalog_id, architecture)
@@ -166,11 +192,11 @@ def _follow_latest(work: Work, catalog_id: str, architecture: str) -> None:
         _tag(work, catalog_id, architecture, addresses.LATEST, manifest_id)
 
 
-def _put_tag(work: Work, manifest: Manifest, name: str) -> None:
+def _put_tag(work: UnitOfWork, manifest: Manifest, name: str) -> None:
     _tag(work, manifest.catalog_id, manifest.architecture, name, manifest.id)
 
 
-def _tag(work: Work, catalog_id: str, architecture: str, name: str, manifest_id: str) -> None:
+def _tag(work: UnitOfWork, catalog_id: str, architecture: str, name: str, manifest_id: str) -> None:
     row = queries.tag(work.session, catalog_id, architecture, name)
     if row is None:
         work.session.add(
@@ -184,7 +210,7 @@ def _tag(work: Work, catalog_id: str, architecture: str, name: str, manifest_id:
 # Taint, revocation, deletion
 
 
-def taint(work: Work, manifest_id: str, reason: str | None) -> Manifest:
+def taint(work: UnitOfWork, manifest_id: str, reason: str | None) -> Manifest:
     """Let nobody pull it for now.
 
     :raises Revoked: nobody may anyway, for good
@@ -197,7 +223,7 @@ def taint(work: Work, manifest_id: str, reason: str | None) -> Manifest:
     return manifest
 
 
-def untaint(work: Work, manifest_id: str, reason: str | None) -> Manifest:
+def untaint(work: UnitOfWork, manifest_id: str, reason: str | None) -> Manifest:
     """Take back a taint."""
     manifest = _not_revoked(work, manifest_id)
     if manifest.tainted:
@@ -207,7 +233,7 @@ def untaint(work: Work, manifest_id: str, reason: str | None) -> Manifest:
     return manifest
 
 
-def revoke(work: Work, manifest_id: str, reason: str | None) -> Manifest:
+def revoke(work: UnitOfWork, manifest_id: str, reason: str | None) -> Manifest:
     """Let nobody pull it any more."""
     manifest = get(work, manifest_id)
     if not manifest.revoked:
@@ -216,19 +242,19 @@ def revoke(work: Work, manifest_id: str, reason: str | None) -> Manifest:
     return manifest
 
 
-def _not_revoked(work: Work, manifest_id: str) -> Manifest:
+def _not_revoked(work: UnitOfWork, manifest_id: str) -> Manifest:
     manifest = get(work, manifest_id)
     if manifest.revoked:
         raise Revoked(f"Version {manifest.version!r} of catalog id {manifest.catalog_id!r} is revoked for good.")
     return manifest
 
 
-def _marked(work: Work, manifest: Manifest, action: str, reason: str | None) -> None:
+def _marked(work: UnitOfWork, manifest: Manifest, action: str, reason: str | None) -> None:
     manifest.updated_at = work.now
     work.record(action, SUBJECT, manifest.id, reason=reason, **_address(manifest))
 
 
-def delete(work: Work, manifest_id: str) -> None:
+def delete(work: UnitOfWork, manifest_id: str) -> None:
     """Delete the record. Its objects stay for the garbage collection, which knows who else uses them."""
     manifest = get(work, manifest_id)
     work.record("manifest.delete", SUBJECT, manifest.id, digest=manifest.digest, **_address(manifest))

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from catalog_server import API, NAME, VERSION, schema
 from catalog_server.models.catalog import Catalog
-from catalog_server.work import AtDesk, House
+from catalog_server.unit_of_work import Context, Services
 
 FEATURES = ("segmented", "signed", "grants")
 
@@ -48,16 +48,16 @@ async def live() -> Status:
 @router.get("/health/ready")
 def ready(request: Request) -> Status:
     """It can work: the database answers and has the schema of this release."""
-    house: House = request.app.state.house
-    schema.check(house.database)
+    services: Services = request.app.state.services
+    schema.check(services.database)
     return Status()
 
 
 @router.get("/server")
-def server(desk: AtDesk) -> ServerInfo:
+def server(context: Context) -> ServerInfo:
     """Which catalog this is, and what it can do."""
-    settings = desk.house.settings
-    with desk.house.database.reading() as session:
+    settings = context.services.settings
+    with context.services.database.reading() as session:
         catalog_uuid = session.scalars(select(Catalog.uuid)).one()
     return ServerInfo(
         catalog_uuid=catalog_uuid,

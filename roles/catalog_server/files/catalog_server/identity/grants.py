@@ -24,7 +24,7 @@ from catalog_server.identity import queries, tokens
 from catalog_server.identity.access import PULL, PUSH, Grant
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.identity import DeniedGrant
-from catalog_server.work import Work
+from catalog_server.unit_of_work import UnitOfWork
 
 MAX_BASES = 8
 _JTI = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\Z")
@@ -43,7 +43,7 @@ class Minted:
     bases: Sequence[Manifest] = ()
 
 
-def mint_pull(work: Work, catalog_id: str, version: str | None, architecture: str | None) -> Minted:
+def mint_pull(work: UnitOfWork, catalog_id: str, version: str | None, architecture: str | None) -> Minted:
     """A grant to pull what a version, tag or range means now. With it comes what it does not open, being blocked.
 
     :raises Missing, Blocked, InvalidAddress: as ``catalog.resolve_each``
@@ -54,7 +54,7 @@ def mint_pull(work: Work, catalog_id: str, version: str | None, architecture: st
 
 
 def mint_push(
-    work: Work,
+    work: UnitOfWork,
     catalog_id: str,
     version: str,
     architecture: str | None,
@@ -83,7 +83,7 @@ def mint_push(
 
 
 def _mint(
-    work: Work,
+    work: UnitOfWork,
     verb: str,
     catalog_id: str,
     version: str | None,
@@ -111,10 +111,10 @@ def _mint(
         "grant minted",
         extra={"grant": grant.jti, "user": work.caller.username, "verb": verb, "catalog_id": catalog_id},
     )
-    return Minted(grant, tokens.encode_grant(work.house.keys, grant), grant.expires_at - now, manifests, bases)
+    return Minted(grant, tokens.encode_grant(work.services.keys, grant), grant.expires_at - now, manifests, bases)
 
 
-def renew(work: Work) -> Minted:
+def renew(work: UnitOfWork) -> Minted:
     """The next grant for the one that the caller came with: the same, less what it would not get any more.
 
     :raises GrantExpired: it is too old to be renewed
@@ -133,10 +133,10 @@ def renew(work: Work) -> Minted:
         bases=frozenset(base for base in grant.bases if _may_pull(work, base)),
         expires_at=min(now + work.settings.grant_seconds, end),
     )
-    return Minted(renewed, tokens.encode_grant(work.house.keys, renewed), renewed.expires_at - now)
+    return Minted(renewed, tokens.encode_grant(work.services.keys, renewed), renewed.expires_at - now)
 
 
-def _still_pullable(work: Work, manifest_ids: frozenset[str]) -> frozenset[str]:
+def _still_pullable(work: UnitOfWork, manifest_ids: frozenset[str]) -> frozenset[str]:
     """Those that may be pulled; an error if there were some and none is left."""
     left = frozenset(one for one in manifest_ids if _may_pull(work, one))
     if manifest_ids and not left:
@@ -144,12 +144,12 @@ def _still_pullable(work: Work, manifest_ids: frozenset[str]) -> frozenset[str]:
     return left
 
 
-def _may_pull(work: Work, manifest_id: str) -> bool:
+def _may_pull(work: UnitOfWork, manifest_id: str) -> bool:
     found = catalog_queries.manifest(work.session, work.caller, manifest_id)
     return found is not None and not found.tainted and not found.revoked
 
 
-def deny(work: Work, jti: str) -> None:
+def deny(work: UnitOfWork, jti: str) -> None:
     """Take a grant back, for its owner or a super user.
 
     :raises NotFound: it is neither's

@@ -10,9 +10,10 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, or_, select, union
+from sqlalchemy import ColumnElement, case, delete, or_, select, union
 from sqlalchemy.orm import Session, selectinload
 
+from catalog_server.database import upsert
 from catalog_server.models.identity import (
     ApiKey,
     Claim,
@@ -98,9 +99,25 @@ def login_failure(session: Session, subject: str) -> LoginFailure | None:
     return session.get(LoginFailure, subject)
 
 
-def forget_login_failures(session: Session, subject: str | None, before: datetime.datetime) -> None:
+def forget_login_failures(session: Session, subjects: Sequence[str], before: datetime.datetime) -> None:
     """Those of one who has just logged in, and all that are too old to count."""
-    session.execute(delete(LoginFailure).where(or_(LoginFailure.subject == subject, LoginFailure.last_at < before)))
+    session.execute(delete(LoginFailure).where(or_(LoginFailure.subject.in_(subjects), LoginFailure.last_at < before)))
+
+
+def count_login_failure(
+    session: Session, subject: str, now: datetime.datetime, limit: int
+) -> tuple[int, datetime.datetime]:
+    """Count one more; return how many there are in a row and when the last of the first ``limit`` was."""
+    insert = upsert(session, LoginFailure).values(subject=subject, failures=1, last_at=now)
+    statement = insert.on_conflict_do_update(
+        index_elements=[LoginFailure.subject],
+        set_={
+            "failures": LoginFailure.failures + 1,
+            "last_at": case((LoginFailure.failures < limit, insert.excluded.last_at), else_=LoginFailure.last_at),
+        },
+    ).returning(LoginFailure.failures, LoginFailure.last_at)
+    row = session.execute(statement).one()
+    return row.failures, row.last_at
 
 
 def is_denied(session: Session, jti: str) -> bool:

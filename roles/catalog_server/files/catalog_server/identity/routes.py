@@ -21,33 +21,33 @@ from catalog_server.identity.schemas import (
     PullGrantRequest,
     RenewedGrant,
 )
-from catalog_server.work import AtDesk
+from catalog_server.unit_of_work import Context
 
 router = APIRouter(tags=["identity"])
 
 
 @router.post("/auth/token")
-def get_token(desk: AtDesk, body: LoginRequest) -> LoginReply:
+def get_token(context: Context, body: LoginRequest) -> LoginReply:
     """A login token for a password or an API key."""
     if body.api_key:
-        token = login.with_api_key(desk.house, body.api_key.get_secret_value())
+        token = login.with_api_key(context.services, body.api_key.get_secret_value())
     else:
         name = body.email or body.username
         if not name:
             raise BadRequest("Either email, username or api_key must be given.")
         if not body.password:
             raise BadRequest("The password is missing.")
-        token = login.with_password(desk.house, name, body.password.get_secret_value(), desk.request_id)
+        token = login.with_password(context.services, name, body.password.get_secret_value(), context.request_id)
     return LoginReply(email=token.email, token=token.token, expires_at=token.expires_at)
 
 
 @router.post("/grants")
-def mint(desk: AtDesk, body: GrantRequest) -> MintedGrant:
+def mint(context: Context, body: GrantRequest) -> MintedGrant:
     """A grant for one transfer, with the manifests that it is about."""
     if isinstance(body, PullGrantRequest):
-        with desk.reading(access.READ) as work:
+        with context.reading(access.READ) as work:
             return MintedGrant.of(grants.mint_pull(work, body.catalog_id, body.version, body.architecture))
-    with desk.reading(access.MINT_PUSH) as work:
+    with context.reading(access.MINT_PUSH) as work:
         return MintedGrant.of(
             grants.mint_push(
                 work,
@@ -62,15 +62,14 @@ def mint(desk: AtDesk, body: GrantRequest) -> MintedGrant:
 
 
 @router.post("/grants/renew")
-def renew(desk: AtDesk, _body: Empty | None = None) -> RenewedGrant:
+def renew(context: Context, _body: Empty | None = None) -> RenewedGrant:
     """The next grant for the one that is sent as the bearer token."""
-    with desk.reading(access.RENEW) as work:
+    with context.reading(access.RENEW) as work:
         minted = grants.renew(work)
         return RenewedGrant.renewed(minted)
 
 
 @router.delete("/grants/{jti}", status_code=status.HTTP_204_NO_CONTENT)
-def revoke(desk: AtDesk, jti: t.Annotated[str, Path(max_length=100)]) -> None:
+def revoke(context: Context, jti: t.Annotated[str, Path(max_length=100)]) -> None:
     """Take a grant back."""
-    with desk.writing(access.KNOWN) as work:
-        grants.deny(work, jti)
+    context.write(access.KNOWN, lambda work: grants.deny(work, jti))

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 
 from catalog_server.errors import BadRequest, NotFound
-from catalog_server.identity import queries
+from catalog_server.identity import lockouts, queries
 from catalog_server.identity.access import USER
 from catalog_server.models.identity import ApiKey, Claim, Role, User
-from catalog_server.work import Work
+from catalog_server.unit_of_work import UnitOfWork
 
 SUBJECT = "user"
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,99}\Z")
@@ -41,7 +41,7 @@ class NewKey:
         return base64.b64encode(f"{self.key.key}:{self.secret}".encode()).decode("ascii")
 
 
-def find(work: Work, name: str) -> User:
+def find(work: UnitOfWork, name: str) -> User:
     """A user by id, user name or mail address, with roles and claims.
 
     :raises NotFound: there is none
@@ -53,7 +53,7 @@ def find(work: Work, name: str) -> User:
 
 
 def add(
-    work: Work,
+    work: UnitOfWork,
     username: str,
     email: str | None,
     name: str,
@@ -88,19 +88,20 @@ def add(
     return user
 
 
-def set_password(work: Work, name: str, password_hash: str) -> User:
+def set_password(work: UnitOfWork, name: str, password_hash: str) -> User:
     """Another password; logins from before are worth nothing any more, and a lockout ends."""
     user = find(work, name)
     user.password_hash = password_hash
     user.password_version += 1
     user.updated_at = work.now
-    queries.forget_login_failures(work.session, f"user:{user.id}", work.now - datetime.timedelta(days=366))
+    subjects = [lockouts.subject_of(text) for text in (user.id, user.username, user.email)]
+    lockouts.forgive(work.session, work.settings, subjects, work.now)
     work.record("user.set_password", SUBJECT, user.id, username=user.username)
     return user
 
 
 def set_fields(
-    work: Work,
+    work: UnitOfWork,
     name: str,
     *,
     email: str | None = None,
@@ -131,7 +132,7 @@ def set_fields(
     return True
 
 
-def delete(work: Work, name: str) -> None:
+def delete(work: UnitOfWork, name: str) -> None:
     """Delete a user with its API keys; tokens and grants of it are worth nothing any more."""
     user = find(work, name)
     work.record("user.delete", SUBJECT, user.id, username=user.username)
@@ -140,7 +141,7 @@ def delete(work: Work, name: str) -> None:
     work.session.expunge_all()
 
 
-def add_key(work: Work, name: str, label: str, expires_at: datetime.datetime | None) -> NewKey:
+def add_key(work: UnitOfWork, name: str, label: str, expires_at: datetime.datetime | None) -> NewKey:
     """A new API key that acts as the user."""
     user = find(work, name)
     secret = secrets.token_urlsafe(_SECRET_BYTES)
@@ -159,12 +160,12 @@ def add_key(work: Work, name: str, label: str, expires_at: datetime.datetime | N
     return NewKey(key, secret)
 
 
-def keys(work: Work, name: str) -> Sequence[ApiKey]:
+def keys(work: UnitOfWork, name: str) -> Sequence[ApiKey]:
     """The API keys of a user."""
     return queries.api_keys_of(work.session, find(work, name).id)
 
 
-def revoke_key(work: Work, key_name: str) -> bool:
+def revoke_key(work: UnitOfWork, key_name: str) -> bool:
     """Let nobody use an API key any more; whether somebody could.
 
     :raises NotFound: there is no such key
@@ -186,7 +187,7 @@ def _checked_email(email: str) -> str:
     return email
 
 
-def _roles(work: Work, names: Sequence[str]) -> list[Role]:
+def _roles(work: UnitOfWork, names: Sequence[str]) -> list[Role]:
     wanted = sorted({addresses.normalise_right(name) for name in names})
     found = queries.roles(work.session, wanted)
     # A role is what manifests require, so a name that nobody has used is a new one.
@@ -197,7 +198,7 @@ def _roles(work: Work, names: Sequence[str]) -> list[Role]:
     return [found[name] for name in wanted]
 
 
-def _claims(work: Work, names: Sequence[str]) -> list[Claim]:
+def _claims(work: UnitOfWork, names: Sequence[str]) -> list[Claim]:
     wanted = sorted({addresses.normalise_right(name) for name in names})
     found = queries.claims(work.session, wanted)
     for name in wanted:

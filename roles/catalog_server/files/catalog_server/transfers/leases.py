@@ -14,16 +14,16 @@ from collections.abc import Iterable
 
 from catalog_server.transfers import queries
 from catalog_server.transfers.leftovers import Garbage
-from catalog_server.work import Work
+from catalog_server.unit_of_work import UnitOfWork
 
 
-def keep(work: Work, manifest_id: str) -> None:
+def keep(work: UnitOfWork, manifest_id: str) -> None:
     """Before a manifest is replaced: keep what it uses for the open uploads that have it as a base."""
     work.session.flush()
     queries.lease_uses(work.session, manifest_id, work.now)
 
 
-def release(work: Work, let_go: Iterable[queries.SegmentName] = ()) -> tuple[Garbage, ...]:
+def release(work: UnitOfWork, let_go: Iterable[queries.SegmentName] = ()) -> tuple[Garbage, ...]:
     """Forget the segments that are let go, or whose lease has ended, and that nothing keeps; their objects can go.
 
     A lease ends when its upload is closed or expires, or begins again without that base.

@@ -19,7 +19,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
 from catalog_server.errors import Unavailable
 from catalog_server.models.storage import ABORTED, COMMITTED
 from catalog_server.transfers import packs, queries
-from catalog_server.work import House
+from catalog_server.unit_of_work import Services
 
 # While a pack is tidied its version may be replaced, so it is looked at again until nothing has changed.
 _LOOKS = 3
@@ -44,31 +44,31 @@ class _Known:
     record: bytes | None
 
 
-def discard(house: House, garbage: Iterable[Garbage]) -> None:
+def discard(services: Services, garbage: Iterable[Garbage]) -> None:
     """Remove what a transaction has let go. What fails here stays for the garbage collection."""
     for item in garbage:
         try:
             if item.names is None:
-                tidy(house, item.storage, item.pack)
+                tidy(services, item.storage, item.pack)
             else:
-                packs.pack_of(house, item.storage, item.pack).remove(item.names)
+                packs.pack_of(services, item.storage, item.pack).remove(item.names)
         except (StorageError, Unavailable):
             _log.warning("objects of the pack %s could not be removed", item.pack, exc_info=True)
 
 
-def tidy(house: House, storage: str, pack_id: str) -> None:
+def tidy(services: Services, storage: str, pack_id: str) -> None:
     """Make a pack what the database says, if its upload is closed; an open one may still need everything."""
     done: _Known | None = None
     for _look in range(_LOOKS):
-        known = _known(house, pack_id)
+        known = _known(services, pack_id)
         if known is None or known == done:
             return
-        _keep(packs.pack_of(house, storage, pack_id), known)
+        _keep(packs.pack_of(services, storage, pack_id), known)
         done = known
 
 
-def _known(house: House, pack_id: str) -> _Known | None:
-    with house.database.reading() as session:
+def _known(services: Services, pack_id: str) -> _Known | None:
+    with services.database.reading() as session:
         upload = queries.upload(session, pack_id)
         if upload is None or upload.state not in (ABORTED, COMMITTED):
             return None

@@ -25,7 +25,7 @@ from starlette.responses import Response
 from catalog_server.errors import BadRequest, Forbidden, NotFound
 from catalog_server.transfers.signing import GET, PUT, ObjectSigner, Permit
 from catalog_server.transfers.streaming import ObjectResponse, parse_range, receive_object
-from catalog_server.work import House
+from catalog_server.unit_of_work import Services
 
 # To clients these are whatever a signed URL opens, here or at a provider, and no part of the API.
 router = APIRouter(include_in_schema=False)
@@ -39,10 +39,10 @@ def _storage(request: Request, permit: Permit, signature: str) -> LocalStorage:
 
     :raises Forbidden: it is not, or not any more; which of the two is told to nobody
     """
-    house: House = request.app.state.house
-    if not ObjectSigner(house.keys.objects).admits(permit, signature, house.clock().timestamp()):
+    services: Services = request.app.state.services
+    if not ObjectSigner(services.keys.objects).admits(permit, signature, services.clock().timestamp()):
         raise Forbidden("The signature of this URL does not allow this, or has expired.")
-    return house.storages[house.settings.storage_name]
+    return services.storages[services.settings.storage_name]
 
 
 @router.get("/objects/{key:path}")

@@ -25,7 +25,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local 
 
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.storage import Upload
-from catalog_server.work import House
+from catalog_server.unit_of_work import Services
 
 RECORD = "manifest.json"
 RECORD_FORMAT = 1
@@ -113,6 +113,6 @@ def folder_of(prefix: str, pack: str) -> str:
     return f"{prefix}/packs/{pack}" if prefix else f"packs/{pack}"
 
 
-def pack_of(house: House, storage: str, pack: str) -> Pack:
+def pack_of(services: Services, storage: str, pack: str) -> Pack:
     """The objects of the upload ``pack`` in the storage of that name."""
-    return Pack(house.storages[storage], folder_of(house.settings.storage_prefix, pack))
+    return Pack(services.storages[storage], folder_of(services.settings.storage_prefix, pack))

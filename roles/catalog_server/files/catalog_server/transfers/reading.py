@@ -16,7 +16,7 @@ from catalog_server.errors import UnknownSegment
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.identity import GrantUse
 from catalog_server.transfers import queries
-from catalog_server.work import Work
+from catalog_server.unit_of_work import UnitOfWork
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,19 @@ class IndexObject:
     name: str
 
 
-def listing_object(work: Work, manifest_id: str) -> IndexObject:
+def listing_object(work: UnitOfWork, manifest_id: str) -> IndexObject:
     """Return where the listing of a manifest lies."""
     manifest = _readable(work, manifest_id)
     return IndexObject(manifest.storage, manifest.pack, manifest.listing_object)
 
 
-def locator_object(work: Work, manifest_id: str) -> IndexObject:
+def locator_object(work: UnitOfWork, manifest_id: str) -> IndexObject:
     """Return where the locator of a manifest lies."""
     manifest = _readable(work, manifest_id)
     return IndexObject(manifest.storage, manifest.pack, manifest.locator_object)
 
 
-def _readable(work: Work, manifest_id: str) -> Manifest:
+def _readable(work: UnitOfWork, manifest_id: str) -> Manifest:
     # Users may see what a blocked manifest contains, but a transfer of it has to end.
     find = catalog.get if work.caller.grant is None else catalog.pullable
     return find(work, manifest_id)
@@ -54,7 +54,7 @@ class WantedSegments:
     counted: bool
 
 
-def wanted_segments(work: Work, manifest_id: str, wanted: Sequence[queries.SegmentName]) -> WantedSegments:
+def wanted_segments(work: UnitOfWork, manifest_id: str, wanted: Sequence[queries.SegmentName]) -> WantedSegments:
     """Check that the caller may pull a manifest, and that it uses all these segments.
 
     :raises UnknownSegment: it does not use one of them, whether that exists or not
@@ -68,7 +68,7 @@ def wanted_segments(work: Work, manifest_id: str, wanted: Sequence[queries.Segme
     return WantedSegments(found, counted)
 
 
-def count_download(work: Work, manifest_id: str) -> None:
+def count_download(work: UnitOfWork, manifest_id: str) -> None:
     """Count the pull that a grant was made for, once."""
     grant = work.caller.grant
     manifest = catalog.pullable(work, manifest_id)

@@ -13,12 +13,13 @@ import typing as t
 from fastapi import APIRouter, Path, Query, Request, Response, status
 from starlette.concurrency import run_in_threadpool
 
+from catalog_server.catalog import service as catalog
 from catalog_server.catalog.schemas import ManifestRecord
 from catalog_server.errors import Unavailable
 from catalog_server.identity import access
 from catalog_server.transfers import leftovers, objects, packs, reading, service
 from catalog_server.transfers.commit.draft import committable, draft
-from catalog_server.transfers.commit.prepare import prepare
+from catalog_server.transfers.commit.prepare import Prepared, prepare
 from catalog_server.transfers.commit.settle import settle
 from catalog_server.transfers.schemas import (
     BeginUpload,
@@ -34,7 +35,7 @@ from catalog_server.transfers.schemas import (
 )
 from catalog_server.transfers.signing import Links, ObjectSigner
 from catalog_server.transfers.streaming import BLOCK_BYTES, receive_file
-from catalog_server.work import AtDesk, Desk
+from catalog_server.unit_of_work import Context, RequestContext, UnitOfWork
 
 router = APIRouter(tags=["transfers"])
 router.include_router(objects.router)
@@ -53,39 +54,40 @@ class IndexFile(Response):
     media_type = _OCTETS
 
 
-def _links(desk: Desk) -> Links:
-    return Links(ObjectSigner(desk.house.keys.objects), desk.base_url, desk.house.clock())
+def _links(context: RequestContext) -> Links:
+    return Links(ObjectSigner(context.services.keys.objects), context.base_url, context.services.clock())
 
 
 @router.post("/uploads")
-def begin(desk: AtDesk, body: BeginUpload) -> UploadRecord:
+def begin(context: Context, body: BeginUpload) -> UploadRecord:
     """Open an upload, or go on with the one that the same user has open for the same address."""
     wanted = body.model_dump(exclude={"minimum_requirements"})
     minimum = body.minimum_requirements
-    with desk.writing(access.TRANSFER_IN) as work:
-        opened = service.begin(
-            work,
-            service.Begin(
-                **wanted, minimum_requirements=minimum.model_dump(exclude_none=True) if minimum is not None else None
-            ),
-        )
-        bases = [ManifestRecord.of(base) for base in opened.bases]
-    leftovers.discard(desk.house, opened.abandoned)
-    return _upload_record(desk, opened, bases)
+    asked = service.Begin(
+        **wanted, minimum_requirements=minimum.model_dump(exclude_none=True) if minimum is not None else None
+    )
+
+    def unit(work: UnitOfWork) -> tuple[service.OpenUpload, list[ManifestRecord]]:
+        opened = service.begin(work, asked)
+        return opened, [ManifestRecord.of(base) for base in opened.bases]
+
+    opened, bases = context.write(access.TRANSFER_IN, unit, locks=lambda work: catalog.locks_of(asked.catalog_id))
+    leftovers.discard(context.services, opened.abandoned)
+    return _upload_record(context, opened, bases)
 
 
 @router.get("/uploads/{upload_id}")
-def resume(desk: AtDesk, upload_id: UploadId) -> UploadRecord:
+def resume(context: Context, upload_id: UploadId) -> UploadRecord:
     """An open upload, with the segments that are there already."""
-    with desk.reading(access.TRANSFER_IN) as work:
+    with context.reading(access.TRANSFER_IN) as work:
         opened = service.resume(work, upload_id)
         bases = [ManifestRecord.of(base) for base in opened.bases]
-    return _upload_record(desk, opened, bases)
+    return _upload_record(context, opened, bases)
 
 
-def _upload_record(desk: Desk, opened: service.OpenUpload, bases: list[ManifestRecord]) -> UploadRecord:
-    pack = packs.pack_of(desk.house, opened.storage, opened.id)
-    links, seconds = _links(desk), desk.house.settings.get_url_seconds
+def _upload_record(context: RequestContext, opened: service.OpenUpload, bases: list[ManifestRecord]) -> UploadRecord:
+    pack = packs.pack_of(context.services, opened.storage, opened.id)
+    links, seconds = _links(context), context.services.settings.get_url_seconds
     return UploadRecord(
         id=opened.id,
         expires_at=int(opened.expires_at.timestamp()),
@@ -101,12 +103,12 @@ def _upload_record(desk: Desk, opened: service.OpenUpload, bases: list[ManifestR
 
 
 @router.post("/uploads/{upload_id}/urls")
-def store_urls(desk: AtDesk, upload_id: UploadId, body: NewSegments) -> StoreUrls:
+def store_urls(context: Context, upload_id: UploadId, body: NewSegments) -> StoreUrls:
     """URLs that store segments of an open upload."""
-    with desk.reading(access.TRANSFER_IN) as work:
+    with context.reading(access.TRANSFER_IN) as work:
         upload = service.open_upload(work, upload_id)
-        pack = packs.pack_of(desk.house, upload.storage, upload.id)
-        links, seconds, until = _links(desk), work.settings.put_url_seconds, upload.expires_at
+        pack = packs.pack_of(context.services, upload.storage, upload.id)
+        links, seconds, until = _links(context), work.settings.put_url_seconds, upload.expires_at
     urls = []
     for segment in body.segments:
         link = links.store(pack.key(segment.sha256), segment.size, seconds, until)
@@ -118,68 +120,78 @@ def store_urls(desk: AtDesk, upload_id: UploadId, body: NewSegments) -> StoreUrl
 
 @router.post("/uploads/{upload_id}/commit", openapi_extra=_INDEX)
 async def commit(
-    request: Request, desk: AtDesk, upload_id: UploadId, revision: t.Annotated[Revision, Query()]
+    request: Request, context: Context, upload_id: UploadId, revision: t.Annotated[Revision, Query()]
 ) -> ManifestRecord:
     """Make a manifest of an upload, as the begin of this revision said; the body is its index.
 
     Committing the same again gives the same answer.
     """
     # Nothing is read for whoever may not commit, and what is read waits on the disk for one of the few places.
-    await run_in_threadpool(_check_committable, desk, upload_id, revision)
-    with tempfile.SpooledTemporaryFile(BLOCK_BYTES, dir=str(desk.house.settings.data_dir)) as index:
+    await run_in_threadpool(_check_committable, context, upload_id, revision)
+    with tempfile.SpooledTemporaryFile(BLOCK_BYTES, dir=str(context.services.settings.data_dir)) as index:
         await receive_file(request, index)
         async with request.app.state.commits:
-            return await run_in_threadpool(_commit, desk, upload_id, revision, index)
+            return await run_in_threadpool(_commit, context, upload_id, revision, index)
 
 
-def _check_committable(desk: Desk, upload_id: str, revision: str) -> None:
-    with desk.reading(access.TRANSFER_IN) as work:
+def _check_committable(context: RequestContext, upload_id: str, revision: str) -> None:
+    with context.reading(access.TRANSFER_IN) as work:
         committable(work, upload_id, revision)
 
 
-def _commit(desk: Desk, upload_id: str, revision: str, index: t.IO[bytes]) -> ManifestRecord:
-    with desk.reading(access.TRANSFER_IN) as work:
+def _commit(context: RequestContext, upload_id: str, revision: str, index: t.IO[bytes]) -> ManifestRecord:
+    with context.reading(access.TRANSFER_IN) as work:
         made = draft(work, upload_id, revision)
     index.seek(0)
     try:
-        prepared = prepare(desk.house, made, index.read())
-        with desk.writing(access.TRANSFER_IN) as work:
-            settled = settle(work, prepared)
-            record = ManifestRecord.of(settled.manifest)
+        prepared = prepare(context.services, made, index.read())
+        record, garbage = context.write(
+            access.TRANSFER_IN,
+            lambda work: _settled(work, prepared),
+            locks=lambda work: service.locks(work, upload_id),
+        )
     finally:
         if made.is_open:
-            leftovers.discard(desk.house, [leftovers.Garbage(made.storage, upload_id)])
-    leftovers.discard(desk.house, settled.garbage)
+            leftovers.discard(context.services, [leftovers.Garbage(made.storage, upload_id)])
+    leftovers.discard(context.services, garbage)
     return record
 
 
+def _settled(work: UnitOfWork, prepared: Prepared) -> tuple[ManifestRecord, tuple[leftovers.Garbage, ...]]:
+    settled = settle(work, prepared)
+    return ManifestRecord.of(settled.manifest), settled.garbage
+
+
 @router.delete("/uploads/{upload_id}", status_code=status.HTTP_204_NO_CONTENT)
-def abort(desk: AtDesk, upload_id: UploadId) -> None:
+def abort(context: Context, upload_id: UploadId) -> None:
     """Give up an upload, and remove what it has stored."""
-    with desk.writing(access.TRANSFER_IN) as work:
-        upload, released = service.abort(work, upload_id)
-    leftovers.discard(desk.house, released)
-    leftovers.tidy(desk.house, upload.storage, upload.id)
+    upload, released = context.write(
+        access.TRANSFER_IN,
+        lambda work: service.abort(work, upload_id),
+        locks=lambda work: service.locks(work, upload_id),
+    )
+    leftovers.discard(context.services, released)
+    leftovers.tidy(context.services, upload.storage, upload.id)
 
 
 @router.get("/manifests/{manifest_id}/listing", response_class=IndexFile)
-def listing(desk: AtDesk, manifest_id: ManifestId) -> IndexFile:
+def listing(context: Context, manifest_id: ManifestId) -> IndexFile:
     """What a manifest contains."""
-    with desk.reading(access.reading_index_of(manifest_id)) as work:
+    with context.reading(access.reading_index_of(manifest_id)) as work:
         found = reading.listing_object(work, manifest_id)
-    return _index_file(desk, found)
+    return _index_file(context, found)
 
 
 @router.get("/manifests/{manifest_id}/locator", response_class=IndexFile)
-def locator(desk: AtDesk, manifest_id: ManifestId) -> IndexFile:
+def locator(context: Context, manifest_id: ManifestId) -> IndexFile:
     """Where the content of a manifest lies."""
-    with desk.reading(access.reading_index_of(manifest_id)) as work:
+    with context.reading(access.reading_index_of(manifest_id)) as work:
         found = reading.locator_object(work, manifest_id)
-    return _index_file(desk, found)
+    return _index_file(context, found)
 
 
-def _index_file(desk: Desk, found: reading.IndexObject) -> IndexFile:
-    data = packs.pack_of(desk.house, found.storage, found.pack).get(found.name)
+def _index_file(context: RequestContext, found: reading.IndexObject) -> IndexFile:
+    data = packs.pack_of(context.services, found.storage, found.pack).get(found.name)
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != found.name.partition(".")[0]:
         raise Unavailable("The index of this manifest is damaged in storage.")
@@ -187,19 +199,18 @@ def _index_file(desk: Desk, found: reading.IndexObject) -> IndexFile:
 
 
 @router.post("/manifests/{manifest_id}/urls")
-def read_urls(desk: AtDesk, manifest_id: ManifestId, body: WantedSegments) -> ReadUrls:
+def read_urls(context: Context, manifest_id: ManifestId, body: WantedSegments) -> ReadUrls:
     """URLs that read segments of a manifest."""
     wanted = [(segment.pack, segment.sha256) for segment in body.segments]
     needs = access.pulling(manifest_id)
-    with desk.reading(needs) as work:
+    with context.reading(needs) as work:
         found = reading.wanted_segments(work, manifest_id, wanted)
     if not found.counted:
-        with desk.writing(needs) as work:
-            reading.count_download(work, manifest_id)
-    links, seconds = _links(desk), desk.house.settings.get_url_seconds
+        context.write(needs, lambda work: reading.count_download(work, manifest_id))
+    links, seconds = _links(context), context.services.settings.get_url_seconds
     urls = []
     for pack, sha256 in wanted:
-        link = links.read(packs.pack_of(desk.house, found.storages[pack, sha256], pack).key(sha256), seconds)
+        link = links.read(packs.pack_of(context.services, found.storages[pack, sha256], pack).key(sha256), seconds)
         urls.append(
             ReadUrl(pack=pack, sha256=sha256, url=link.url, expires_at=link.expires_at, expires_in=link.expires_in)
         )

@@ -18,7 +18,9 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack import ch
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsafePath
 
 from catalog_server.catalog import queries as catalog_queries
+from catalog_server.catalog import service as catalog
 from catalog_server.catalog.tags import wanted_tags
+from catalog_server.database import Lock
 from catalog_server.errors import (
     BadRequest,
     Revoked,
@@ -34,7 +36,7 @@ from catalog_server.models.catalog import Manifest
 from catalog_server.models.storage import ABORTED, OPEN, Upload, UploadBase
 from catalog_server.transfers import leases, queries
 from catalog_server.transfers.leftovers import Garbage
-from catalog_server.work import Work
+from catalog_server.unit_of_work import UnitOfWork
 
 SUBJECT = "upload"
 
@@ -73,7 +75,7 @@ class OpenUpload:
     abandoned: tuple[Garbage, ...] = ()
 
 
-def begin(work: Work, wanted: Begin) -> OpenUpload:
+def begin(work: UnitOfWork, wanted: Begin) -> OpenUpload:
     """Open an upload, or resume the one that the same user has open for the same address.
 
     :raises UnknownManifest: a base does not exist for the caller
@@ -101,13 +103,13 @@ def begin(work: Work, wanted: Begin) -> OpenUpload:
     return _opened(work, upload, bases, (*abandoned, *leases.release(work)))
 
 
-def resume(work: Work, upload_id: str) -> OpenUpload:
+def resume(work: UnitOfWork, upload_id: str) -> OpenUpload:
     """Return an upload of this caller that is still open."""
     upload = open_upload(work, upload_id)
     return _opened(work, upload, usable_bases(work, upload), ())
 
 
-def abort(work: Work, upload_id: str) -> tuple[Upload, tuple[Garbage, ...]]:
+def abort(work: UnitOfWork, upload_id: str) -> tuple[Upload, tuple[Garbage, ...]]:
     """Close an upload that is not committed. The caller tidies its pack and removes the garbage that it returns."""
     upload = own_upload(work, upload_id)
     if upload.state == OPEN:
@@ -118,7 +120,15 @@ def abort(work: Work, upload_id: str) -> tuple[Upload, tuple[Garbage, ...]]:
     return upload, leases.release(work)
 
 
-def own_upload(work: Work, upload_id: str) -> Upload:
+def locks(work: UnitOfWork, upload_id: str) -> tuple[Lock, ...]:
+    """Return what the end of an upload has to hold.
+
+    :raises UnknownUpload: there is none, or it is another user's
+    """
+    return catalog.locks_of(own_upload(work, upload_id).catalog_id)
+
+
+def own_upload(work: UnitOfWork, upload_id: str) -> Upload:
     """Return an upload of this caller in any state.
 
     :raises UnknownUpload: there is none, or it is another user's
@@ -130,7 +140,7 @@ def own_upload(work: Work, upload_id: str) -> Upload:
     return upload
 
 
-def open_upload(work: Work, upload_id: str) -> Upload:
+def open_upload(work: UnitOfWork, upload_id: str) -> Upload:
     """Return an upload of this caller that is still open.
 
     :raises UploadClosed, UploadExpired: it is not
@@ -143,7 +153,7 @@ def open_upload(work: Work, upload_id: str) -> Upload:
     return upload
 
 
-def revision_of(work: Work, upload: Upload) -> str:
+def revision_of(work: UnitOfWork, upload: Upload) -> str:
     """Return a name for what the last begin asked for. A commit tells by it whose fields it makes visible."""
     said = [
         upload.fields,
@@ -157,18 +167,18 @@ def revision_of(work: Work, upload: Upload) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def close(work: Work, upload: Upload, state: str) -> None:
+def close(work: UnitOfWork, upload: Upload, state: str) -> None:
     """End an upload, and its lease."""
     upload.state = state
     upload.closed_at = work.now
 
 
-def usable_bases(work: Work, upload: Upload) -> tuple[Manifest, ...]:
+def usable_bases(work: UnitOfWork, upload: Upload) -> tuple[Manifest, ...]:
     """Return the bases named at begin whose segments this caller may use now."""
     return _bases(work, upload, queries.bases_of(work.session, upload.id), strict=False)
 
 
-def check_replaceable(work: Work, existing: Manifest, force: bool, digest: str | None) -> None:
+def check_replaceable(work: UnitOfWork, existing: Manifest, force: bool, digest: str | None) -> None:
     """Check that a push may replace a manifest; ``digest`` is that of the new content, if it is known.
 
     :raises VersionExists, Revoked: it may not
@@ -200,7 +210,7 @@ def _check_contents(wanted: Begin, version: str) -> None:
         raise BadRequest(f"{wanted.name!r} is not a valid name of a {wanted.type} bundle.")
 
 
-def _open(work: Work, catalog_id: str, version: str, architecture: str) -> tuple[Upload, tuple[Garbage, ...]]:
+def _open(work: UnitOfWork, catalog_id: str, version: str, architecture: str) -> tuple[Upload, tuple[Garbage, ...]]:
     user_id = t.cast(str, work.caller.user_id)
     found = queries.open_uploads(work.session, user_id, catalog_id, version, architecture)
     alive = [upload for upload in found if upload.expires_at > work.now]
@@ -223,9 +233,9 @@ def _open(work: Work, catalog_id: str, version: str, architecture: str) -> tuple
     return upload, abandoned
 
 
-def _storage(work: Work, name: str | None) -> str:
+def _storage(work: UnitOfWork, name: str | None) -> str:
     name = name or work.settings.storage_name
-    if name not in work.house.storages:
+    if name not in work.services.storages:
         raise BadRequest(f"There is no storage {name!r}.")
     return name
 
@@ -258,7 +268,7 @@ def _audience(wanted: Begin, existing: Manifest | None) -> Audience:
     return now.edited(wanted.required_roles, wanted.required_claims)
 
 
-def _bases(work: Work, upload: Upload, named: Sequence[str], *, strict: bool = True) -> tuple[Manifest, ...]:
+def _bases(work: UnitOfWork, upload: Upload, named: Sequence[str], *, strict: bool = True) -> tuple[Manifest, ...]:
     """Return those of the named manifests whose segments the new one may share.
 
     With ``strict``, one that the caller cannot see is an error. One that is tainted, in another storage or for another
@@ -280,7 +290,7 @@ def _bases(work: Work, upload: Upload, named: Sequence[str], *, strict: bool = T
     return tuple(found)
 
 
-def _lease(work: Work, upload: Upload, bases: Sequence[Manifest]) -> None:
+def _lease(work: UnitOfWork, upload: Upload, bases: Sequence[Manifest]) -> None:
     work.session.flush()
     wanted = {base.id for base in bases}
     for known in queries.bases_of(work.session, upload.id):
@@ -290,6 +300,8 @@ def _lease(work: Work, upload: Upload, bases: Sequence[Manifest]) -> None:
     work.session.add_all(UploadBase(upload_id=upload.id, manifest_id=base) for base in sorted(wanted))
 
 
-def _opened(work: Work, upload: Upload, bases: tuple[Manifest, ...], abandoned: tuple[Garbage, ...]) -> OpenUpload:
+def _opened(
+    work: UnitOfWork, upload: Upload, bases: tuple[Manifest, ...], abandoned: tuple[Garbage, ...]
+) -> OpenUpload:
     revision = revision_of(work, upload)
     return OpenUpload(upload.id, upload.storage, upload.chunk_size, upload.expires_at, revision, bases, abandoned)

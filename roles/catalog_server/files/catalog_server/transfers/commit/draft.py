@@ -16,7 +16,7 @@ from catalog_server.models.base import new_long_id
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.storage import OPEN, Upload
 from catalog_server.transfers import queries, service
-from catalog_server.work import Work
+from catalog_server.unit_of_work import UnitOfWork
 
 FORMAT = "segmented"
 
@@ -40,7 +40,7 @@ class Draft:
     reusable: Mapping[queries.SegmentName, int]
 
 
-def committable(work: Work, upload_id: str, revision: str) -> Upload:
+def committable(work: UnitOfWork, upload_id: str, revision: str) -> Upload:
     """Return the caller's upload. A closed one may be committed again: the answer may have been lost.
 
     :raises UnknownUpload, UploadExpired: it cannot be committed
@@ -54,7 +54,7 @@ def committable(work: Work, upload_id: str, revision: str) -> Upload:
     return upload
 
 
-def draft(work: Work, upload_id: str, revision: str) -> Draft:
+def draft(work: UnitOfWork, upload_id: str, revision: str) -> Draft:
     """Return what the caller's upload would become.
 
     :raises UnknownUpload, UploadExpired, UploadChanged: see ``committable``
@@ -74,12 +74,12 @@ def draft(work: Work, upload_id: str, revision: str) -> Draft:
     )
 
 
-def at_address(work: Work, upload: Upload) -> Manifest | None:
+def at_address(work: UnitOfWork, upload: Upload) -> Manifest | None:
     """Return the manifest that is at the address of an upload, visible to the caller or not."""
     return catalog_queries.at_address(work.session, upload.catalog_id, upload.version, upload.architecture)
 
 
-def reusable_segments(work: Work, upload: Upload) -> dict[queries.SegmentName, int]:
+def reusable_segments(work: UnitOfWork, upload: Upload) -> dict[queries.SegmentName, int]:
     """Return the sizes of the segments of other packs that the caller may refer to now."""
     bases = [base.id for base in service.usable_bases(work, upload)]
     return queries.reusable_segments(

@@ -21,7 +21,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_fil
 from catalog_server.errors import InvalidIndex, MissingSegment, UnknownSegment
 from catalog_server.transfers import packs, queries
 from catalog_server.transfers.commit.draft import Draft
-from catalog_server.work import House
+from catalog_server.unit_of_work import Services
 
 _MOST_NAMED = 20
 
@@ -35,7 +35,7 @@ class Prepared:
     columns: Mapping[str, t.Any]
 
 
-def prepare(house: House, made: Draft, body: bytes) -> Prepared:
+def prepare(services: Services, made: Draft, body: bytes) -> Prepared:
     """Check an index and everything that it refers to, then store what the manifest will refer to.
 
     :raises MalformedIndex, InvalidIndex: the index breaks the format, or is not the one that was announced
@@ -47,8 +47,8 @@ def prepare(house: House, made: Draft, body: bytes) -> Prepared:
     prepared = Prepared(made, index.locator, {**made.columns, **_columns_of_index(index)})
     if made.is_open:
         check_references(index.locator.segments, made.upload_id, made.reusable)
-        _check_objects(house, made, index.locator.segments)
-        _store(house, prepared, index)
+        _check_objects(services, made, index.locator.segments)
+        _store(services, prepared, index)
     return prepared
 
 
@@ -88,12 +88,12 @@ def check_references(
             )
 
 
-def _check_objects(house: House, made: Draft, segments: Iterable[SegmentRef]) -> None:
+def _check_objects(services: Services, made: Draft, segments: Iterable[SegmentRef]) -> None:
     there: dict[str, dict[str, int]] = {}
     missing: list[SegmentRef] = []
     for segment in segments:
         if segment.pack not in there:
-            there[segment.pack] = packs.pack_of(house, made.storage, segment.pack).segments()
+            there[segment.pack] = packs.pack_of(services, made.storage, segment.pack).segments()
         if there[segment.pack].get(segment.sha256) != segment.size:
             missing.append(segment)
     if missing:
@@ -111,9 +111,9 @@ def _check_objects(house: House, made: Draft, segments: Iterable[SegmentRef]) ->
         )
 
 
-def _store(house: House, prepared: Prepared, index: Index) -> None:
+def _store(services: Services, prepared: Prepared, index: Index) -> None:
     made, columns = prepared.draft, prepared.columns
-    pack = packs.pack_of(house, made.storage, made.upload_id)
+    pack = packs.pack_of(services, made.storage, made.upload_id)
     pack.put(columns["listing_object"], index.listing_file)
     pack.put(columns["locator_object"], index.locator_file)
     # Written before the transaction: if the server dies right after that, storage has what a rebuild needs.

@@ -18,7 +18,7 @@ from catalog_server.transfers import leases, packs, queries, service
 from catalog_server.transfers.commit.draft import at_address, committable, reusable_segments
 from catalog_server.transfers.commit.prepare import Prepared, check_references
 from catalog_server.transfers.leftovers import Garbage
-from catalog_server.work import Work
+from catalog_server.unit_of_work import UnitOfWork
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Settled:
     garbage: tuple[Garbage, ...] = ()
 
 
-def settle(work: Work, prepared: Prepared) -> Settled:
+def settle(work: UnitOfWork, prepared: Prepared) -> Settled:
     """Make the manifest. A caller who asks again after a lost answer gets the same answer.
 
     :raises UploadClosed, UploadExpired, UploadChanged: the upload cannot be committed any more, or not as that
@@ -52,18 +52,18 @@ def settle(work: Work, prepared: Prepared) -> Settled:
     return Settled(catalog.get(work, made.manifest_id), garbage)
 
 
-def _is_visible(work: Work, manifest: Manifest) -> bool:
+def _is_visible(work: UnitOfWork, manifest: Manifest) -> bool:
     return catalog_queries.manifest(work.session, work.caller, manifest.id) is not None
 
 
-def _already_there(work: Work, upload: Upload, existing: Manifest) -> Settled:
+def _already_there(work: UnitOfWork, upload: Upload, existing: Manifest) -> Settled:
     if upload.state == OPEN:
         service.close(work, upload, ABORTED)
         work.record("upload.abort", service.SUBJECT, upload.id, reason="the same content is there already")
     return Settled(catalog.get(work, existing.id), leases.release(work))
 
 
-def _write(work: Work, prepared: Prepared, upload: Upload, existing: Manifest | None) -> tuple[Garbage, ...]:
+def _write(work: UnitOfWork, prepared: Prepared, upload: Upload, existing: Manifest | None) -> tuple[Garbage, ...]:
     session, made, columns = work.session, prepared.draft, prepared.columns
     service.close(work, upload, COMMITTED)
     _add_own_segments(work, prepared, upload)
@@ -99,12 +99,12 @@ def _write(work: Work, prepared: Prepared, upload: Upload, existing: Manifest | 
     return (replaced, *released) if replaced else released
 
 
-def _times(work: Work) -> dict[str, t.Any]:
+def _times(work: UnitOfWork) -> dict[str, t.Any]:
     return {"pushed_at": work.now, "updated_at": work.now, "created_by": work.caller.username}
 
 
-def _add_own_segments(work: Work, prepared: Prepared, upload: Upload) -> None:
-    proved = work.house.storages[upload.storage].proves_content
+def _add_own_segments(work: UnitOfWork, prepared: Prepared, upload: Upload) -> None:
+    proved = work.services.storages[upload.storage].proves_content
     queries.add_segments(
         work.session,
         [

@@ -2,18 +2,19 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The unit of work: one transaction, one caller, one moment, and the audit entries of what it changes.
+"""The unit of work: one transaction, one caller, one time, and the audit entries of what it changes.
 
-A handler opens it with what it needs of the caller, does one thing, and builds its answer inside. When the block ends,
-everything is committed; only then does the answer leave. Handlers are plain functions on threads, so nothing here
-waits on the event loop.
+A handler says what it needs of the caller, does one thing, and builds its answer inside. A unit that reads is a block.
+One that writes is a callable, since it may have to run again (see ``database.py``); when it has returned, everything is
+committed, and only then does the answer leave. Handlers are plain functions on threads, so nothing here waits on the
+event loop.
 """
 
 from __future__ import annotations
 
 import datetime
 import typing as t
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -21,7 +22,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local 
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
-from catalog_server.database import Database
+from catalog_server.database import Database, Lock
 from catalog_server.identity import access
 from catalog_server.identity.access import Caller, Needs
 from catalog_server.identity.authentication import Credentials, authenticate
@@ -30,14 +31,16 @@ from catalog_server.keys import Keys
 from catalog_server.models.audit import AuditEntry
 from catalog_server.settings import Settings
 
+Result = t.TypeVar("Result")
+
 
 def utc_now() -> datetime.datetime:
-    """This moment."""
+    """The current time."""
     return datetime.datetime.now(datetime.UTC)
 
 
 @dataclass(frozen=True)
-class House:
+class Services:
     """What all requests of one process share."""
 
     settings: Settings
@@ -49,10 +52,10 @@ class House:
 
 
 @dataclass
-class Work:
+class UnitOfWork:
     """What a service function gets to work with."""
 
-    house: House
+    services: Services
     session: Session
     now: datetime.datetime
     caller: Caller
@@ -60,7 +63,7 @@ class Work:
 
     @property
     def settings(self) -> Settings:
-        return self.house.settings
+        return self.services.settings
 
     def record(self, action: str, subject_kind: str, subject_id: str, **details: t.Any) -> None:
         """Write into the audit log, in this very transaction, what is being changed; never a secret."""
@@ -79,62 +82,64 @@ class Work:
         )
 
     def in_seconds(self, seconds: float) -> datetime.datetime:
-        """The moment that lies so far ahead."""
+        """The time that lies so far ahead."""
         return self.now + datetime.timedelta(seconds=seconds)
 
 
 @dataclass(frozen=True)
-class Desk:
+class RequestContext:
     """Where one request gets its units of work."""
 
-    house: House
+    services: Services
     credentials: Credentials = field(repr=False)
     request_id: str | None
     # Of the API as the client sees it, with its prefix and without a slash at the end
     base_url: str
 
     @contextmanager
-    def reading(self, needs: Needs) -> Iterator[Work]:
+    def reading(self, needs: Needs) -> Iterator[UnitOfWork]:
         """A unit that changes nothing."""
-        now = self.house.clock()
-        with self.house.database.reading() as session:
+        now = self.services.clock()
+        with self.services.database.reading() as session:
             yield self._work(session, now, needs)
 
-    @contextmanager
-    def writing(self, needs: Needs) -> Iterator[Work]:
-        """A unit whose changes are committed when the block ends without an exception.
+    def write(
+        self,
+        needs: Needs,
+        unit: Callable[[UnitOfWork], Result],
+        locks: Callable[[UnitOfWork], Iterable[Lock]] = lambda work: (),
+    ) -> Result:
+        """Call ``unit`` in a transaction, holding the locks that ``locks`` names; everything it changes is committed.
 
-        Whoever has no right to write is sent away before the lock is taken, which all writers share; then the rights
+        Whoever has no right to write, or names what is not there, is sent away before a lock is taken; then the rights
         are read again, in the transaction that rests on them.
         """
-        with self.reading(needs):
-            pass
-        now = self.house.clock()
-        with self.house.database.writing() as session:
-            yield self._work(session, now, needs)
+        with self.reading(needs) as work:
+            wanted = list(locks(work))
+        now = self.services.clock()
+        return self.services.database.write(lambda session: unit(self._work(session, now, needs)), wanted)
 
-    def _work(self, session: Session, now: datetime.datetime, needs: Needs) -> Work:
-        caller = access.check(authenticate(session, self.house.keys, self.credentials, now), needs)
-        return Work(self.house, session, now, caller, self.request_id)
-
-
-@contextmanager
-def command_work(house: House) -> Iterator[Work]:
-    """A unit that changes something, for the administrator at the command line."""
-    with house.database.writing() as session:
-        yield Work(house, session, house.clock(), access.COMMAND)
+    def _work(self, session: Session, now: datetime.datetime, needs: Needs) -> UnitOfWork:
+        caller = access.check(authenticate(session, self.services.keys, self.credentials, now), needs)
+        return UnitOfWork(self.services, session, now, caller, self.request_id)
 
 
-async def desk(request: Request) -> Desk:
-    """The desk of a request; no I/O happens here."""
-    house: House = request.app.state.house
-    base = house.settings.public_url or str(request.base_url).rstrip("/")
-    return Desk(
-        house=house,
+def command_unit(services: Services, unit: Callable[[UnitOfWork], Result], *locks: Lock) -> Result:
+    """Call ``unit`` in a transaction that writes, for the administrator at the command line."""
+    now = services.clock()
+    return services.database.write(lambda session: unit(UnitOfWork(services, session, now, access.COMMAND)), locks)
+
+
+async def request_context(request: Request) -> RequestContext:
+    """The context of a request; no I/O happens here."""
+    services: Services = request.app.state.services
+    base = services.settings.public_url or str(request.base_url).rstrip("/")
+    return RequestContext(
+        services=services,
         credentials=Credentials(request.headers.get("authorization"), request.headers.get("x-api-key")),
         request_id=request.scope.get("request_id"),
         base_url=f"{base}/api/v1",
     )
 
 
-AtDesk = t.Annotated[Desk, Depends(desk)]
+Context = t.Annotated[RequestContext, Depends(request_context)]
