@@ -11,10 +11,12 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 
-from catalog_server.catalog import service
-from catalog_server.identity.access import Audience
-from catalog_server.models.catalog import Manifest, ManifestSegment
-from catalog_server.models.storage import COMMITTED, Segment, Upload
+from catalog_server.access import Audience
+from catalog_server.catalog import queries, service
+from catalog_server.models.base import new_short_id
+from catalog_server.models.catalog import AudienceText, Manifest, ManifestSegment, SegmentedContent
+from catalog_server.models.storage import LIVE, Pack
+from catalog_server.models.transfers import COMMITTED, Segment, Upload
 from catalog_server.transfers.packs import pack_of
 from running import Server, command_work
 
@@ -38,16 +40,19 @@ def put_manifest(
     **fields: object,
 ) -> str:
     """A manifest with segments of its own, or with ``shares``, those of another; its id."""
-    audience = Audience.of(roles, claims).text()
+    content_fields = {name: fields.pop(name) for name in list(fields) if name in SegmentedContent.__table__.columns}
     with command_work(server.services) as work:
+        audience = queries.audience_row(work.session, Audience.of(roles, claims).text())
+        pack = Pack(id=new_short_id(), storage=work.settings.storage_name, state=LIVE, created_at=work.now)
         upload = Upload(
+            id=pack.id,
+            pack=pack,
             catalog_id=catalog_id or new_catalog_id(),
             version=version,
             architecture=architecture,
             chunk_size=1 << 18,
             fields={},
-            audience=audience,
-            storage=work.settings.storage_name,
+            audience_text=audience,
             state=COMMITTED,
             created_at=work.now,
             expires_at=work.now,
@@ -62,19 +67,9 @@ def put_manifest(
                 "type": "pvm",
                 "name": "Image.pvm",
                 "description": "an image",
-                "audience": audience,
+                "audience_text": audience,
                 "format": "segmented",
-                "digest": secrets.token_hex(32),
-                "chunk_size": 1 << 18,
-                "chunks": 8,
-                "files": 3,
-                "logical_bytes": 2_000_000,
-                "data_bytes": 1_000_000,
-                "stored_bytes": 500_000,
-                "storage": upload.storage,
-                "pack": upload.id,
-                "listing_object": _put_object(server, upload, "listing"),
-                "locator_object": _put_object(server, upload, "locator"),
+                "push_number": service.next_push_number(work, upload.catalog_id),
                 "created_at": work.now,
                 "pushed_at": work.now,
                 "updated_at": work.now,
@@ -82,26 +77,40 @@ def put_manifest(
                 **fields,
             }
         )
+        manifest.content = SegmentedContent(
+            **{
+                "digest": secrets.token_hex(32),
+                "chunk_size": 1 << 18,
+                "chunks": 8,
+                "files": 3,
+                "logical_bytes": 2_000_000,
+                "data_bytes": 1_000_000,
+                "stored_bytes": 500_000,
+                "pack": upload.id,
+                "listing_object": _put_object(server, upload, "listing"),
+                "locator_object": _put_object(server, upload, "locator"),
+                **content_fields,
+            }
+        )
         work.session.add(manifest)
         work.session.flush()
         names = list(shares) if shares is not None else []
         if shares is None:
             names = [(upload.id, secrets.token_hex(32)) for _number in range(segments)]
-            for pack, sha256 in names:
+            for pack_id, sha256 in names:
                 work.session.add(
                     Segment(
-                        pack=pack,
+                        pack=pack_id,
                         sha256=sha256,
                         size=250_000,
-                        storage=upload.storage,
-                        audience=audience,
+                        audience_id=audience.id,
                         proved=True,
                         created_at=work.now,
                     )
                 )
             work.session.flush()
-        for pack, sha256 in names:
-            work.session.add(ManifestSegment(manifest_id=manifest.id, pack=pack, sha256=sha256))
+        for pack_id, sha256 in names:
+            work.session.add(ManifestSegment(manifest_id=manifest.id, pack=pack_id, sha256=sha256))
         service.tag_push(work, manifest, list(tags))
         return manifest.id
 
@@ -124,7 +133,8 @@ def segments_of(server: Server, manifest_id: str) -> list[tuple[str, str]]:
 def audiences_of(server: Server, names: Sequence[tuple[str, str]]) -> list[str]:
     """The audience of each of these segments."""
     with server.services.database.reading() as session:
-        return [session.get_one(Segment, name).audience for name in names]
+        found = [session.get_one(Segment, name) for name in names]
+        return [session.get_one(AudienceText, one.audience_id).text for one in found]
 
 
 def moment(text: str) -> datetime.datetime:

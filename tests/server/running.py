@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from catalog_server import schema
+from catalog_server import access, schema
 from catalog_server.app import open_services
-from catalog_server.identity import access
 from catalog_server.identity import service as users
 from catalog_server.keys import Keys, load_keys
 from catalog_server.seed import seed

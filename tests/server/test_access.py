@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import InvalidAddress
+from catalog_server import access
+from catalog_server.access import Audience, Caller, Grant, Needs
 from catalog_server.errors import BadRequest, Forbidden, GrantScope, Unauthenticated
-from catalog_server.identity import access
-from catalog_server.identity.access import Audience, Caller, Grant, Needs
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -92,8 +92,8 @@ def refused(answer: Answer, status: int) -> str:
 
 def test_from_nothing_to_a_first_user(tmp_path: Path) -> None:
     data_dir = tmp_path / "new" / "data"
-    assert done(command(data_dir, "migrate")) == "schema none -> 0002\n"
-    assert done(command(data_dir, "migrate")) == "schema 0002\n"
+    assert done(command(data_dir, "migrate")) == "schema none -> 0001\n"
+    assert done(command(data_dir, "migrate")) == "schema 0001\n"
     assert data_dir.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o077 for path in data_dir.iterdir()} == {0}
     added = command(data_dir, "user", "add", "First", "--super-user", "--password-stdin", stdin=PASSWORD + "\n")

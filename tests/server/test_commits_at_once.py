@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from catalog_server.models.storage import ABORTED, Upload
+from catalog_server.models.transfers import ABORTED, Upload
 from conftest import StartServer
 from packs import HandMade, make_pack, sha256
 from rows import new_catalog_id

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from catalog_server.models.storage import LeasedSegment, Segment, Upload
+from catalog_server.models.transfers import LeasedSegment, Segment, Upload
 from packs import HandMade, content, make_pack
 from rows import new_catalog_id, segments_of
 from running import Server, command_work

@@ -18,9 +18,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
 from ansible_collections.macfleet.parallels.tests.support.documents import assert_alike
-from catalog_server import errors
+from catalog_server import access, errors
 from catalog_server.catalog import schemas as catalog
-from catalog_server.identity import access
 from catalog_server.identity import schemas as identity
 from catalog_server.transfers import schemas as transfers
 from packs import make_pack

@@ -21,7 +21,7 @@ from sqlalchemy import inspect
 def test_no_model_without_its_migration(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'catalog.db'}"
     database = Database(url)
-    assert schema.migrate(database, url) == (None, "0002")
+    assert schema.migrate(database, url) == (None, "0001")
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
@@ -51,4 +51,4 @@ def test_two_that_migrate_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor() as pool:
         answers = list(pool.map(lambda _number: command(tmp_path / "data", "migrate"), range(3)))
     assert [answer.returncode for answer in answers] == [0, 0, 0], answers
-    assert sorted(answer.stdout for answer in answers) == ["schema 0002\n"] * 2 + ["schema none -> 0002\n"]
+    assert sorted(answer.stdout for answer in answers) == ["schema 0001\n"] * 2 + ["schema none -> 0001\n"]

@@ -16,7 +16,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
 from catalog_server.models.audit import AuditEntry
-from catalog_server.models.storage import Upload
+from catalog_server.models.transfers import Upload
 from conftest import StartServer
 from packs import CHUNK_SIZE, content, make_pack, sha256
 from rows import audiences_of, moment, new_catalog_id, segments_of

@@ -27,7 +27,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_fil
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import encode_listing, listing_digest
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import encode_locator
 from catalog_server.errors import UnknownSegment
-from catalog_server.models.storage import Segment
+from catalog_server.models.transfers import Segment
 from catalog_server.transfers.commit.prepare import check_references
 from conftest import StartServer
 from packs import CHUNK_SIZE, HandMade, content, make_pack, sha256

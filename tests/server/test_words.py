@@ -15,7 +15,7 @@ import jwt
 import pytest
 from catalog_server.errors import STATUSES
 from catalog_server.models.catalog import Manifest
-from catalog_server.models.storage import Upload
+from catalog_server.models.transfers import Upload
 from catalog_server.transfers.packs import pack_of
 from packs import make_pack, sha256
 from rows import new_catalog_id, put_manifest, segments_of

@@ -25,12 +25,13 @@ from catalog_server.identity.passwords import Passwords
 from catalog_server.keys import load_keys
 from catalog_server.middleware import BodyLimit, RequestId
 from catalog_server.settings import Settings
+from catalog_server.transfers import grant_routes as grants
 from catalog_server.transfers import routes as transfers
 from catalog_server.unit_of_work import Services
 
 # Stock clients use both, for everything.
 PREFIXES = ("/api/v1", "/api")
-ROUTERS: tuple[APIRouter, ...] = (health.router, identity.router, catalog.router, transfers.router)
+ROUTERS: tuple[APIRouter, ...] = (health.router, identity.router, grants.router, catalog.router, transfers.router)
 
 _OBJECT = re.compile(r"/api(/v1)?/objects/")
 _COMMIT = re.compile(r"/api(/v1)?/uploads/[^/]+/commit\Z")

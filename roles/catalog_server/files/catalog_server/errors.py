@@ -38,6 +38,7 @@ STATUSES = {
     "grant_revoked": 401,
     "forbidden": 403,
     "grant_scope": 403,
+    "catalog_id_denied": 403,
     "not_found": 404,
     "unknown_manifest": 404,
     "unknown_upload": 404,
@@ -46,6 +47,8 @@ STATUSES = {
     "tainted": 409,
     "revoked": 409,
     "version_exists": 409,
+    "name_taken": 409,
+    "tag_immutable": 409,
     "missing_segment": 409,
     "shared_segments": 409,
     "upload_changed": 409,
@@ -128,6 +131,12 @@ class GrantScope(Forbidden):
     code = "grant_scope"
 
 
+class CatalogIdDenied(Forbidden):
+    """Who asks may not push to that catalog id, or move its tags."""
+
+    code = "catalog_id_denied"
+
+
 class NotFound(ServerError):
     """It does not exist, or the caller may not see it; both look the same."""
 
@@ -172,6 +181,18 @@ class VersionExists(Conflict):
     """The version is there with another content."""
 
     code = "version_exists"
+
+
+class NameTaken(Conflict):
+    """A version would have the name of a tag, or a tag that of a version."""
+
+    code = "name_taken"
+
+
+class TagImmutable(Conflict):
+    """The tags of this catalog id stay where they were set first."""
+
+    code = "tag_immutable"
 
 
 class MissingSegment(Conflict):

@@ -10,7 +10,7 @@ import uuid
 
 from sqlalchemy import select
 
-from catalog_server.identity.access import CLAIMS, ROLES
+from catalog_server.access import CLAIMS, ROLES
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.identity import Claim, Role
 from catalog_server.models.storage import Storage

@@ -22,9 +22,9 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local 
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from catalog_server import access
+from catalog_server.access import Caller, Needs
 from catalog_server.database import Database, Lock
-from catalog_server.identity import access
-from catalog_server.identity.access import Caller, Needs
 from catalog_server.identity.authentication import Credentials, authenticate
 from catalog_server.identity.passwords import Passwords
 from catalog_server.keys import Keys

@@ -17,9 +17,9 @@ import sys
 import typing as t
 from collections.abc import Callable
 
+from catalog_server.access import SUPER_USER
 from catalog_server.errors import BadRequest
 from catalog_server.identity import queries, service
-from catalog_server.identity.access import SUPER_USER
 from catalog_server.identity.passwords import check_new
 from catalog_server.models.identity import ApiKey, User
 from catalog_server.unit_of_work import Services, command_unit

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every select on manifests, their tags and their segments. What a caller is shown starts at ``visible_to``."""
+"""Every select on manifests, their tags and their segments. What a caller is shown is filtered by its audience."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Select, delete, exists, func, select, true, tuple_, update
 from sqlalchemy.orm import Session, aliased, selectinload
 
-from catalog_server.identity.access import Audience, Caller
-from catalog_server.models.catalog import Manifest, ManifestSegment, ManifestTag
-from catalog_server.models.storage import Segment
+from catalog_server.access import Audience, Caller
+from catalog_server.database import upsert
+from catalog_server.models.catalog import AudienceText, CatalogId, Manifest, ManifestSegment, ManifestTag
+from catalog_server.models.transfers import Segment
 
 # The order of a listing; together the three are unique.
 _ORDER = (Manifest.catalog_id, Manifest.version, Manifest.architecture)
@@ -33,40 +34,49 @@ class Filters:
     revoked: bool | None = None
 
 
-def visible_to(session: Session, caller: Caller) -> Select[Manifest]:
-    """The manifests that exist for this caller, with their tags.
-
-    There are few different audiences, so the one rule about them is applied to each, and not written again in SQL.
-    """
-    statement = select(Manifest).options(selectinload(Manifest.tag_rows))
-    if caller.is_super_user:
-        return statement
-    audiences = session.scalars(select(Manifest.audience).distinct())
-    return statement.where(Manifest.audience.in_([text for text in audiences if Audience.parse(text).admits(caller)]))
+def _manifests() -> Select[Manifest]:
+    return select(Manifest).options(selectinload(Manifest.tag_rows))
 
 
 def manifest(session: Session, caller: Caller, manifest_id: str) -> Manifest | None:
     """One manifest by its id, as it is now, if it exists for the caller."""
-    statement = visible_to(session, caller).where(Manifest.id == manifest_id)
-    return session.scalar(statement.execution_options(populate_existing=True))
+    statement = _manifests().where(Manifest.id == manifest_id).execution_options(populate_existing=True)
+    found = session.scalar(statement)
+    return found if found is not None and _is_visible(found, caller) else None
+
+
+def _is_visible(found: Manifest, caller: Caller) -> bool:
+    return Audience.parse(found.audience).admits(caller)
 
 
 def candidates(session: Session, caller: Caller, catalog_id: str, architecture: str | None) -> Sequence[Manifest]:
-    """The versions of a catalog id, the newest push first."""
-    statement = visible_to(session, caller).where(Manifest.catalog_id == catalog_id)
+    """The versions of a catalog id that exist for the caller, the newest push first."""
+    statement = _manifests().where(Manifest.catalog_id == catalog_id)
     if architecture is not None:
         statement = statement.where(Manifest.architecture == architecture)
-    return session.scalars(statement.order_by(Manifest.pushed_at.desc(), Manifest.id)).all()
+    found = session.scalars(statement.order_by(Manifest.push_number.desc()))
+    return [one for one in found if _is_visible(one, caller)]
 
 
 def page(
     session: Session, caller: Caller, filters: Filters, after: tuple[str, str, str] | None, limit: int
 ) -> Sequence[Manifest]:
     """The first ``limit`` manifests behind the address ``after``."""
-    statement = visible_to(session, caller).where(_conditions(filters)).order_by(*_ORDER).limit(limit)
+    statement = _manifests().where(_conditions(filters), _visible_to(session, caller)).order_by(*_ORDER).limit(limit)
     if after is not None:
         statement = statement.where(tuple_(*_ORDER) > after)
     return session.scalars(statement).all()
+
+
+def _visible_to(session: Session, caller: Caller) -> ColumnElement[bool]:
+    """What holds for the manifests that exist for this caller.
+
+    There are few different audiences, so the one rule about them is applied to each, and not written again in SQL.
+    """
+    if caller.is_super_user:
+        return true()
+    rows = session.execute(select(AudienceText.id, AudienceText.text))
+    return Manifest.audience_id.in_([number for number, text in rows if Audience.parse(text).admits(caller)])
 
 
 def _conditions(filters: Filters) -> ColumnElement[bool]:
@@ -86,9 +96,9 @@ def _conditions(filters: Filters) -> ColumnElement[bool]:
 def at_address(session: Session, catalog_id: str, version: str, architecture: str) -> Manifest | None:
     """The manifest at an address, whoever may see it."""
     return session.scalar(
-        select(Manifest)
-        .options(selectinload(Manifest.tag_rows))
-        .where(Manifest.catalog_id == catalog_id, Manifest.version == version, Manifest.architecture == architecture)
+        _manifests().where(
+            Manifest.catalog_id == catalog_id, Manifest.version == version, Manifest.architecture == architecture
+        )
     )
 
 
@@ -97,7 +107,7 @@ def pushed_versions(session: Session, catalog_id: str, architecture: str) -> Seq
     statement = (
         select(Manifest.version, Manifest.id)
         .where(Manifest.catalog_id == catalog_id, Manifest.architecture == architecture)
-        .order_by(Manifest.pushed_at, Manifest.id)
+        .order_by(Manifest.push_number)
     )
     return [(row.version, row.id) for row in session.execute(statement)]
 
@@ -110,8 +120,42 @@ def tags_of(session: Session, manifest_id: str) -> Sequence[ManifestTag]:
     return session.scalars(select(ManifestTag).where(ManifestTag.manifest_id == manifest_id)).all()
 
 
+def catalog_id(session: Session, name: str) -> CatalogId | None:
+    return session.get(CatalogId, name)
+
+
+def audiences_of(session: Session, name: str) -> set[str]:
+    """The different audiences of all manifests of a catalog id."""
+    statement = select(AudienceText.text).join(Manifest, Manifest.audience_id == AudienceText.id)
+    return set(session.scalars(statement.where(Manifest.catalog_id == name).distinct()))
+
+
+def has_version(session: Session, name: str, version: str) -> bool:
+    """Return True if a catalog id has a version of that name, for any architecture."""
+    statement = select(Manifest.id).where(Manifest.catalog_id == name, Manifest.version == version).limit(1)
+    return session.scalar(statement) is not None
+
+
+def has_tag(session: Session, name: str, tag_name: str) -> bool:
+    """Return True if a catalog id has a tag of that name, for any architecture."""
+    statement = select(ManifestTag.tag).where(ManifestTag.catalog_id == name, ManifestTag.tag == tag_name).limit(1)
+    return session.scalar(statement) is not None
+
+
+def audience_row(session: Session, text: str) -> AudienceText:
+    """The row of an audience, which is made if there is none."""
+    statement = select(AudienceText).where(AudienceText.text == text)
+    found = session.scalar(statement)
+    if found is None:
+        session.execute(
+            upsert(session, AudienceText).values(text=text).on_conflict_do_nothing(index_elements=[AudienceText.text])
+        )
+        found = session.scalars(statement).one()
+    return found
+
+
 def uses_shared_segments(session: Session, manifest_id: str) -> bool:
-    """Whether another manifest uses a segment of this one."""
+    """Return True if another manifest uses a segment of this one."""
     other = aliased(ManifestSegment)
     return bool(
         session.scalar(
@@ -123,20 +167,19 @@ def uses_shared_segments(session: Session, manifest_id: str) -> bool:
     )
 
 
-def move_own_segments(session: Session, manifest_id: str, audience: str) -> None:
+def move_own_segments(session: Session, manifest_id: str, audience_id: int) -> None:
     """Give the segments that only this manifest uses to another audience."""
-    own = exists().where(
-        ManifestSegment.pack == Segment.pack,
-        ManifestSegment.sha256 == Segment.sha256,
-        ManifestSegment.manifest_id == manifest_id,
-    )
-    others = exists().where(
-        ManifestSegment.pack == Segment.pack,
-        ManifestSegment.sha256 == Segment.sha256,
-        ManifestSegment.manifest_id != manifest_id,
+    own = aliased(ManifestSegment)
+    other = aliased(ManifestSegment)
+    mine = select(own.pack, own.sha256).where(
+        own.manifest_id == manifest_id,
+        ~exists().where(other.pack == own.pack, other.sha256 == own.sha256, other.manifest_id != manifest_id),
     )
     session.execute(
-        update(Segment).where(own, ~others).values(audience=audience).execution_options(synchronize_session=False)
+        update(Segment)
+        .where(tuple_(Segment.pack, Segment.sha256).in_(mine))
+        .values(audience_id=audience_id)
+        .execution_options(synchronize_session=False)
     )
 
 

@@ -14,10 +14,10 @@ import typing as t
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 from fastapi import APIRouter, Path, Query, status
 
+from catalog_server import access
 from catalog_server.catalog import queries, service
 from catalog_server.catalog.schemas import ManifestEdit, ManifestPage, ManifestRecord, Reason, Resolved
 from catalog_server.errors import BadRequest
-from catalog_server.identity import access
 from catalog_server.models.catalog import Manifest
 from catalog_server.unit_of_work import Context
 

@@ -11,7 +11,7 @@ import typing as t
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-from catalog_server.identity.access import Audience
+from catalog_server.access import Audience
 from catalog_server.models.catalog import Manifest
 
 MAX_DESCRIPTION = 10_000
@@ -22,9 +22,10 @@ def _rfc3339(moment: datetime.datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Moment = t.Annotated[datetime.datetime, PlainSerializer(_rfc3339)]
+Timestamp = t.Annotated[datetime.datetime, PlainSerializer(_rfc3339)]
 Text = t.Annotated[str, Field(max_length=200)]
 Texts = t.Annotated[list[Text], Field(max_length=MAX_LIST)]
+Labels = t.Annotated[dict[Text, Text], Field(max_length=MAX_LIST)]
 
 
 class MinimumRequirements(BaseModel):
@@ -45,10 +46,16 @@ class ManifestRecord(BaseModel):
     type: str
     name: str
     description: str
+    release_notes: str
+    labels: dict[str, str]
     tags: list[str]
     required_roles: list[str]
     required_claims: list[str]
     minimum_requirements: MinimumRequirements
+    requires: dict[str, t.Any]
+    parent: dict[str, t.Any] | None
+    superseded_by: str | None
+    provenance: dict[str, t.Any] | None
     format: str
     digest: str
     chunk_size: int
@@ -60,24 +67,25 @@ class ManifestRecord(BaseModel):
     storage: str
     tainted: bool
     tainted_by: str | None
-    tainted_at: Moment | None
+    tainted_at: Timestamp | None
     untainted_by: str | None
     revoked: bool
     revoked_by: str | None
-    revoked_at: Moment | None
+    revoked_at: Timestamp | None
     download_count: int
-    last_downloaded_at: Moment | None
+    last_downloaded_at: Timestamp | None
     last_downloaded_user: str | None
-    created_at: Moment
-    updated_at: Moment
+    created_at: Timestamp
+    updated_at: Timestamp
     created_by: str
 
     @classmethod
     def of(cls, manifest: Manifest) -> ManifestRecord:
         """The record of a manifest whose tags were loaded."""
-        audience = Audience.parse(manifest.audience)
+        audience, content = Audience.parse(manifest.audience), manifest.segmented
         return cls(
-            **{name: getattr(manifest, name) for name in _AS_THEY_ARE},
+            **{name: getattr(manifest, name) for name in _OF_MANIFEST},
+            **{name: getattr(content, name) for name in _OF_CONTENT},
             tags=list(manifest.tags),
             required_roles=list(audience.roles),
             required_claims=list(audience.claims),
@@ -87,7 +95,18 @@ class ManifestRecord(BaseModel):
         )
 
 
-_AS_THEY_ARE = ManifestRecord.model_fields.keys() - {
+_OF_CONTENT = (
+    "digest",
+    "chunk_size",
+    "chunks",
+    "files",
+    "logical_bytes",
+    "data_bytes",
+    "stored_bytes",
+    "storage",
+)
+_OF_MANIFEST = ManifestRecord.model_fields.keys() - {
+    *_OF_CONTENT,
     "tags",
     "required_roles",
     "required_claims",
@@ -127,6 +146,9 @@ class ManifestEdit(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     description: t.Annotated[str, Field(max_length=MAX_DESCRIPTION)] | None = None
+    release_notes: t.Annotated[str, Field(max_length=MAX_DESCRIPTION)] | None = None
+    labels: Labels | None = None
+    superseded_by: Text | None = None
     tags: Texts | None = None
     required_roles: Texts | None = None
     required_claims: Texts | None = None

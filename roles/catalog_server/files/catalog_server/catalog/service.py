@@ -11,15 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses, resolution
 
-from catalog_server.catalog import queries
+from catalog_server.access import Audience
+from catalog_server.catalog import authority, queries
 from catalog_server.catalog.tags import latest_of, wanted_tags
 from catalog_server.database import Lock
-from catalog_server.errors import Revoked, SharedSegments, UnknownManifest
-from catalog_server.identity.access import Audience
-from catalog_server.models.catalog import Manifest, ManifestTag
+from catalog_server.errors import NameTaken, Revoked, SharedSegments, TagImmutable, UnknownManifest
+from catalog_server.models.catalog import CatalogId, Manifest, ManifestTag
 from catalog_server.unit_of_work import UnitOfWork
 
 SUBJECT = "manifest"
+_PLAIN = ("description", "release_notes", "labels", "superseded_by")
 # What excludes every other change of what keeps segments, and of their audiences.
 SEGMENTS_LOCK = Lock("segments")
 
@@ -116,6 +117,7 @@ def edit(work: UnitOfWork, manifest_id: str, changes: Mapping[str, t.Any]) -> Ma
     :raises SharedSegments: it would let people read segments that other manifests use, too
     """
     manifest = get(work, manifest_id)
+    authority.require_change(work, manifest.catalog_id)
     before: dict[str, t.Any] = {}
     _set(manifest, _columns(changes), before)
     if "required_roles" in changes or "required_claims" in changes:
@@ -124,6 +126,7 @@ def edit(work: UnitOfWork, manifest_id: str, changes: Mapping[str, t.Any]) -> Ma
         wanted = wanted_tags(changes["tags"], manifest.tags)
         if wanted != set(manifest.tags):
             before["tags"] = list(manifest.tags)
+            authority.require_tag(work, manifest.catalog_id)
             set_tags(work, manifest, wanted)
     if before:
         manifest.updated_at = work.now
@@ -133,7 +136,7 @@ def edit(work: UnitOfWork, manifest_id: str, changes: Mapping[str, t.Any]) -> Ma
 
 
 def _columns(changes: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    columns = {"description": changes["description"]} if "description" in changes else {}
+    columns = {name: changes[name] for name in _PLAIN if name in changes}
     columns.update({f"minimum_{name}": value for name, value in changes.get("minimum_requirements", {}).items()})
     return columns
 
@@ -159,9 +162,10 @@ def _move_audience(
             "the roles and claims that you want."
         )
     before["audience"] = manifest.audience
-    manifest.audience = new.text()
+    manifest.audience_text = queries.audience_row(work.session, new.text())
+    work.session.flush()
     # What others use as well keeps its audience, and no push with the new one may refer to it.
-    queries.move_own_segments(work.session, manifest.id, manifest.audience)
+    queries.move_own_segments(work.session, manifest.id, manifest.audience_id)
 
 
 def set_tags(work: UnitOfWork, manifest: Manifest, wanted: Iterable[str]) -> None:
@@ -175,10 +179,24 @@ def set_tags(work: UnitOfWork, manifest: Manifest, wanted: Iterable[str]) -> Non
     work.session.flush()
 
 
+def next_push_number(work: UnitOfWork, catalog_id: str) -> int:
+    """Return the number of a push to a catalog id, whose lock is held; the catalog id is made if it is new."""
+    row = queries.catalog_id(work.session, catalog_id)
+    if row is None:
+        row = CatalogId(name=catalog_id, last_push_number=0, created_at=work.now, created_by=work.caller.username)
+        work.session.add(row)
+    row.last_push_number += 1
+    work.session.flush()
+    return row.last_push_number
+
+
 def tag_push(work: UnitOfWork, manifest: Manifest, texts: Sequence[str]) -> None:
     """After a push: add the tags that it asks for, and let ``latest`` follow it if it is newer."""
     here = [row.tag for row in queries.tags_of(work.session, manifest.id)]
-    set_tags(work, manifest, wanted_tags(texts, here) | set(here))
+    wanted = wanted_tags(texts, here) | set(here)
+    if not wanted.issubset(here):
+        authority.require_tag(work, manifest.catalog_id)
+    set_tags(work, manifest, wanted)
     _follow_latest(work, manifest.catalog_id, manifest.architecture)
 
 
@@ -193,6 +211,8 @@ def _follow_latest(work: UnitOfWork, catalog_id: str, architecture: str) -> None
 
 
 def _put_tag(work: UnitOfWork, manifest: Manifest, name: str) -> None:
+    if queries.has_version(work.session, manifest.catalog_id, name):
+        raise NameTaken(f"The catalog id {manifest.catalog_id!r} has a version {name!r}, so no tag can have that name.")
     _tag(work, manifest.catalog_id, manifest.architecture, name, manifest.id)
 
 
@@ -203,6 +223,9 @@ def _tag(work: UnitOfWork, catalog_id: str, architecture: str, name: str, manife
             ManifestTag(catalog_id=catalog_id, architecture=architecture, tag=name, manifest_id=manifest_id)
         )
     elif row.manifest_id != manifest_id:
+        of = queries.catalog_id(work.session, catalog_id)
+        if of is not None and of.immutable_tags and name != addresses.LATEST:
+            raise TagImmutable(f"The tag {name!r} of the catalog id {catalog_id!r} stays at the version that has it.")
         row.manifest_id = manifest_id
     work.session.flush()
 
@@ -257,6 +280,7 @@ def _marked(work: UnitOfWork, manifest: Manifest, action: str, reason: str | Non
 def delete(work: UnitOfWork, manifest_id: str) -> None:
     """Delete the record. Its objects stay for the garbage collection, which knows who else uses them."""
     manifest = get(work, manifest_id)
+    authority.require_change(work, manifest.catalog_id)
     work.record("manifest.delete", SUBJECT, manifest.id, digest=manifest.digest, **_address(manifest))
     work.session.flush()
     queries.delete_manifest(work.session, manifest.id)

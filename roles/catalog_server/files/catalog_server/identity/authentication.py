@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
+from catalog_server.access import API_KEY, PASSWORD, Caller, Grant, Source
 from catalog_server.errors import GrantRevoked, InvalidCredentials, TokenExpired, Unauthenticated
 from catalog_server.identity import queries, tokens
-from catalog_server.identity.access import Caller, Grant
 from catalog_server.keys import Keys
-from catalog_server.models.identity import ApiKey, User
 
 
 @dataclass(frozen=True)
@@ -31,54 +30,75 @@ class Credentials:
 
 
 def authenticate(session: Session, keys: Keys, credentials: Credentials, now: datetime.datetime) -> Caller | None:
-    """The caller; None for a request without credentials. A bearer token goes before an API key."""
+    """The caller, with the rights that it has now; None for a request without credentials.
+
+    A bearer token goes before an API key. All that is believed is read in one statement, in this very transaction.
+
+    :raises Unauthenticated: the credentials are not good, or not any more
+    """
     if credentials.authorization is not None:
         scheme, _space, token = credentials.authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise Unauthenticated("The header Authorization must be: Bearer, a space, and a token.")
-        return _by_token(session, tokens.decode(keys, token.strip(), now.timestamp()))
+        return _by_token(session, tokens.decode(keys, token.strip(), now.timestamp()), now)
     if credentials.api_key is not None:
-        key = api_key_of(session, credentials.api_key, now)
-        return _caller(session, _existing(session, key.user_id), "api_key")
+        return _caller(*check_api_key(session, credentials.api_key, now), API_KEY)
     return None
 
 
-def _by_token(session: Session, token: tokens.Login | Grant) -> Caller:
-    if isinstance(token, Grant):
-        user = queries.user(session, token.user_id)
-        if user is None or queries.is_denied(session, token.jti):
-            raise GrantRevoked("The grant was revoked.")
-        return _caller(session, user, "grant", token)
-    user = _existing(session, token.user_id)
-    if user.password_version != token.password_version:
-        raise TokenExpired("The password was changed after this login.")
-    return _caller(session, user, "token")
+def check_api_key(session: Session, encoded: str, now: datetime.datetime) -> tuple[queries.Standing, Source]:
+    """The user of the API key that ``base64(key:secret)`` names, and the source of what it is given by it.
 
-
-def _existing(session: Session, user_id: str) -> User:
-    user = queries.user(session, user_id)
-    if user is None:
-        raise Unauthenticated("The user of these credentials does not exist any more.")
-    return user
-
-
-def _caller(session: Session, user: User, credential: str, grant: Grant | None = None) -> Caller:
-    rights = queries.rights(session, user.id)
-    return Caller(user.id, user.username, rights.roles, rights.claims, credential, grant)
-
-
-def api_key_of(session: Session, encoded: str, now: datetime.datetime) -> ApiKey:
-    """The API key that ``base64(key:secret)`` names, if the secret is its own and it is still good."""
+    :raises InvalidCredentials, TokenExpired: it is not good, or not any more
+    """
     name, secret = _split(encoded)
-    key = queries.api_key(session, name)
-    given = hashlib.sha256(secret.encode()).hexdigest()
-    if not hmac.compare_digest(given, key.secret_sha256 if key else "") or key is None:
+    standing = queries.standing_of_key(session, name)
+    key = standing.key if standing is not None else None
+    given = hashlib.sha256(secret.encode(errors="replace")).hexdigest()
+    if not hmac.compare_digest(given, key.secret_sha256 if key else "") or standing is None or key is None:
         raise InvalidCredentials("The API key is not valid.")
     if key.revoked_at is not None:
         raise InvalidCredentials("The API key has been revoked.")
     if key.expires_at is not None and key.expires_at <= now:
         raise TokenExpired("The API key has expired.")
-    return key
+    if standing.disabled:
+        raise InvalidCredentials("The user of this API key is disabled.")
+    return standing, Source(API_KEY, now.timestamp(), standing.epoch, id=key.id)
+
+
+def _by_token(session: Session, token: tokens.Login | Grant, now: datetime.datetime) -> Caller:
+    key_id = token.source.id if token.source.kind == API_KEY else None
+    jti = token.jti if isinstance(token, Grant) else None
+    standing = queries.standing(session, token.user_id, key_id=key_id, jti=jti)
+    if isinstance(token, Grant):
+        if standing is None or standing.denied or _is_over(standing, token.source, now):
+            raise GrantRevoked("The grant was revoked, or the credential that it was made with.")
+        return _caller(standing, token.source, "grant", token)
+    if standing is None:
+        raise Unauthenticated("The user of these credentials does not exist any more.")
+    if _is_over(standing, token.source, now):
+        raise TokenExpired(
+            "The login has ended: the password was changed, the API key is revoked, or it was logged out."
+        )
+    return _caller(standing, token.source, "token")
+
+
+def _is_over(standing: queries.Standing, source: Source, now: datetime.datetime) -> bool:
+    """Return True if what a token goes back to is not good any more."""
+    if standing.disabled or source.epoch != standing.epoch:
+        return True
+    if standing.sessions_valid_after is not None and source.issued_at < standing.sessions_valid_after.timestamp():
+        return True
+    if source.kind == PASSWORD:
+        return source.version != standing.password_version
+    key = standing.key
+    return key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now)
+
+
+def _caller(standing: queries.Standing, source: Source, credential: str, grant: Grant | None = None) -> Caller:
+    return Caller(
+        standing.user_id, standing.username, standing.rights.roles, standing.rights.claims, credential, grant, source
+    )
 
 
 def _split(encoded: str) -> tuple[str, str]:

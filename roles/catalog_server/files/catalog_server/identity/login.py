@@ -13,10 +13,10 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, field
 
+from catalog_server.access import PASSWORD, Caller, Source
 from catalog_server.errors import InvalidCredentials
 from catalog_server.identity import lockouts, queries, tokens
-from catalog_server.identity.access import Caller
-from catalog_server.identity.authentication import api_key_of
+from catalog_server.identity.authentication import check_api_key
 from catalog_server.unit_of_work import Services, UnitOfWork
 
 _NOBODY = Caller(None, "", frozenset(), frozenset(), "login")
@@ -54,7 +54,10 @@ def with_password(services: Services, name: str, password: str, request_id: str 
                 )
             raise InvalidCredentials("The user name or the password is wrong.")
     services.database.write(lambda session: lockouts.forgive(session, services.settings, [subject], now))
-    return _token(services, user.id, now)
+    with services.database.reading() as session:
+        standing = queries.standing(session, user.id)
+    epoch = standing.epoch if standing is not None else 0
+    return _token(services, standing, Source(PASSWORD, now.timestamp(), epoch, user.password_version), now)
 
 
 def with_api_key(services: Services, encoded: str) -> Token:
@@ -64,23 +67,21 @@ def with_api_key(services: Services, encoded: str) -> Token:
     """
     now = services.clock()
     with services.database.reading() as session:
-        key = api_key_of(session, encoded, now)
-    return _token(services, key.user_id, now, key.expires_at)
+        standing, source = check_api_key(session, encoded, now)
+    return _token(services, standing, source, now)
 
 
-def _token(services: Services, user_id: str, now: datetime.datetime, at_most: datetime.datetime | None = None) -> Token:
-    with services.database.reading() as session:
-        user = queries.user(session, user_id)
-        if user is None:
-            raise InvalidCredentials("The user name or the password is wrong.")
-        rights = queries.rights(session, user.id)
+def _token(services: Services, standing: queries.Standing | None, source: Source, now: datetime.datetime) -> Token:
+    if standing is None or standing.disabled:
+        raise InvalidCredentials("The user name or the password is wrong.")
     expires = now + datetime.timedelta(seconds=services.settings.token_seconds)
-    expires_at = int(min(expires, at_most or expires).timestamp())
+    key_end = standing.key.expires_at if standing.key is not None else None
+    expires_at = int(min(expires, key_end or expires).timestamp())
     shown = {
-        "email": user.email,
-        "username": user.name or user.username,
-        "roles": sorted(rights.roles),
-        "claims": sorted(rights.claims),
+        "email": standing.email,
+        "username": standing.name or standing.username,
+        "roles": sorted(standing.rights.roles),
+        "claims": sorted(standing.rights.claims),
     }
-    token = tokens.encode_login(services.keys, tokens.Login(user.id, user.password_version), shown, expires_at)
-    return Token(user.email, token, expires_at)
+    token = tokens.encode_login(services.keys, tokens.Login(standing.user_id, source), shown, expires_at)
+    return Token(standing.email, token, expires_at)

@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import datetime
+import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, case, delete, or_, select, union
+from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, false, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from catalog_server.database import upsert
+from catalog_server.models.catalog import Catalog
 from catalog_server.models.identity import (
     ApiKey,
     Claim,
@@ -26,6 +28,9 @@ from catalog_server.models.identity import (
     user_roles,
 )
 
+# Stands in no name of a role or claim.
+_BETWEEN = "\n"
+
 
 @dataclass(frozen=True)
 class Rights:
@@ -35,15 +40,90 @@ class Rights:
     claims: frozenset[str]
 
 
-def rights(session: Session, user_id: str) -> Rights:
-    roles = session.scalars(select(user_roles.c.role).where(user_roles.c.user_id == user_id))
-    own = select(user_claims.c.claim).where(user_claims.c.user_id == user_id)
-    inherited = (
-        select(role_claims.c.claim)
-        .join(user_roles, user_roles.c.role == role_claims.c.role)
-        .where(user_roles.c.user_id == user_id)
+@dataclass(frozen=True)
+class KeyState:
+    """What is known of an API key."""
+
+    id: str
+    secret_sha256: str
+    expires_at: datetime.datetime | None
+    revoked_at: datetime.datetime | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Everything that decides about the credentials of a user, and its rights, as they are now."""
+
+    user_id: str
+    username: str
+    email: str
+    name: str
+    rights: Rights
+    disabled: bool
+    sessions_valid_after: datetime.datetime | None
+    password_version: int
+    epoch: int
+    key: KeyState | None
+    denied: bool
+
+
+def standing(session: Session, user_id: str, *, key_id: str | None = None, jti: str | None = None) -> Standing | None:
+    """Return how a user stands, with the API key and the grant of that id; None if there is no such user."""
+    return _standing(session, _standings(jti, and_(ApiKey.user_id == User.id, ApiKey.id == key_id)), User.id == user_id)
+
+
+def standing_of_key(session: Session, key: str) -> Standing | None:
+    """Return how the user of an API key stands, None if there is no such key."""
+    return _standing(session, _standings(None, ApiKey.user_id == User.id), ApiKey.key == key)
+
+
+def _standings(jti: str | None, joins: ColumnElement[bool]) -> Select[t.Any]:
+    own_roles = select(user_roles.c.role).where(user_roles.c.user_id == User.id)
+    own_claims = select(user_claims.c.claim).where(user_claims.c.user_id == User.id)
+    inherited = select(role_claims.c.claim).where(role_claims.c.role.in_(own_roles.correlate(User)))
+    return (
+        select(
+            User,
+            ApiKey,
+            _joined(own_roles),
+            _joined(own_claims),
+            _joined(inherited),
+            select(Catalog.epoch).scalar_subquery(),
+            exists().where(DeniedGrant.jti == jti) if jti is not None else false(),
+        )
+        .select_from(User)
+        .outerjoin(ApiKey, joins)
     )
-    return Rights(frozenset(roles), frozenset(session.scalars(union(own, inherited))))
+
+
+def _joined(names: Select[tuple[str]]) -> ColumnElement[str | None]:
+    """All names of a select as one text, so that everything is one statement."""
+    column = names.selected_columns[0]
+    return names.with_only_columns(func.aggregate_strings(column, _BETWEEN)).correlate(User).scalar_subquery()
+
+
+def _standing(session: Session, statement: Select[t.Any], condition: ColumnElement[bool]) -> Standing | None:
+    row = session.execute(statement.where(condition).execution_options(populate_existing=True)).first()
+    if row is None:
+        return None
+    user, key, roles, claims, inherited, epoch, denied = row
+    return Standing(
+        user_id=user.id,
+        username=user.username,
+        email=user.email,
+        name=user.name,
+        rights=Rights(_cut(roles), _cut(claims) | _cut(inherited)),
+        disabled=user.disabled_at is not None,
+        sessions_valid_after=user.sessions_valid_after,
+        password_version=user.password_version,
+        epoch=epoch,
+        key=KeyState(key.id, key.secret_sha256, key.expires_at, key.revoked_at) if key is not None else None,
+        denied=bool(denied),
+    )
+
+
+def _cut(text: str | None) -> frozenset[str]:
+    return frozenset(text.split(_BETWEEN)) if text else frozenset()
 
 
 def user(session: Session, user_id: str) -> User | None:

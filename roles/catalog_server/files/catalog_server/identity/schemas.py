@@ -2,18 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Logins and grants as JSON."""
+"""Logins as JSON."""
 
 from __future__ import annotations
 
 import typing as t
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
-
-from catalog_server.catalog.schemas import ManifestRecord, Texts
-from catalog_server.identity import grants
-
-Address = t.Annotated[str, Field(max_length=300)]
+from pydantic import BaseModel, Field, SecretStr
 
 
 class LoginRequest(BaseModel):
@@ -31,73 +26,3 @@ class LoginReply(BaseModel):
     email: str
     token: str
     expires_at: int
-
-
-class PullGrantRequest(BaseModel):
-    """For a pull: a version, tag or range; ``latest`` if nothing is said."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    verb: t.Literal["pull"]
-    catalog_id: Address
-    version: Address | None = None
-    architecture: Address | None = None
-
-
-class PushGrantRequest(BaseModel):
-    """For a push: the version that it makes, what that will require, and the versions that it may refer to."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    verb: t.Literal["push"]
-    catalog_id: Address
-    version: Address
-    architecture: Address | None = None
-    bases: t.Annotated[list[Address], Field(max_length=grants.MAX_BASES)] | None = None
-    required_roles: Texts | None = None
-    required_claims: Texts | None = None
-
-
-GrantRequest = t.Annotated[PullGrantRequest | PushGrantRequest, Field(discriminator="verb")]
-
-
-class RenewedGrant(BaseModel):
-    """A grant, and the id under which it can be taken back."""
-
-    grant: str
-    id: str
-    expires_at: int
-    expires_in: int
-
-    @classmethod
-    def renewed(cls, minted: grants.Minted) -> RenewedGrant:
-        return cls(
-            grant=minted.token,
-            id=minted.grant.jti,
-            expires_at=minted.grant.expires_at,
-            expires_in=minted.expires_in,
-        )
-
-
-class MintedGrant(RenewedGrant):
-    """A grant, what it is about, and the bases that a push may refer to."""
-
-    manifests: list[ManifestRecord]
-    bases: list[ManifestRecord]
-
-    @classmethod
-    def of(cls, minted: grants.Minted) -> MintedGrant:
-        return cls(
-            grant=minted.token,
-            id=minted.grant.jti,
-            expires_at=minted.grant.expires_at,
-            expires_in=minted.expires_in,
-            manifests=[ManifestRecord.of(manifest) for manifest in minted.manifests],
-            bases=[ManifestRecord.of(manifest) for manifest in minted.bases],
-        )
-
-
-class Empty(BaseModel):
-    """Nothing."""
-
-    model_config = ConfigDict(extra="forbid")

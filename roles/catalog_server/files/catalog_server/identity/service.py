@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 
+from catalog_server.access import USER
 from catalog_server.errors import BadRequest, NotFound
 from catalog_server.identity import lockouts, queries
-from catalog_server.identity.access import USER
 from catalog_server.models.identity import ApiKey, Claim, Role, User
 from catalog_server.unit_of_work import UnitOfWork
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import jwt
 
+from catalog_server.access import PULL, PUSH, Grant, Source
 from catalog_server.errors import GrantExpired, TokenExpired, Unauthenticated
-from catalog_server.identity.access import PULL, PUSH, Grant
 from catalog_server.keys import Keys
 
 LOGIN_TYPE = "login"
@@ -30,7 +30,7 @@ class Login:
     """What the server believes of a login token; rights are read anew each time."""
 
     user_id: str
-    password_version: int
+    source: Source
 
 
 def encode_login(keys: Keys, login: Login, shown: t.Mapping[str, t.Any], expires_at: int) -> str:
@@ -39,10 +39,19 @@ def encode_login(keys: Keys, login: Login, shown: t.Mapping[str, t.Any], expires
         **shown,
         "typ": LOGIN_TYPE,
         "uid": login.user_id,
-        "pwv": login.password_version,
+        "src": _encode_source(login.source),
         "exp": expires_at,
     }
     return jwt.encode(payload, keys.login, algorithm=_ALGORITHM)
+
+
+def _encode_source(source: Source) -> list[str | int | float]:
+    return [source.kind, source.issued_at, source.epoch, source.version, source.id]
+
+
+def _source(data: t.Any) -> Source:
+    kind, issued_at, epoch, version, name = data
+    return Source(kind, issued_at, epoch, version, name)
 
 
 def new_jti(user_id: str) -> str:
@@ -56,6 +65,7 @@ def encode_grant(keys: Keys, grant: Grant) -> str:
         "typ": GRANT_TYPE,
         "jti": grant.jti,
         "uid": grant.user_id,
+        "src": _encode_source(grant.source),
         "verb": grant.verb,
         "cid": grant.catalog_id,
         "ver": grant.version,
@@ -83,8 +93,8 @@ def decode(keys: Keys, token: str, now: float) -> Login | Grant:
             if kind == GRANT_TYPE:
                 raise GrantExpired("The grant has expired.")
             raise TokenExpired("The login token has expired.")
-        return _grant(payload) if kind == GRANT_TYPE else Login(payload["uid"], payload["pwv"])
-    except (KeyError, TypeError):
+        return _grant(payload) if kind == GRANT_TYPE else Login(payload["uid"], _source(payload["src"]))
+    except (KeyError, TypeError, ValueError):
         raise _not_ours() from None
 
 
@@ -116,6 +126,7 @@ def _grant(payload: dict[str, t.Any]) -> Grant:
     return Grant(
         jti=payload["jti"],
         user_id=payload["uid"],
+        source=_source(payload["src"]),
         verb=payload["verb"],
         catalog_id=payload["cid"],
         manifests=frozenset(payload["man"]),

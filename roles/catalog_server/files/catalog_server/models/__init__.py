@@ -4,7 +4,7 @@
 
 """The tables. Importing this package makes all of them known to ``Base.metadata``."""
 
-from catalog_server.models import audit, catalog, identity, storage
+from catalog_server.models import audit, catalog, identity, jobs, storage, transfers
 from catalog_server.models.base import Base
 
-__all__ = ["Base", "audit", "catalog", "identity", "storage"]
+__all__ = ["Base", "audit", "catalog", "identity", "jobs", "storage", "transfers"]

@@ -12,7 +12,7 @@ import typing as t
 from sqlalchemy import JSON, BigInteger, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from catalog_server.models.base import Base, Moment, Name, ShortId
+from catalog_server.models.base import Base, Name, ShortId, Timestamp
 
 
 class AuditEntry(Base):
@@ -23,7 +23,7 @@ class AuditEntry(Base):
 
     # SQLite counts by itself only in a plain INTEGER.
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
-    at: Mapped[datetime.datetime] = mapped_column(Moment, index=True)
+    at: Mapped[datetime.datetime] = mapped_column(Timestamp, index=True)
     # Null for the command line of the server.
     actor_id: Mapped[str | None] = mapped_column(ShortId)
     actor: Mapped[str] = mapped_column(Name)

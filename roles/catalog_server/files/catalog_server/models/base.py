@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What all tables share: names of constraints, moments in UTC, identifiers."""
+"""What all tables share: names of constraints, timestamps in UTC, identifiers."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Base(DeclarativeBase):
     )
 
 
-class Moment(TypeDecorator[datetime.datetime]):
-    """A moment in UTC, always aware of it."""
+class Timestamp(TypeDecorator[datetime.datetime]):
+    """A timestamp in UTC, always aware of its zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True

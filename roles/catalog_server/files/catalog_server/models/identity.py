@@ -11,7 +11,7 @@ import datetime
 from sqlalchemy import Column, ForeignKey, Index, String, Table
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from catalog_server.models.base import Base, Moment, Name, ShortId, new_short_id
+from catalog_server.models.base import Base, Name, ShortId, Timestamp, new_short_id
 
 user_roles = Table(
     "user_roles",
@@ -71,8 +71,12 @@ class User(Base):
     password_hash: Mapped[str | None] = mapped_column(String(255))
     # Counts the passwords: login tokens from before the last change are worth nothing.
     password_version: Mapped[int] = mapped_column(default=1)
-    created_at: Mapped[datetime.datetime] = mapped_column(Moment)
-    updated_at: Mapped[datetime.datetime] = mapped_column(Moment)
+    # Credentials that were given out before are worth nothing: "log out everywhere".
+    sessions_valid_after: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
+    # Nobody acts as this user, by whatever credential.
+    disabled_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
+    created_at: Mapped[datetime.datetime] = mapped_column(Timestamp)
+    updated_at: Mapped[datetime.datetime] = mapped_column(Timestamp)
 
     roles: Mapped[list[Role]] = relationship(secondary=user_roles, lazy="raise", order_by="Role.name")
     claims: Mapped[list[Claim]] = relationship(secondary=user_claims, lazy="raise", order_by="Claim.name")
@@ -88,20 +92,21 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(Name)
     secret_sha256: Mapped[str] = mapped_column(String(64))
     user_id: Mapped[str] = mapped_column(ShortId, ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    created_at: Mapped[datetime.datetime] = mapped_column(Moment)
-    expires_at: Mapped[datetime.datetime | None] = mapped_column(Moment)
-    revoked_at: Mapped[datetime.datetime | None] = mapped_column(Moment)
+    created_at: Mapped[datetime.datetime] = mapped_column(Timestamp)
+    expires_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
+    last_used_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
+    revoked_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
 
 
 class LoginFailure(Base):
-    """Wrong passwords in a row, for a user or for a name that nobody has."""
+    """Attempts to log in under one name, known or not, that did not succeed, in a row."""
 
     __tablename__ = "login_failures"
 
-    # "user:<id>", or "name:<SHA-256 of what was typed>"
+    # See ``identity/lockouts.py``.
     subject: Mapped[str] = mapped_column(String(80), primary_key=True)
     failures: Mapped[int]
-    last_at: Mapped[datetime.datetime] = mapped_column(Moment, index=True)
+    last_at: Mapped[datetime.datetime] = mapped_column(Timestamp, index=True)
 
 
 class DeniedGrant(Base):
@@ -110,8 +115,8 @@ class DeniedGrant(Base):
     __tablename__ = "denied_grants"
 
     jti: Mapped[str] = mapped_column(String(65), primary_key=True)
-    denied_at: Mapped[datetime.datetime] = mapped_column(Moment)
-    forget_at: Mapped[datetime.datetime] = mapped_column(Moment, index=True)
+    denied_at: Mapped[datetime.datetime] = mapped_column(Timestamp)
+    forget_at: Mapped[datetime.datetime] = mapped_column(Timestamp, index=True)
 
 
 class GrantUse(Base):
@@ -122,4 +127,5 @@ class GrantUse(Base):
 
     jti: Mapped[str] = mapped_column(String(65), primary_key=True)
     manifest_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    forget_at: Mapped[datetime.datetime] = mapped_column(Moment)
+    used_at: Mapped[datetime.datetime] = mapped_column(Timestamp)
+    forget_at: Mapped[datetime.datetime] = mapped_column(Timestamp)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
 
 from catalog_server.errors import Unavailable
-from catalog_server.models.storage import ABORTED, COMMITTED
+from catalog_server.models.transfers import ABORTED, COMMITTED
 from catalog_server.transfers import packs, queries
 from catalog_server.unit_of_work import Services
 
@@ -76,11 +76,11 @@ def _known(services: Services, pack_id: str) -> _Known | None:
         manifest = queries.manifest_of(session, pack_id)
         if manifest is None:
             return _Known(frozenset(names), None)
-        index = (manifest.listing_object, manifest.locator_object)
+        index = (manifest.segmented.listing_object, manifest.segmented.locator_object)
         return _Known(frozenset({*names, *index, packs.RECORD}), packs.record(upload, manifest))
 
 
-def _keep(pack: packs.Pack, known: _Known) -> None:
+def _keep(pack: packs.PackObjects, known: _Known) -> None:
     if known.record is not None:
         pack.put(packs.RECORD, known.record)
     if known.names:

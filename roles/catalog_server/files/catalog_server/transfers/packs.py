@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
 
 from catalog_server.models.catalog import Manifest
-from catalog_server.models.storage import Upload
+from catalog_server.models.transfers import Upload
 from catalog_server.unit_of_work import Services
 
 RECORD = "manifest.json"
@@ -58,8 +58,8 @@ _SEGMENT = re.compile(r"[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True)
-class Pack:
-    """One pack. Everything here waits for a storage, so nothing of it belongs into a transaction."""
+class PackObjects:
+    """The objects of one pack. Everything here waits for a storage, so nothing of it belongs into a transaction."""
 
     storage: LocalStorage
     folder: str
@@ -104,7 +104,8 @@ def record_of(manifest_id: str, tags: Iterable[str], columns: Mapping[str, t.Any
 
 def record(upload: Upload, manifest: Manifest) -> bytes:
     """The record of the manifest that an upload became."""
-    columns = {name: getattr(manifest, name) for name in RECORDED}
+    content = manifest.segmented
+    columns = {name: getattr(content if hasattr(content, name) else manifest, name) for name in RECORDED}
     return record_of(manifest.id, upload.fields["tags"], columns)
 
 
@@ -113,6 +114,6 @@ def folder_of(prefix: str, pack: str) -> str:
     return f"{prefix}/packs/{pack}" if prefix else f"packs/{pack}"
 
 
-def pack_of(services: Services, storage: str, pack: str) -> Pack:
+def pack_of(services: Services, storage: str, pack: str) -> PackObjects:
     """The objects of the upload ``pack`` in the storage of that name."""
-    return Pack(services.storages[storage], folder_of(services.settings.storage_prefix, pack))
+    return PackObjects(services.storages[storage], folder_of(services.settings.storage_prefix, pack))

@@ -10,12 +10,14 @@ import datetime
 import typing as t
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import and_, delete, exists, insert, or_, select, tuple_, union
+from sqlalchemy import and_, delete, exists, insert, or_, select, tuple_, union, update
 from sqlalchemy.orm import Session, aliased
 
-from catalog_server.models.catalog import Manifest, ManifestSegment
+from catalog_server.database import upsert
+from catalog_server.models.catalog import Manifest, ManifestSegment, SegmentedContent
 from catalog_server.models.identity import GrantUse
-from catalog_server.models.storage import OPEN, LeasedSegment, Segment, Upload, UploadBase
+from catalog_server.models.storage import Pack
+from catalog_server.models.transfers import OPEN, LeasedSegment, Segment, Upload, UploadBase
 
 SegmentName = tuple[str, str]
 # SQLite takes 32766 parameters in a statement.
@@ -45,7 +47,7 @@ def bases_of(session: Session, upload_id: str) -> list[str]:
 
 
 def reusable_segments(
-    session: Session, upload_id: str, bases: Sequence[str], audience: str, storage: str, user_id: str | None
+    session: Session, upload_id: str, bases: Sequence[str], audience_id: int, storage: str, user_id: str | None
 ) -> dict[SegmentName, int]:
     """Sizes of the segments of these bases that an upload for that audience in that storage may refer to.
 
@@ -61,12 +63,12 @@ def reusable_segments(
     statement = (
         select(Segment.pack, Segment.sha256, Segment.size)
         .join(names, and_(names.c.pack == Segment.pack, names.c.sha256 == Segment.sha256))
-        .join(Upload, Upload.id == Segment.pack)
+        .join(Pack, Pack.id == Segment.pack)
         .where(
-            Segment.audience == audience,
-            Segment.storage == storage,
+            Segment.audience_id == audience_id,
+            Pack.storage == storage,
             Segment.condemned_at.is_(None),
-            or_(Segment.proved, Upload.user_id == user_id),
+            or_(Segment.proved, Pack.user_id == user_id),
         )
     )
     return {(pack, sha256): size for pack, sha256, size in session.execute(statement)}
@@ -78,8 +80,9 @@ def segments_in(session: Session, pack: str) -> Sequence[str]:
 
 
 def manifest_of(session: Session, pack: str) -> Manifest | None:
-    """The manifest that an upload became, unless it was replaced or deleted since."""
-    return session.scalar(select(Manifest).where(Manifest.pack == pack))
+    """The manifest whose index lies in a pack, unless it was replaced or deleted since."""
+    statement = select(Manifest).join(SegmentedContent, SegmentedContent.manifest_id == Manifest.id)
+    return session.scalar(statement.where(SegmentedContent.pack == pack))
 
 
 def segments_of(session: Session, manifest_id: str) -> set[SegmentName]:
@@ -88,16 +91,16 @@ def segments_of(session: Session, manifest_id: str) -> set[SegmentName]:
     return {(row.pack, row.sha256) for row in session.execute(statement)}
 
 
-def used_by(session: Session, manifest_id: str, wanted: Sequence[SegmentName]) -> list[Segment]:
-    """Those of the wanted segments that a manifest uses."""
+def used_by(session: Session, manifest_id: str, wanted: Sequence[SegmentName]) -> dict[SegmentName, str]:
+    """Those of the wanted segments that a manifest uses, and the storage of each."""
     statement = (
-        select(Segment)
-        .join(ManifestSegment, and_(ManifestSegment.pack == Segment.pack, ManifestSegment.sha256 == Segment.sha256))
+        select(ManifestSegment.pack, ManifestSegment.sha256, Pack.storage)
+        .join(Pack, Pack.id == ManifestSegment.pack)
         .where(
             ManifestSegment.manifest_id == manifest_id, tuple_(ManifestSegment.pack, ManifestSegment.sha256).in_(wanted)
         )
     )
-    return list(session.scalars(statement))
+    return {(pack, sha256): storage for pack, sha256, storage in session.execute(statement)}
 
 
 def unused(session: Session, candidates: Iterable[SegmentName]) -> dict[SegmentName, str]:
@@ -105,7 +108,8 @@ def unused(session: Session, candidates: Iterable[SegmentName]) -> dict[SegmentN
     names = sorted(candidates)
     found: dict[SegmentName, str] = {}
     for start in range(0, len(names), _PAIRS_AT_ONCE):
-        statement = select(Segment.pack, Segment.sha256, Segment.storage).where(
+        statement = select(Segment.pack, Segment.sha256, Pack.storage).where(
+            Pack.id == Segment.pack,
             tuple_(Segment.pack, Segment.sha256).in_(names[start : start + _PAIRS_AT_ONCE]),
             ~exists().where(ManifestSegment.pack == Segment.pack, ManifestSegment.sha256 == Segment.sha256),
             ~exists().where(LeasedSegment.pack == Segment.pack, LeasedSegment.sha256 == Segment.sha256),
@@ -116,6 +120,29 @@ def unused(session: Session, candidates: Iterable[SegmentName]) -> dict[SegmentN
 
 def grant_use(session: Session, jti: str, manifest_id: str) -> GrantUse | None:
     return session.get(GrantUse, (jti, manifest_id))
+
+
+def add_grant_use(
+    session: Session, jti: str, manifest_id: str, now: datetime.datetime, forget_at: datetime.datetime
+) -> bool:
+    """Remember that a grant was used; return False if that is known."""
+    statement = (
+        upsert(session, GrantUse)
+        .values(jti=jti, manifest_id=manifest_id, used_at=now, forget_at=forget_at)
+        .on_conflict_do_nothing(index_elements=[GrantUse.jti, GrantUse.manifest_id])
+        .returning(GrantUse.jti)
+    )
+    return session.scalar(statement) is not None
+
+
+def count_download(session: Session, manifest_id: str, username: str, now: datetime.datetime) -> None:
+    """Count one more download, however many count at once."""
+    session.execute(
+        update(Manifest)
+        .where(Manifest.id == manifest_id)
+        .values(download_count=Manifest.download_count + 1, last_downloaded_at=now, last_downloaded_user=username)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def forget_grant_uses(session: Session, now: datetime.datetime) -> None:

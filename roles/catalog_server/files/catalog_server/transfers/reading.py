@@ -11,10 +11,11 @@ import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from catalog_server.access import PUSH
+from catalog_server.catalog import authority
 from catalog_server.catalog import service as catalog
 from catalog_server.errors import UnknownSegment
 from catalog_server.models.catalog import Manifest
-from catalog_server.models.identity import GrantUse
 from catalog_server.transfers import queries
 from catalog_server.unit_of_work import UnitOfWork
 
@@ -30,20 +31,24 @@ class IndexObject:
 
 def listing_object(work: UnitOfWork, manifest_id: str) -> IndexObject:
     """Return where the listing of a manifest lies."""
-    manifest = _readable(work, manifest_id)
-    return IndexObject(manifest.storage, manifest.pack, manifest.listing_object)
+    content = _readable(work, manifest_id).segmented
+    return IndexObject(content.storage, content.pack, content.listing_object)
 
 
 def locator_object(work: UnitOfWork, manifest_id: str) -> IndexObject:
     """Return where the locator of a manifest lies."""
-    manifest = _readable(work, manifest_id)
-    return IndexObject(manifest.storage, manifest.pack, manifest.locator_object)
+    content = _readable(work, manifest_id).segmented
+    return IndexObject(content.storage, content.pack, content.locator_object)
 
 
 def _readable(work: UnitOfWork, manifest_id: str) -> Manifest:
     # Users may see what a blocked manifest contains, but a transfer of it has to end.
-    find = catalog.get if work.caller.grant is None else catalog.pullable
-    return find(work, manifest_id)
+    grant = work.caller.grant
+    if grant is None:
+        return catalog.get(work, manifest_id)
+    if grant.verb == PUSH:
+        authority.require_push(work, grant.catalog_id)
+    return catalog.pullable(work, manifest_id)
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def wanted_segments(work: UnitOfWork, manifest_id: str, wanted: Sequence[queries
     :raises UnknownSegment: it does not use one of them, whether that exists or not
     """
     catalog.pullable(work, manifest_id)
-    found = {(row.pack, row.sha256): row.storage for row in queries.used_by(work.session, manifest_id, wanted)}
+    found = queries.used_by(work.session, manifest_id, wanted)
     if not found.keys() >= set(wanted):
         raise UnknownSegment("The manifest has no such segment.")
     grant = work.caller.grant
@@ -71,14 +76,11 @@ def wanted_segments(work: UnitOfWork, manifest_id: str, wanted: Sequence[queries
 def count_download(work: UnitOfWork, manifest_id: str) -> None:
     """Count the pull that a grant was made for, once."""
     grant = work.caller.grant
-    manifest = catalog.pullable(work, manifest_id)
-    if grant is None or queries.grant_use(work.session, grant.jti, manifest_id) is not None:
+    catalog.pullable(work, manifest_id)
+    if grant is None:
         return
-    queries.forget_grant_uses(work.session, work.now)
     forget_at = datetime.datetime.fromtimestamp(grant.first_minted_at, datetime.UTC) + datetime.timedelta(
         seconds=work.settings.grant_limit_seconds
     )
-    work.session.add(GrantUse(jti=grant.jti, manifest_id=manifest_id, forget_at=forget_at))
-    manifest.download_count += 1
-    manifest.last_downloaded_at = work.now
-    manifest.last_downloaded_user = work.caller.username
+    if queries.add_grant_use(work.session, grant.jti, manifest_id, work.now, forget_at):
+        queries.count_download(work.session, manifest_id, work.caller.username, work.now)

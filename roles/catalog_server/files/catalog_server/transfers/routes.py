@@ -13,14 +13,12 @@ import typing as t
 from fastapi import APIRouter, Path, Query, Request, Response, status
 from starlette.concurrency import run_in_threadpool
 
+from catalog_server import access
 from catalog_server.catalog import service as catalog
 from catalog_server.catalog.schemas import ManifestRecord
 from catalog_server.errors import Unavailable
-from catalog_server.identity import access
 from catalog_server.transfers import leftovers, objects, packs, reading, service
-from catalog_server.transfers.commit.draft import committable, draft
-from catalog_server.transfers.commit.prepare import Prepared, prepare
-from catalog_server.transfers.commit.settle import settle
+from catalog_server.transfers.commit import run
 from catalog_server.transfers.schemas import (
     BeginUpload,
     NewSegments,
@@ -127,39 +125,11 @@ async def commit(
     Committing the same again gives the same answer.
     """
     # Nothing is read for whoever may not commit, and what is read waits on the disk for one of the few places.
-    await run_in_threadpool(_check_committable, context, upload_id, revision)
+    await run_in_threadpool(run.check, context, upload_id, revision)
     with tempfile.SpooledTemporaryFile(BLOCK_BYTES, dir=str(context.services.settings.data_dir)) as index:
         await receive_file(request, index)
         async with request.app.state.commits:
-            return await run_in_threadpool(_commit, context, upload_id, revision, index)
-
-
-def _check_committable(context: RequestContext, upload_id: str, revision: str) -> None:
-    with context.reading(access.TRANSFER_IN) as work:
-        committable(work, upload_id, revision)
-
-
-def _commit(context: RequestContext, upload_id: str, revision: str, index: t.IO[bytes]) -> ManifestRecord:
-    with context.reading(access.TRANSFER_IN) as work:
-        made = draft(work, upload_id, revision)
-    index.seek(0)
-    try:
-        prepared = prepare(context.services, made, index.read())
-        record, garbage = context.write(
-            access.TRANSFER_IN,
-            lambda work: _settled(work, prepared),
-            locks=lambda work: service.locks(work, upload_id),
-        )
-    finally:
-        if made.is_open:
-            leftovers.discard(context.services, [leftovers.Garbage(made.storage, upload_id)])
-    leftovers.discard(context.services, garbage)
-    return record
-
-
-def _settled(work: UnitOfWork, prepared: Prepared) -> tuple[ManifestRecord, tuple[leftovers.Garbage, ...]]:
-    settled = settle(work, prepared)
-    return ManifestRecord.of(settled.manifest), settled.garbage
+            return await run_in_threadpool(run.run, context, upload_id, revision, index)
 
 
 @router.delete("/uploads/{upload_id}", status_code=status.HTTP_204_NO_CONTENT)

@@ -17,12 +17,16 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api import add
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, paths
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsafePath
 
+from catalog_server import access
+from catalog_server.access import Audience
+from catalog_server.catalog import authority
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog
 from catalog_server.catalog.tags import wanted_tags
 from catalog_server.database import Lock
 from catalog_server.errors import (
     BadRequest,
+    NameTaken,
     Revoked,
     UnknownManifest,
     UnknownUpload,
@@ -30,10 +34,10 @@ from catalog_server.errors import (
     UploadExpired,
     VersionExists,
 )
-from catalog_server.identity import access
-from catalog_server.identity.access import Audience
+from catalog_server.models.base import new_short_id
 from catalog_server.models.catalog import Manifest
-from catalog_server.models.storage import ABORTED, OPEN, Upload, UploadBase
+from catalog_server.models.storage import GONE, LIVE, Pack
+from catalog_server.models.transfers import ABORTED, COMMITTED, OPEN, Upload, UploadBase
 from catalog_server.transfers import leases, queries
 from catalog_server.transfers.leftovers import Garbage
 from catalog_server.unit_of_work import UnitOfWork
@@ -86,6 +90,9 @@ def begin(work: UnitOfWork, wanted: Begin) -> OpenUpload:
     architecture = addresses.normalise_architecture(wanted.architecture)
     access.check_push(work.caller, catalog_id, version, architecture, wanted.bases)
     _check_contents(wanted, version)
+    authority.require_push(work, catalog_id)
+    if catalog_queries.has_tag(work.session, catalog_id, version):
+        raise NameTaken(f"The catalog id {catalog_id!r} has a tag {version!r}, so no version can have that name.")
     existing = catalog_queries.at_address(work.session, catalog_id, version, architecture)
     if existing is not None:
         check_replaceable(work, existing, wanted.force, wanted.expected_digest)
@@ -93,10 +100,12 @@ def begin(work: UnitOfWork, wanted: Begin) -> OpenUpload:
     upload.chunk_size = wanted.chunk_size
     upload.force = wanted.force
     upload.expected_digest = wanted.expected_digest
-    upload.storage = _storage(work, wanted.storage)
+    upload.pack.storage = _storage(work, wanted.storage)
     upload.fields = _fields(wanted, existing)
-    upload.audience = _audience(wanted, existing).text()
+    upload.audience_text = catalog_queries.audience_row(work.session, _audience(wanted, existing).text())
     upload.expires_at = work.in_seconds(work.settings.upload_seconds)
+    work.session.add(upload)
+    work.session.flush()
     bases = _bases(work, upload, wanted.bases)
     _lease(work, upload, bases)
     work.record("upload.begin", SUBJECT, upload.id, catalog_id=catalog_id, version=version, architecture=architecture)
@@ -132,10 +141,12 @@ def own_upload(work: UnitOfWork, upload_id: str) -> Upload:
     """Return an upload of this caller in any state.
 
     :raises UnknownUpload: there is none, or it is another user's
+    :raises Forbidden, CatalogIdDenied: the caller may not push there any more
     """
     upload = queries.upload(work.session, upload_id)
     if upload is None or upload.user_id != work.caller.user_id:
         raise UnknownUpload(f"There is no upload {upload_id} of yours.")
+    authority.require_push(work, upload.catalog_id)
     access.check_push(work.caller, upload.catalog_id, upload.version, upload.architecture)
     return upload
 
@@ -171,6 +182,7 @@ def close(work: UnitOfWork, upload: Upload, state: str) -> None:
     """End an upload, and its lease."""
     upload.state = state
     upload.closed_at = work.now
+    upload.pack.state = LIVE if state == COMMITTED else GONE
 
 
 def usable_bases(work: UnitOfWork, upload: Upload) -> tuple[Manifest, ...]:
@@ -218,10 +230,14 @@ def _open(work: UnitOfWork, catalog_id: str, version: str, architecture: str) ->
     for upload in dead:
         close(work, upload, ABORTED)
         work.record("upload.expire", SUBJECT, upload.id)
+    work.session.flush()
     abandoned = tuple(Garbage(upload.storage, upload.id) for upload in dead)
     if alive:
         return alive[0], abandoned
+    pack = Pack(id=new_short_id(), user_id=user_id, created_at=work.now)
     upload = Upload(
+        id=pack.id,
+        pack=pack,
         user_id=user_id,
         catalog_id=catalog_id,
         version=version,
@@ -229,7 +245,6 @@ def _open(work: UnitOfWork, catalog_id: str, version: str, architecture: str) ->
         state=OPEN,
         created_at=work.now,
     )
-    work.session.add(upload)
     return upload, abandoned
 
 
@@ -283,8 +298,8 @@ def _bases(work: UnitOfWork, upload: Upload, named: Sequence[str], *, strict: bo
         elif (
             not manifest.tainted
             and not manifest.revoked
-            and manifest.storage == upload.storage
-            and manifest.audience == upload.audience
+            and manifest.segmented.storage == upload.storage
+            and manifest.audience_id == upload.audience_id
         ):
             found.append(manifest)
     return tuple(found)

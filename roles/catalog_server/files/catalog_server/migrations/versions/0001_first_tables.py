@@ -14,186 +14,376 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-MOMENT = sa.DateTime(timezone=True)
+TIMESTAMP = sa.DateTime(timezone=True)
 SHORT_ID = sa.String(32)
 LONG_ID = sa.String(64)
 NAME = sa.String(150)
-
-
-def _primary_key(table: str, *columns: str) -> sa.PrimaryKeyConstraint:
-    return sa.PrimaryKeyConstraint(*columns, name=f"pk_{table}")
-
-
-def _refers(table: str, column: str, target: str, ondelete: str | None = None) -> sa.ForeignKeyConstraint:
-    return sa.ForeignKeyConstraint([column], [target], name=f"fk_{table}_{column}", ondelete=ondelete)
+# SQLite counts by itself only in a plain INTEGER.
+COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    _identity()
-    _storage()
-    _catalog()
-    _audit()
-
-
-def _identity() -> None:
+    """Make all tables."""
     op.create_table(
-        "roles",
-        sa.Column("name", NAME, nullable=False),
-        sa.Column("description", sa.String(1000), nullable=False),
-        sa.Column("internal", sa.Boolean(), nullable=False),
-        _primary_key("roles", "name"),
+        "audiences",
+        sa.Column("id", COUNTER, nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audiences")),
+        sa.UniqueConstraint("text", name=op.f("uq_audiences_text")),
+    )
+    op.create_table(
+        "audit",
+        sa.Column("id", COUNTER, nullable=False),
+        sa.Column("at", TIMESTAMP, nullable=False),
+        sa.Column("actor_id", SHORT_ID, nullable=True),
+        sa.Column("actor", NAME, nullable=False),
+        sa.Column("credential", sa.String(length=16), nullable=False),
+        sa.Column("request_id", sa.String(length=36), nullable=True),
+        sa.Column("action", LONG_ID, nullable=False),
+        sa.Column("subject_kind", SHORT_ID, nullable=False),
+        sa.Column("subject_id", NAME, nullable=False),
+        sa.Column("details", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
+    )
+    op.create_index(op.f("ix_audit_at"), "audit", ["at"], unique=False)
+    op.create_index("ix_audit_subject", "audit", ["subject_kind", "subject_id"], unique=False)
+    op.create_table(
+        "catalog",
+        sa.Column("uuid", sa.String(length=36), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("created_at", TIMESTAMP, nullable=False),
+        sa.PrimaryKeyConstraint("uuid", name=op.f("pk_catalog")),
     )
     op.create_table(
         "claims",
         sa.Column("name", NAME, nullable=False),
-        sa.Column("description", sa.String(1000), nullable=False),
+        sa.Column("description", sa.String(length=1000), nullable=False),
         sa.Column("internal", sa.Boolean(), nullable=False),
-        _primary_key("claims", "name"),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_claims")),
+    )
+    op.create_table(
+        "denied_grants",
+        sa.Column("jti", sa.String(length=65), nullable=False),
+        sa.Column("denied_at", TIMESTAMP, nullable=False),
+        sa.Column("forget_at", TIMESTAMP, nullable=False),
+        sa.PrimaryKeyConstraint("jti", name=op.f("pk_denied_grants")),
+    )
+    op.create_index(op.f("ix_denied_grants_forget_at"), "denied_grants", ["forget_at"], unique=False)
+    op.create_table(
+        "grant_uses",
+        sa.Column("jti", sa.String(length=65), nullable=False),
+        sa.Column("manifest_id", LONG_ID, nullable=False),
+        sa.Column("used_at", TIMESTAMP, nullable=False),
+        sa.Column("forget_at", TIMESTAMP, nullable=False),
+        sa.PrimaryKeyConstraint("jti", "manifest_id", name=op.f("pk_grant_uses")),
+    )
+    op.create_index(op.f("ix_grant_uses_forget_at"), "grant_uses", ["forget_at"], unique=False)
+    op.create_table(
+        "jobs",
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("owner", sa.String(length=100), nullable=True),
+        sa.Column("leased_until", TIMESTAMP, nullable=True),
+        sa.Column("started_at", TIMESTAMP, nullable=True),
+        sa.Column("finished_at", TIMESTAMP, nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("result", sa.JSON(), nullable=False),
+        sa.Column("progress", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_jobs")),
+    )
+    op.create_table(
+        "login_failures",
+        sa.Column("subject", sa.String(length=80), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("last_at", TIMESTAMP, nullable=False),
+        sa.PrimaryKeyConstraint("subject", name=op.f("pk_login_failures")),
+    )
+    op.create_index(op.f("ix_login_failures_last_at"), "login_failures", ["last_at"], unique=False)
+    op.create_table(
+        "outbox",
+        sa.Column("id", COUNTER, nullable=False),
+        sa.Column("kind", SHORT_ID, nullable=False),
+        sa.Column("pack", SHORT_ID, nullable=False),
+        sa.Column("created_at", TIMESTAMP, nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("due_at", TIMESTAMP, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
+    )
+    op.create_index(op.f("ix_outbox_due_at"), "outbox", ["due_at"], unique=False)
+    op.create_index(op.f("ix_outbox_pack"), "outbox", ["pack"], unique=False)
+    op.create_table(
+        "roles",
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("description", sa.String(length=1000), nullable=False),
+        sa.Column("internal", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_roles")),
+    )
+    op.create_table(
+        "storages",
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("prefix", sa.String(length=255), nullable=False),
+        sa.Column("settings", sa.JSON(), nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=True),
+        sa.Column("created_at", TIMESTAMP, nullable=False),
+        sa.Column("marked_at", TIMESTAMP, nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_storages")),
     )
     op.create_table(
         "users",
         sa.Column("id", SHORT_ID, nullable=False),
         sa.Column("username", NAME, nullable=False),
-        sa.Column("email", sa.String(254), nullable=False),
+        sa.Column("email", sa.String(length=254), nullable=False),
         sa.Column("name", NAME, nullable=False),
-        sa.Column("password_hash", sa.String(255)),
+        sa.Column("password_hash", sa.String(length=255), nullable=True),
         sa.Column("password_version", sa.Integer(), nullable=False),
-        sa.Column("created_at", MOMENT, nullable=False),
-        sa.Column("updated_at", MOMENT, nullable=False),
-        _primary_key("users", "id"),
-        sa.UniqueConstraint("username", name="uq_users_username"),
-        sa.UniqueConstraint("email", name="uq_users_email"),
+        sa.Column("sessions_valid_after", TIMESTAMP, nullable=True),
+        sa.Column("disabled_at", TIMESTAMP, nullable=True),
+        sa.Column("created_at", TIMESTAMP, nullable=False),
+        sa.Column("updated_at", TIMESTAMP, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
+        sa.UniqueConstraint("email", name=op.f("uq_users_email")),
+        sa.UniqueConstraint("username", name=op.f("uq_users_username")),
     )
-    _pairs("user_roles", ("user_id", SHORT_ID, "users.id"), ("role", NAME, "roles.name"))
-    _pairs("user_claims", ("user_id", SHORT_ID, "users.id"), ("claim", NAME, "claims.name"))
-    _pairs("role_claims", ("role", NAME, "roles.name"), ("claim", NAME, "claims.name"))
     op.create_table(
         "api_keys",
         sa.Column("id", SHORT_ID, nullable=False),
         sa.Column("key", NAME, nullable=False),
         sa.Column("name", NAME, nullable=False),
-        sa.Column("secret_sha256", sa.String(64), nullable=False),
+        sa.Column("secret_sha256", LONG_ID, nullable=False),
         sa.Column("user_id", SHORT_ID, nullable=False),
-        sa.Column("created_at", MOMENT, nullable=False),
-        sa.Column("expires_at", MOMENT),
-        sa.Column("revoked_at", MOMENT),
-        _primary_key("api_keys", "id"),
-        sa.UniqueConstraint("key", name="uq_api_keys_key"),
-        _refers("api_keys", "user_id", "users.id", ondelete="CASCADE"),
+        sa.Column("created_at", TIMESTAMP, nullable=False),
+        sa.Column("expires_at", TIMESTAMP, nullable=True),
+        sa.Column("last_used_at", TIMESTAMP, nullable=True),
+        sa.Column("revoked_at", TIMESTAMP, nullable=True),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_api_keys_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
+        sa.UniqueConstraint("key", name=op.f("uq_api_keys_key")),
     )
-    op.create_index("ix_api_keys_user_id", "api_keys", ["user_id"])
+    op.create_index(op.f("ix_api_keys_user_id"), "api_keys", ["user_id"], unique=False)
     op.create_table(
-        "login_failures",
-        sa.Column("subject", sa.String(80), nullable=False),
-        sa.Column("failures", sa.Integer(), nullable=False),
-        sa.Column("last_at", MOMENT, nullable=False),
-        _primary_key("login_failures", "subject"),
-    )
-    op.create_index("ix_login_failures_last_at", "login_failures", ["last_at"])
-    op.create_table(
-        "denied_grants",
-        sa.Column("jti", sa.String(65), nullable=False),
-        sa.Column("denied_at", MOMENT, nullable=False),
-        sa.Column("forget_at", MOMENT, nullable=False),
-        _primary_key("denied_grants", "jti"),
-    )
-    op.create_index("ix_denied_grants_forget_at", "denied_grants", ["forget_at"])
-    op.create_table(
-        "grant_uses",
-        sa.Column("jti", sa.String(65), nullable=False),
-        sa.Column("manifest_id", LONG_ID, nullable=False),
-        sa.Column("forget_at", MOMENT, nullable=False),
-        _primary_key("grant_uses", "jti", "manifest_id"),
-    )
-    op.create_index("ix_grant_uses_forget_at", "grant_uses", ["forget_at"])
-
-
-def _pairs(table: str, *sides: tuple[str, sa.String, str]) -> None:
-    op.create_table(
-        table,
-        *(sa.Column(column, kind, nullable=False) for column, kind, _target in sides),
-        _primary_key(table, *(column for column, _kind, _target in sides)),
-        *(_refers(table, column, target, ondelete="CASCADE") for column, _kind, target in sides),
-    )
-
-
-def _storage() -> None:
-    op.create_table(
-        "storages",
+        "catalog_ids",
         sa.Column("name", NAME, nullable=False),
-        sa.Column("kind", sa.String(16), nullable=False),
-        sa.Column("created_at", MOMENT, nullable=False),
-        _primary_key("storages", "name"),
+        sa.Column("push_audience_id", COUNTER, nullable=True),
+        sa.Column("tag_audience_id", COUNTER, nullable=True),
+        sa.Column("native_only", sa.Boolean(), nullable=False),
+        sa.Column("immutable_tags", sa.Boolean(), nullable=False),
+        sa.Column("retention", sa.JSON(), nullable=True),
+        sa.Column("quota_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("last_push_number", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", TIMESTAMP, nullable=False),
+        sa.Column("created_by", NAME, nullable=False),
+        sa.ForeignKeyConstraint(["push_audience_id"], ["audiences.id"], name=op.f("fk_catalog_ids_push_audience_id")),
+        sa.ForeignKeyConstraint(["tag_audience_id"], ["audiences.id"], name=op.f("fk_catalog_ids_tag_audience_id")),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_catalog_ids")),
     )
     op.create_table(
-        "uploads",
+        "packs",
         sa.Column("id", SHORT_ID, nullable=False),
-        sa.Column("user_id", SHORT_ID),
-        sa.Column("catalog_id", NAME, nullable=False),
-        sa.Column("version", NAME, nullable=False),
-        sa.Column("architecture", sa.String(16), nullable=False),
-        sa.Column("chunk_size", sa.Integer(), nullable=False),
-        sa.Column("fields", sa.JSON(), nullable=False),
-        sa.Column("audience", sa.Text(), nullable=False),
-        sa.Column("force", sa.Boolean(), nullable=False),
-        sa.Column("expected_digest", LONG_ID),
         sa.Column("storage", NAME, nullable=False),
-        sa.Column("state", sa.String(16), nullable=False),
-        sa.Column("created_at", MOMENT, nullable=False),
-        sa.Column("expires_at", MOMENT, nullable=False),
-        sa.Column("closed_at", MOMENT),
-        _primary_key("uploads", "id"),
-        _refers("uploads", "user_id", "users.id", ondelete="SET NULL"),
-        _refers("uploads", "storage", "storages.name"),
+        sa.Column("format", sa.String(length=16), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("user_id", SHORT_ID, nullable=True),
+        sa.Column("created_at", TIMESTAMP, nullable=False),
+        sa.Column("condemned_at", TIMESTAMP, nullable=True),
+        sa.ForeignKeyConstraint(["storage"], ["storages.name"], name=op.f("fk_packs_storage")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_packs_user_id"), ondelete="SET NULL"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_packs")),
     )
-    op.create_index("ix_uploads_address", "uploads", ["user_id", "catalog_id", "version", "architecture"])
-    op.create_index("ix_uploads_state_expires_at", "uploads", ["state", "expires_at"])
+    op.create_index("ix_packs_state", "packs", ["state", "condemned_at"], unique=False)
+    op.create_index("ix_packs_storage", "packs", ["storage"], unique=False)
     op.create_table(
-        "upload_bases",
-        sa.Column("upload_id", SHORT_ID, nullable=False),
-        sa.Column("manifest_id", LONG_ID, nullable=False),
-        _primary_key("upload_bases", "upload_id", "manifest_id"),
-        _refers("upload_bases", "upload_id", "uploads.id", ondelete="CASCADE"),
+        "role_claims",
+        sa.Column("role", NAME, nullable=False),
+        sa.Column("claim", NAME, nullable=False),
+        sa.ForeignKeyConstraint(["claim"], ["claims.name"], name=op.f("fk_role_claims_claim"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["role"], ["roles.name"], name=op.f("fk_role_claims_role"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("role", "claim", name=op.f("pk_role_claims")),
     )
-    op.create_index("ix_upload_bases_manifest_id", "upload_bases", ["manifest_id"])
     op.create_table(
-        "segments",
-        sa.Column("pack", SHORT_ID, nullable=False),
-        sa.Column("sha256", LONG_ID, nullable=False),
-        sa.Column("size", sa.BigInteger(), nullable=False),
-        sa.Column("storage", NAME, nullable=False),
-        sa.Column("audience", sa.Text(), nullable=False),
-        sa.Column("proved", sa.Boolean(), nullable=False),
-        sa.Column("condemned_at", MOMENT),
-        sa.Column("created_at", MOMENT, nullable=False),
-        _primary_key("segments", "pack", "sha256"),
-        _refers("segments", "pack", "uploads.id"),
-        _refers("segments", "storage", "storages.name"),
+        "user_claims",
+        sa.Column("user_id", SHORT_ID, nullable=False),
+        sa.Column("claim", NAME, nullable=False),
+        sa.ForeignKeyConstraint(["claim"], ["claims.name"], name=op.f("fk_user_claims_claim"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_user_claims_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("user_id", "claim", name=op.f("pk_user_claims")),
     )
-    op.create_index("ix_segments_condemned_at", "segments", ["condemned_at"])
-
-
-def _catalog() -> None:
     op.create_table(
-        "catalog",
-        sa.Column("uuid", sa.String(36), nullable=False),
-        sa.Column("created_at", MOMENT, nullable=False),
-        _primary_key("catalog", "uuid"),
+        "user_roles",
+        sa.Column("user_id", SHORT_ID, nullable=False),
+        sa.Column("role", NAME, nullable=False),
+        sa.ForeignKeyConstraint(["role"], ["roles.name"], name=op.f("fk_user_roles_role"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_user_roles_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("user_id", "role", name=op.f("pk_user_roles")),
     )
     op.create_table(
         "manifests",
         sa.Column("id", LONG_ID, nullable=False),
         sa.Column("catalog_id", NAME, nullable=False),
         sa.Column("version", NAME, nullable=False),
-        sa.Column("architecture", sa.String(16), nullable=False),
-        sa.Column("type", sa.String(16), nullable=False),
-        sa.Column("name", sa.String(255), nullable=False),
+        sa.Column("architecture", sa.String(length=16), nullable=False),
+        sa.Column("type", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("description", sa.Text(), nullable=False),
-        sa.Column("audience", sa.Text(), nullable=False),
+        sa.Column("release_notes", sa.Text(), nullable=False),
+        sa.Column("labels", sa.JSON(), nullable=False),
+        sa.Column("audience_id", COUNTER, nullable=False),
         sa.Column("minimum_cpu", sa.Integer(), nullable=False),
         sa.Column("minimum_memory_mb", sa.BigInteger(), nullable=False),
         sa.Column("minimum_disk_mb", sa.BigInteger(), nullable=False),
-        sa.Column("format", sa.String(16), nullable=False),
+        sa.Column("requires", sa.JSON(), nullable=False),
+        sa.Column("parent", sa.JSON(), nullable=True),
+        sa.Column("superseded_by", NAME, nullable=True),
+        sa.Column("provenance", sa.JSON(), nullable=True),
+        sa.Column("format", sa.String(length=16), nullable=False),
+        sa.Column("tainted", sa.Boolean(), nullable=False),
+        sa.Column("tainted_by", NAME, nullable=True),
+        sa.Column("tainted_at", TIMESTAMP, nullable=True),
+        sa.Column("untainted_by", NAME, nullable=True),
+        sa.Column("revoked", sa.Boolean(), nullable=False),
+        sa.Column("revoked_by", NAME, nullable=True),
+        sa.Column("revoked_at", TIMESTAMP, nullable=True),
+        sa.Column("download_count", sa.BigInteger(), nullable=False),
+        sa.Column("last_downloaded_at", TIMESTAMP, nullable=True),
+        sa.Column("last_downloaded_user", NAME, nullable=True),
+        sa.Column("created_at", TIMESTAMP, nullable=False),
+        sa.Column("push_number", sa.BigInteger(), nullable=False),
+        sa.Column("pushed_at", TIMESTAMP, nullable=False),
+        sa.Column("updated_at", TIMESTAMP, nullable=False),
+        sa.Column("created_by", NAME, nullable=False),
+        sa.ForeignKeyConstraint(["audience_id"], ["audiences.id"], name=op.f("fk_manifests_audience_id")),
+        sa.ForeignKeyConstraint(["catalog_id"], ["catalog_ids.name"], name=op.f("fk_manifests_catalog_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_manifests")),
+        sa.UniqueConstraint(
+            "catalog_id", "architecture", "version", name=op.f("uq_manifests_catalog_id_architecture_version")
+        ),
+    )
+    op.create_index(op.f("ix_manifests_audience_id"), "manifests", ["audience_id"], unique=False)
+    op.create_index("ix_manifests_order", "manifests", ["catalog_id", "version", "architecture"], unique=False)
+    op.create_index(
+        "ix_manifests_push_number", "manifests", ["catalog_id", "architecture", "push_number"], unique=False
+    )
+    op.create_index(
+        "ix_manifests_revoked",
+        "manifests",
+        ["catalog_id"],
+        unique=False,
+        sqlite_where=sa.text("revoked"),
+        postgresql_where=sa.text("revoked"),
+    )
+    op.create_index(
+        "ix_manifests_tainted",
+        "manifests",
+        ["catalog_id"],
+        unique=False,
+        sqlite_where=sa.text("tainted"),
+        postgresql_where=sa.text("tainted"),
+    )
+    op.create_table(
+        "segments",
+        sa.Column("pack", SHORT_ID, nullable=False),
+        sa.Column("sha256", LONG_ID, nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("audience_id", COUNTER, nullable=False),
+        sa.Column("proved", sa.Boolean(), nullable=False),
+        sa.Column("condemned_at", TIMESTAMP, nullable=True),
+        sa.Column("created_at", TIMESTAMP, nullable=False),
+        sa.ForeignKeyConstraint(["audience_id"], ["audiences.id"], name=op.f("fk_segments_audience_id")),
+        sa.ForeignKeyConstraint(["pack"], ["packs.id"], name=op.f("fk_segments_pack")),
+        sa.PrimaryKeyConstraint("pack", "sha256", name=op.f("pk_segments")),
+    )
+    op.create_index(op.f("ix_segments_condemned_at"), "segments", ["condemned_at"], unique=False)
+    op.create_table(
+        "uploads",
+        sa.Column("id", SHORT_ID, nullable=False),
+        sa.Column("user_id", SHORT_ID, nullable=True),
+        sa.Column("catalog_id", NAME, nullable=False),
+        sa.Column("version", NAME, nullable=False),
+        sa.Column("architecture", sa.String(length=16), nullable=False),
+        sa.Column("chunk_size", sa.Integer(), nullable=False),
+        sa.Column("fields", sa.JSON(), nullable=False),
+        sa.Column("audience_id", COUNTER, nullable=False),
+        sa.Column("force", sa.Boolean(), nullable=False),
+        sa.Column("expected_digest", LONG_ID, nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("created_at", TIMESTAMP, nullable=False),
+        sa.Column("expires_at", TIMESTAMP, nullable=False),
+        sa.Column("closed_at", TIMESTAMP, nullable=True),
+        sa.ForeignKeyConstraint(["audience_id"], ["audiences.id"], name=op.f("fk_uploads_audience_id")),
+        sa.ForeignKeyConstraint(["id"], ["packs.id"], name=op.f("fk_uploads_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_uploads_user_id"), ondelete="SET NULL"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
+    )
+    op.create_index("ix_uploads_state_expires_at", "uploads", ["state", "expires_at"], unique=False)
+    op.create_index(
+        "uq_uploads_open",
+        "uploads",
+        ["user_id", "catalog_id", "version", "architecture"],
+        unique=True,
+        sqlite_where=sa.text("state = 'open'"),
+        postgresql_where=sa.text("state = 'open'"),
+    )
+    op.create_table(
+        "leased_segments",
+        sa.Column("upload_id", SHORT_ID, nullable=False),
+        sa.Column("manifest_id", LONG_ID, nullable=False),
+        sa.Column("pack", SHORT_ID, nullable=False),
+        sa.Column("sha256", LONG_ID, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["pack", "sha256"], ["segments.pack", "segments.sha256"], name=op.f("fk_leased_segments_pack_sha256")
+        ),
+        sa.ForeignKeyConstraint(
+            ["upload_id"], ["uploads.id"], name=op.f("fk_leased_segments_upload_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("upload_id", "manifest_id", "pack", "sha256", name=op.f("pk_leased_segments")),
+    )
+    op.create_index("ix_leased_segments_segment", "leased_segments", ["pack", "sha256"], unique=False)
+    op.create_table(
+        "manifest_segments",
+        sa.Column("manifest_id", LONG_ID, nullable=False),
+        sa.Column("pack", SHORT_ID, nullable=False),
+        sa.Column("sha256", LONG_ID, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["manifest_id"], ["manifests.id"], name=op.f("fk_manifest_segments_manifest_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["pack", "sha256"], ["segments.pack", "segments.sha256"], name=op.f("fk_manifest_segments_pack_sha256")
+        ),
+        sa.PrimaryKeyConstraint("manifest_id", "pack", "sha256", name=op.f("pk_manifest_segments")),
+    )
+    op.create_index("ix_manifest_segments_segment", "manifest_segments", ["pack", "sha256"], unique=False)
+    op.create_table(
+        "manifest_tags",
+        sa.Column("catalog_id", NAME, nullable=False),
+        sa.Column("architecture", sa.String(length=16), nullable=False),
+        sa.Column("tag", NAME, nullable=False),
+        sa.Column("manifest_id", LONG_ID, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["manifest_id"], ["manifests.id"], name=op.f("fk_manifest_tags_manifest_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("catalog_id", "architecture", "tag", name=op.f("pk_manifest_tags")),
+    )
+    op.create_index(op.f("ix_manifest_tags_manifest_id"), "manifest_tags", ["manifest_id"], unique=False)
+    op.create_table(
+        "pdpack_contents",
+        sa.Column("manifest_id", LONG_ID, nullable=False),
+        sa.Column("pack", SHORT_ID, nullable=True),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("pack_filename", sa.String(length=255), nullable=False),
+        sa.Column("metadata_filename", sa.String(length=255), nullable=False),
+        sa.Column("checksum", sa.String(length=128), nullable=True),
+        sa.Column("compressed", sa.Boolean(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("record", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["manifest_id"], ["manifests.id"], name=op.f("fk_pdpack_contents_manifest_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["pack"], ["packs.id"], name=op.f("fk_pdpack_contents_pack")),
+        sa.PrimaryKeyConstraint("manifest_id", name=op.f("pk_pdpack_contents")),
+    )
+    op.create_index(op.f("ix_pdpack_contents_pack"), "pdpack_contents", ["pack"], unique=False)
+    op.create_table(
+        "segmented_contents",
+        sa.Column("manifest_id", LONG_ID, nullable=False),
         sa.Column("digest", LONG_ID, nullable=False),
         sa.Column("chunk_size", sa.Integer(), nullable=False),
         sa.Column("chunks", sa.BigInteger(), nullable=False),
@@ -201,71 +391,24 @@ def _catalog() -> None:
         sa.Column("logical_bytes", sa.BigInteger(), nullable=False),
         sa.Column("data_bytes", sa.BigInteger(), nullable=False),
         sa.Column("stored_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("storage", NAME, nullable=False),
         sa.Column("pack", SHORT_ID, nullable=False),
-        sa.Column("listing_object", sa.String(80), nullable=False),
-        sa.Column("locator_object", sa.String(80), nullable=False),
-        sa.Column("tainted", sa.Boolean(), nullable=False),
-        sa.Column("tainted_by", NAME),
-        sa.Column("tainted_at", MOMENT),
-        sa.Column("untainted_by", NAME),
-        sa.Column("revoked", sa.Boolean(), nullable=False),
-        sa.Column("revoked_by", NAME),
-        sa.Column("revoked_at", MOMENT),
-        sa.Column("download_count", sa.BigInteger(), nullable=False),
-        sa.Column("last_downloaded_at", MOMENT),
-        sa.Column("last_downloaded_user", NAME),
-        sa.Column("created_at", MOMENT, nullable=False),
-        sa.Column("pushed_at", MOMENT, nullable=False),
-        sa.Column("updated_at", MOMENT, nullable=False),
-        sa.Column("created_by", NAME, nullable=False),
-        _primary_key("manifests", "id"),
-        sa.UniqueConstraint(
-            "catalog_id", "architecture", "version", name="uq_manifests_catalog_id_architecture_version"
-        ),
-        _refers("manifests", "storage", "storages.name"),
-        _refers("manifests", "pack", "uploads.id"),
-    )
-    op.create_index("ix_manifests_audience", "manifests", ["audience"])
-    op.create_index("ix_manifests_pack", "manifests", ["pack"])
-    op.create_table(
-        "manifest_tags",
-        sa.Column("catalog_id", NAME, nullable=False),
-        sa.Column("architecture", sa.String(16), nullable=False),
-        sa.Column("tag", NAME, nullable=False),
-        sa.Column("manifest_id", LONG_ID, nullable=False),
-        _primary_key("manifest_tags", "catalog_id", "architecture", "tag"),
-        _refers("manifest_tags", "manifest_id", "manifests.id", ondelete="CASCADE"),
-    )
-    op.create_index("ix_manifest_tags_manifest_id", "manifest_tags", ["manifest_id"])
-    op.create_table(
-        "manifest_segments",
-        sa.Column("manifest_id", LONG_ID, nullable=False),
-        sa.Column("pack", SHORT_ID, nullable=False),
-        sa.Column("sha256", LONG_ID, nullable=False),
-        _primary_key("manifest_segments", "manifest_id", "pack", "sha256"),
-        _refers("manifest_segments", "manifest_id", "manifests.id", ondelete="CASCADE"),
+        sa.Column("listing_object", sa.String(length=80), nullable=False),
+        sa.Column("locator_object", sa.String(length=80), nullable=False),
         sa.ForeignKeyConstraint(
-            ["pack", "sha256"], ["segments.pack", "segments.sha256"], name="fk_manifest_segments_pack_sha256"
+            ["manifest_id"], ["manifests.id"], name=op.f("fk_segmented_contents_manifest_id"), ondelete="CASCADE"
         ),
+        sa.ForeignKeyConstraint(["pack"], ["packs.id"], name=op.f("fk_segmented_contents_pack")),
+        sa.PrimaryKeyConstraint("manifest_id", name=op.f("pk_segmented_contents")),
     )
-    op.create_index("ix_manifest_segments_segment", "manifest_segments", ["pack", "sha256"])
-
-
-def _audit() -> None:
+    op.create_index(op.f("ix_segmented_contents_digest"), "segmented_contents", ["digest"], unique=False)
+    op.create_index(op.f("ix_segmented_contents_pack"), "segmented_contents", ["pack"], unique=False)
     op.create_table(
-        "audit",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("at", MOMENT, nullable=False),
-        sa.Column("actor_id", SHORT_ID),
-        sa.Column("actor", NAME, nullable=False),
-        sa.Column("credential", sa.String(16), nullable=False),
-        sa.Column("request_id", sa.String(36)),
-        sa.Column("action", sa.String(64), nullable=False),
-        sa.Column("subject_kind", sa.String(32), nullable=False),
-        sa.Column("subject_id", sa.String(150), nullable=False),
-        sa.Column("details", sa.JSON(), nullable=False),
-        _primary_key("audit", "id"),
+        "upload_bases",
+        sa.Column("upload_id", SHORT_ID, nullable=False),
+        sa.Column("manifest_id", LONG_ID, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["upload_id"], ["uploads.id"], name=op.f("fk_upload_bases_upload_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("upload_id", "manifest_id", name=op.f("pk_upload_bases")),
     )
-    op.create_index("ix_audit_at", "audit", ["at"])
-    op.create_index("ix_audit_subject", "audit", ["subject_kind", "subject_id"])
+    op.create_index(op.f("ix_upload_bases_manifest_id"), "upload_bases", ["manifest_id"], unique=False)

@@ -14,28 +14,29 @@ from catalog_server.catalog import queries as catalog_queries
 from catalog_server.errors import UploadChanged
 from catalog_server.models.base import new_long_id
 from catalog_server.models.catalog import Manifest
-from catalog_server.models.storage import OPEN, Upload
+from catalog_server.models.storage import SEGMENTED
+from catalog_server.models.transfers import OPEN, Upload
 from catalog_server.transfers import queries, service
 from catalog_server.unit_of_work import UnitOfWork
-
-FORMAT = "segmented"
 
 
 @dataclass(frozen=True)
 class Draft:
     """What an upload would become.
 
-    ``columns`` are those of the manifest that do not depend on the index. ``reusable`` are the sizes of the segments of
-    other packs that the index may refer to.
+    ``columns`` are those of the manifest, ``content`` those of its content that do not depend on the index.
+    ``reusable`` are the sizes of the segments of other packs that the index may refer to.
     """
 
     upload_id: str
     revision: str
     is_open: bool
     storage: str
+    audience: str
     expected_digest: str | None
     manifest_id: str
     columns: Mapping[str, t.Any]
+    content: Mapping[str, t.Any]
     tags: tuple[str, ...]
     reusable: Mapping[queries.SegmentName, int]
 
@@ -66,9 +67,11 @@ def draft(work: UnitOfWork, upload_id: str, revision: str) -> Draft:
         revision=revision,
         is_open=upload.state == OPEN,
         storage=upload.storage,
+        audience=upload.audience,
         expected_digest=upload.expected_digest,
         manifest_id=existing.id if existing is not None else new_long_id(),
         columns=_columns_of(upload),
+        content={"chunk_size": upload.chunk_size, "pack": upload.id},
         tags=tuple(upload.fields["tags"]),
         reusable=reusable_segments(work, upload),
     )
@@ -83,7 +86,7 @@ def reusable_segments(work: UnitOfWork, upload: Upload) -> dict[queries.SegmentN
     """Return the sizes of the segments of other packs that the caller may refer to now."""
     bases = [base.id for base in service.usable_bases(work, upload)]
     return queries.reusable_segments(
-        work.session, upload.id, bases, upload.audience, upload.storage, work.caller.user_id
+        work.session, upload.id, bases, upload.audience_id, upload.storage, work.caller.user_id
     )
 
 
@@ -97,12 +100,9 @@ def _columns_of(upload: Upload) -> dict[str, t.Any]:
         "type": fields["type"],
         "name": fields["name"],
         "description": fields["description"],
-        "audience": upload.audience,
+        "audience_id": upload.audience_id,
         "minimum_cpu": minimum.get("cpu") or 0,
         "minimum_memory_mb": minimum.get("memory_mb") or 0,
         "minimum_disk_mb": minimum.get("disk_mb") or 0,
-        "format": FORMAT,
-        "chunk_size": upload.chunk_size,
-        "storage": upload.storage,
-        "pack": upload.id,
+        "format": SEGMENTED,
     }

@@ -28,11 +28,11 @@ _MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class Prepared:
-    """An index whose objects are all in storage, and all columns of its manifest."""
+    """An index whose objects are all in storage, and all columns of the content of its manifest."""
 
     draft: Draft
     locator: Locator
-    columns: Mapping[str, t.Any]
+    content: Mapping[str, t.Any]
 
 
 def prepare(services: Services, made: Draft, body: bytes) -> Prepared:
@@ -44,7 +44,7 @@ def prepare(services: Services, made: Draft, body: bytes) -> Prepared:
     """
     index = decode_index(body)
     _check_announced(made, index)
-    prepared = Prepared(made, index.locator, {**made.columns, **_columns_of_index(index)})
+    prepared = Prepared(made, index.locator, {**made.content, **_content_of_index(index)})
     if made.is_open:
         check_references(index.locator.segments, made.upload_id, made.reusable)
         _check_objects(services, made, index.locator.segments)
@@ -53,7 +53,7 @@ def prepare(services: Services, made: Draft, body: bytes) -> Prepared:
 
 
 def _check_announced(made: Draft, index: Index) -> None:
-    wanted, found = made.columns["chunk_size"], index.listing.chunk_size
+    wanted, found = made.content["chunk_size"], index.listing.chunk_size
     if found != wanted:
         raise InvalidIndex(f"The index has chunks of {found} bytes, and the upload was begun with {wanted}.")
     if made.expected_digest not in (None, index.listing.digest):
@@ -62,7 +62,7 @@ def _check_announced(made: Draft, index: Index) -> None:
         )
 
 
-def _columns_of_index(index: Index) -> dict[str, t.Any]:
+def _content_of_index(index: Index) -> dict[str, t.Any]:
     listing = index.listing
     return {
         "digest": listing.digest,
@@ -112,9 +112,10 @@ def _check_objects(services: Services, made: Draft, segments: Iterable[SegmentRe
 
 
 def _store(services: Services, prepared: Prepared, index: Index) -> None:
-    made, columns = prepared.draft, prepared.columns
+    made, content = prepared.draft, prepared.content
     pack = packs.pack_of(services, made.storage, made.upload_id)
-    pack.put(columns["listing_object"], index.listing_file)
-    pack.put(columns["locator_object"], index.locator_file)
+    pack.put(content["listing_object"], index.listing_file)
+    pack.put(content["locator_object"], index.locator_file)
+    recorded = {**made.columns, **content, "audience": made.audience, "storage": made.storage}
     # Written before the transaction: if the server dies right after that, storage has what a rebuild needs.
-    pack.put(packs.RECORD, packs.record_of(made.manifest_id, made.tags, columns))
+    pack.put(packs.RECORD, packs.record_of(made.manifest_id, made.tags, recorded))

@@ -9,16 +9,21 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from catalog_server.catalog import authority
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog
-from catalog_server.errors import Unavailable, UploadClosed
-from catalog_server.models.catalog import Manifest
-from catalog_server.models.storage import ABORTED, COMMITTED, OPEN, Upload
+from catalog_server.errors import NameTaken, UploadClosed
+from catalog_server.models.catalog import Manifest, SegmentedContent
+from catalog_server.models.transfers import ABORTED, COMMITTED, OPEN, Upload
 from catalog_server.transfers import leases, packs, queries, service
 from catalog_server.transfers.commit.draft import at_address, committable, reusable_segments
 from catalog_server.transfers.commit.prepare import Prepared, check_references
 from catalog_server.transfers.leftovers import Garbage
 from catalog_server.unit_of_work import UnitOfWork
+
+
+class Overtaken(Exception):
+    """Since the draft, somebody else has pushed the version for the first time: draft it again."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +40,24 @@ def settle(work: UnitOfWork, prepared: Prepared) -> Settled:
     :raises UploadClosed, UploadExpired, UploadChanged: the upload cannot be committed any more, or not as that
     :raises VersionExists, Revoked: another manifest is at the address and may not be replaced
     :raises UnknownSegment: a base has changed since the draft
+    :raises Overtaken: the draft names another manifest than the one that is at the address now
     """
     made = prepared.draft
     upload = committable(work, made.upload_id, made.revision)
     existing = at_address(work, upload)
-    if existing is not None and existing.digest == prepared.columns["digest"] and _is_visible(work, existing):
+    if existing is not None and existing.digest == prepared.content["digest"] and _is_visible(work, existing):
         return _already_there(work, upload, existing)
     if upload.state != OPEN:
         raise UploadClosed("The upload was committed or aborted.")
     if existing is not None:
-        service.check_replaceable(work, existing, upload.force, prepared.columns["digest"])
+        service.check_replaceable(work, existing, upload.force, prepared.content["digest"])
     if existing is not None and existing.id != made.manifest_id:
-        raise Unavailable("The version was pushed by somebody else at the same time; try again.", retry_after=1)
+        raise Overtaken
+    authority.require_push(work, upload.catalog_id)
+    if catalog_queries.has_tag(work.session, upload.catalog_id, upload.version):
+        raise NameTaken(
+            f"The catalog id {upload.catalog_id!r} has a tag {upload.version!r}, so no version can have that name."
+        )
     check_references(prepared.locator.segments, upload.id, reusable_segments(work, upload))
     garbage = _write(work, prepared, upload, existing)
     return Settled(catalog.get(work, made.manifest_id), garbage)
@@ -64,23 +75,28 @@ def _already_there(work: UnitOfWork, upload: Upload, existing: Manifest) -> Sett
 
 
 def _write(work: UnitOfWork, prepared: Prepared, upload: Upload, existing: Manifest | None) -> tuple[Garbage, ...]:
-    session, made, columns = work.session, prepared.draft, prepared.columns
+    session, made = work.session, prepared.draft
     service.close(work, upload, COMMITTED)
     _add_own_segments(work, prepared, upload)
+    columns = {**made.columns, **_times(work), "push_number": catalog.next_push_number(work, upload.catalog_id)}
     replaced: Garbage | None = None
+    old_digest: str | None = None
     before: set[queries.SegmentName] = set()
     if existing is None:
-        existing = Manifest(id=made.manifest_id, created_at=work.now, **_times(work), **columns)
+        existing = Manifest(id=made.manifest_id, created_at=work.now, **columns)
+        existing.content = SegmentedContent(**prepared.content)
         session.add(existing)
     else:
         before = queries.segments_of(session, existing.id)
         leases.keep(work, existing.id)
+        content = existing.segmented
         replaced = Garbage(
-            existing.storage, existing.pack, (existing.listing_object, existing.locator_object, packs.RECORD)
+            content.storage, content.pack, (content.listing_object, content.locator_object, packs.RECORD)
         )
-        old_digest = existing.digest
-        for name, value in {**columns, **_times(work)}.items():
-            setattr(existing, name, value)
+        old_digest = content.digest
+        for row, values in ((existing, columns), (content, prepared.content)):
+            for name, value in values.items():
+                setattr(row, name, value)
     session.flush()
     queries.set_uses(session, existing.id, ((segment.pack, segment.sha256) for segment in prepared.locator.segments))
     catalog.tag_push(work, existing, made.tags)
@@ -91,9 +107,9 @@ def _write(work: UnitOfWork, prepared: Prepared, upload: Upload, existing: Manif
         catalog_id=existing.catalog_id,
         version=existing.version,
         architecture=existing.architecture,
-        digest=existing.digest,
+        digest=prepared.content["digest"],
         upload=upload.id,
-        replaced_digest=old_digest if replaced else None,
+        replaced_digest=old_digest,
     )
     released = leases.release(work, before)
     return (replaced, *released) if replaced else released
@@ -112,8 +128,7 @@ def _add_own_segments(work: UnitOfWork, prepared: Prepared, upload: Upload) -> N
                 "pack": segment.pack,
                 "sha256": segment.sha256,
                 "size": segment.size,
-                "storage": upload.storage,
-                "audience": upload.audience,
+                "audience_id": upload.audience_id,
                 "proved": proved,
                 "created_at": work.now,
             }

@@ -17,11 +17,12 @@ from dataclasses import dataclass, field, replace
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 
+from catalog_server.access import PULL, PUSH, Grant
+from catalog_server.catalog import authority
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog
 from catalog_server.errors import BadRequest, Forbidden, GrantExpired, NotFound
 from catalog_server.identity import queries, tokens
-from catalog_server.identity.access import PULL, PUSH, Grant
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.identity import DeniedGrant
 from catalog_server.unit_of_work import UnitOfWork
@@ -66,6 +67,7 @@ def mint_push(
 
     ``roles`` and ``claims`` are what the push will require, None what the version requires already.
 
+    :raises Forbidden, CatalogIdDenied: the caller may not push there
     :raises Missing, Blocked: a base that was asked for is not there, or must not be pulled
     """
     catalog_id = addresses.normalise_catalog_id(catalog_id)
@@ -73,6 +75,7 @@ def mint_push(
     if version == addresses.LATEST:
         raise BadRequest(f"{addresses.LATEST!r} is the name of a tag that moves by itself, and no version.")
     architecture = addresses.normalise_architecture(architecture) if architecture else None
+    authority.require_push(work, catalog_id)
     there = catalog_queries.candidates(work.session, work.caller, catalog_id, architecture)
     if base_versions is None:
         bases = catalog.default_bases(there, version, roles, claims)
@@ -91,12 +94,13 @@ def _mint(
     manifests: Sequence[Manifest],
     bases: Sequence[Manifest],
 ) -> Minted:
-    if work.caller.user_id is None:
+    if work.caller.user_id is None or work.caller.source is None:
         raise Forbidden("Only a user can have a grant.")
     now = int(work.now.timestamp())
     grant = Grant(
         jti=tokens.new_jti(work.caller.user_id),
         user_id=work.caller.user_id,
+        source=work.caller.source,
         verb=verb,
         catalog_id=catalog_id,
         manifests=frozenset(manifest.id for manifest in manifests) if verb == PULL else frozenset(),
@@ -123,6 +127,8 @@ def renew(work: UnitOfWork) -> Minted:
     grant = work.caller.grant
     if grant is None:
         raise BadRequest("Only a grant can be renewed: send it as the bearer token.")
+    if grant.verb == PUSH:
+        authority.require_push(work, grant.catalog_id)
     now = int(work.now.timestamp())
     end = grant.first_minted_at + work.settings.grant_limit_seconds
     if now >= end:
