@@ -19,11 +19,13 @@ from starlette.types import Scope
 from catalog_server import NAME, VERSION, errors
 from catalog_server.catalog import routes as catalog
 from catalog_server.database import Database
+from catalog_server.downloads import DownloadCounter
 from catalog_server.health import routes as health
 from catalog_server.identity import routes as identity
 from catalog_server.identity.passwords import Passwords
 from catalog_server.keys import load_keys
 from catalog_server.middleware import BodyLimit, RequestId
+from catalog_server.pools import Pools
 from catalog_server.settings import Settings
 from catalog_server.transfers import grant_routes as grants
 from catalog_server.transfers import routes as transfers
@@ -39,9 +41,12 @@ _COMMIT = re.compile(r"/api(/v1)?/uploads/[^/]+/commit\Z")
 
 def open_services(settings: Settings) -> Services:
     """What requests share, and the commands of the administrator, too. ``close()`` its database at the end."""
+    database = Database(settings.database, settings.threads + settings.writers)
     return Services(
         settings=settings,
-        database=Database(settings.database, settings.threads),
+        database=database,
+        downloads=DownloadCounter(database),
+        pools=Pools.of(settings),
         keys=load_keys(settings),
         passwords=Passwords(places=settings.threads // 2),
         storages={settings.storage_name: LocalStorage(str(settings.storage))},
@@ -54,9 +59,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        # As many threads as connections: no request waits for one while it holds the other.
+        # As many threads as connections, those of writers beside: none waits for one while it holds the other.
         current_default_thread_limiter().total_tokens = settings.threads
+        settings.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        services.downloads.start()
         yield
+        services.downloads.close()
         services.database.close()
 
     app = FastAPI(

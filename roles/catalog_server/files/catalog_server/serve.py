@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ import uvicorn
 
 from catalog_server import telemetry
 from catalog_server.app import create_app
+from catalog_server.http_limits import LimitedProtocol, raise_descriptor_limit
 from catalog_server.settings import Settings, SettingsError
 
 # A slow Mac encodes a segment for half a minute between two requests; connecting anew costs it a TLS handshake.
@@ -49,8 +51,13 @@ def serve(settings: Settings, ready_file: Path | None = None) -> int:
     listening = _listen(settings)
     host, port = listening.getsockname()[:2]
     scheme = "https" if settings.tls_certificate else "http"
+    descriptors = raise_descriptor_limit()
+    connections = min(settings.max_connections or descriptors, descriptors)
+    logging.getLogger("catalog_server").info("connections", extra={"limit": connections})
     config = uvicorn.Config(
         app,
+        http=LimitedProtocol,
+        limit_concurrency=connections,
         log_config=None,
         access_log=False,
         lifespan="on",

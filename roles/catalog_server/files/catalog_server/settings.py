@@ -51,6 +51,10 @@ class Settings(BaseModel):
     database_url: str | None = Field(
         None, description="SQLAlchemy URL of the database; SQLite in the data directory if not set."
     )
+    spool_dir: Path | None = Field(
+        None,
+        description="Directory for the bodies of commits while they arrive; `spool` in the data directory if not set.",
+    )
     storage_root: Path | None = Field(
         None, description="Directory of the embedded storage; `storage` in the data directory if not set."
     )
@@ -84,6 +88,9 @@ class Settings(BaseModel):
         300, description="How long a user is locked out, and how long a wrong password is remembered."
     )
 
+    max_connections: t.Annotated[int, Field(ge=1, le=1 << 20)] | None = Field(
+        None, description="Connections at a time; if not set, as many as the limit of open files allows."
+    )
     max_json_bytes: int = Field(1 << 20, ge=1024, description="Maximum size of a JSON request.")
     max_index_bytes: int = Field(
         128 << 20, ge=1024, description="Maximum size of the index in a commit; 100 GiB of data make about 18 MB."
@@ -94,7 +101,13 @@ class Settings(BaseModel):
     )
     max_page: t.Annotated[int, Field(ge=1, le=200)] = Field(200, description="Maximum number of manifests in one page.")
     threads: t.Annotated[int, Field(ge=1, le=200)] = Field(
-        40, description="Requests that are processed at once; as many connections to the database are kept."
+        32, description="Most requests that read and are worked on at the same time."
+    )
+    writers: t.Annotated[int, Field(ge=1, le=200)] = Field(
+        8, description="Most requests that write to the database at the same time; the others wait in order."
+    )
+    object_threads: t.Annotated[int, Field(ge=1, le=200)] = Field(
+        16, description="Most blocks of the embedded storage's objects that are read or written at the same time."
     )
     shutdown_seconds: t.Annotated[int, Field(ge=1, le=3600)] = Field(
         30, description="How long requests in progress may continue after SIGTERM."
@@ -138,6 +151,11 @@ class Settings(BaseModel):
     def database(self) -> str:
         """URL of the database."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'catalog.db'}"
+
+    @property
+    def spool(self) -> Path:
+        """Directory of what is being received."""
+        return self.spool_dir or self.data_dir.absolute() / "spool"
 
     @property
     def storage(self) -> Path:

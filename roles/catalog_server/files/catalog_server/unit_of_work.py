@@ -25,10 +25,12 @@ from sqlalchemy.orm import Session
 from catalog_server import access
 from catalog_server.access import Caller, Needs
 from catalog_server.database import Database, Lock
+from catalog_server.downloads import DownloadCounter
 from catalog_server.identity.authentication import Credentials, authenticate
 from catalog_server.identity.passwords import Passwords
 from catalog_server.keys import Keys
 from catalog_server.models.audit import AuditEntry
+from catalog_server.pools import Pools
 from catalog_server.settings import Settings
 
 Result = t.TypeVar("Result")
@@ -48,6 +50,8 @@ class Services:
     keys: Keys
     passwords: Passwords
     storages: t.Mapping[str, LocalStorage]
+    pools: Pools
+    downloads: DownloadCounter
     clock: Callable[[], datetime.datetime] = utc_now
 
 
@@ -95,6 +99,10 @@ class RequestContext:
     request_id: str | None
     # Of the API as the client sees it, with its prefix and without a slash at the end
     base_url: str
+
+    @property
+    def pools(self) -> Pools:
+        return self.services.pools
 
     @contextmanager
     def reading(self, needs: Needs) -> Iterator[UnitOfWork]:

@@ -14,7 +14,7 @@ import typing as t
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 from fastapi import APIRouter, Path, Query, status
 
-from catalog_server import access
+from catalog_server import access, pools
 from catalog_server.catalog import queries, service
 from catalog_server.catalog.schemas import ManifestEdit, ManifestPage, ManifestRecord, Reason, Resolved
 from catalog_server.errors import BadRequest
@@ -101,6 +101,7 @@ def get(context: Context, manifest_id: ManifestId) -> ManifestRecord:
 
 
 @router.patch("/manifests/{manifest_id}")
+@pools.writes
 def edit(context: Context, manifest_id: ManifestId, body: ManifestEdit) -> ManifestRecord:
     """Set fields of a manifest."""
     changes = body.model_dump(exclude_none=True)
@@ -116,6 +117,7 @@ def _reason(body: Reason | None) -> str | None:
 
 
 @router.post("/manifests/{manifest_id}/taint")
+@pools.writes
 def taint(context: Context, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
     """Let nobody pull it for now."""
     return context.write(
@@ -126,6 +128,7 @@ def taint(context: Context, manifest_id: ManifestId, body: Reason | None = None)
 
 
 @router.post("/manifests/{manifest_id}/untaint")
+@pools.writes
 def untaint(context: Context, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
     """Take back a taint."""
     return context.write(
@@ -136,6 +139,7 @@ def untaint(context: Context, manifest_id: ManifestId, body: Reason | None = Non
 
 
 @router.post("/manifests/{manifest_id}/revoke")
+@pools.writes
 def revoke(context: Context, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
     """Let nobody pull it any more."""
     return context.write(
@@ -146,6 +150,7 @@ def revoke(context: Context, manifest_id: ManifestId, body: Reason | None = None
 
 
 @router.delete("/manifests/{manifest_id}", status_code=status.HTTP_204_NO_CONTENT)
+@pools.writes
 def delete(context: Context, manifest_id: ManifestId) -> None:
     """Delete the record of a manifest."""
     context.write(

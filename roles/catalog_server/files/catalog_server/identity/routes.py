@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from catalog_server import pools
 from catalog_server.errors import BadRequest
 from catalog_server.identity import login
 from catalog_server.identity.schemas import LoginReply, LoginRequest
@@ -17,6 +18,7 @@ router = APIRouter(tags=["identity"])
 
 
 @router.post("/auth/token")
+@pools.logins
 def get_token(context: Context, body: LoginRequest) -> LoginReply:
     """A login token for a password or an API key."""
     if body.api_key:

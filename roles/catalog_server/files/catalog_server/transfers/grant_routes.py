@@ -10,7 +10,7 @@ import typing as t
 
 from fastapi import APIRouter, Path, status
 
-from catalog_server import access
+from catalog_server import access, pools
 from catalog_server.transfers import grants
 from catalog_server.transfers.grant_schemas import Empty, GrantRequest, MintedGrant, PullGrantRequest, RenewedGrant
 from catalog_server.unit_of_work import Context
@@ -47,6 +47,7 @@ def renew(context: Context, _body: Empty | None = None) -> RenewedGrant:
 
 
 @router.delete("/grants/{jti}", status_code=status.HTTP_204_NO_CONTENT)
+@pools.writes
 def revoke(context: Context, jti: t.Annotated[str, Path(max_length=100)]) -> None:
     """Take a grant back."""
     context.write(access.KNOWN, lambda work: grants.deny(work, jti))

@@ -11,6 +11,7 @@ it is received, and becomes an object only if its bytes are what the URL was mad
 from __future__ import annotations
 
 import typing as t
+from functools import partial
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
     InvalidKey,
@@ -19,7 +20,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
 from fastapi import APIRouter, Query, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from catalog_server.errors import BadRequest, Forbidden, NotFound
@@ -52,8 +52,9 @@ async def read_object(request: Request, key: str, method: _Text, expires: _Numbe
     if method != GET:
         raise Forbidden("This URL was not made for reading.")
     storage = _storage(request, Permit(GET, key, expires), signature)
+    pool = request.app.state.services.pools.objects
     try:
-        opened = await run_in_threadpool(storage.open, key)
+        opened = await pool.run(partial(storage.open, key))
     except (StorageMissing, InvalidKey):
         raise NotFound(f"There is no object {key}.") from None
     try:
@@ -61,7 +62,7 @@ async def read_object(request: Request, key: str, method: _Text, expires: _Numbe
     except ValueError:
         opened.close()
         return Response(status_code=416, headers={"Content-Range": f"bytes */{opened.size}"})
-    return ObjectResponse(opened, wanted, head=request.method == "HEAD")
+    return ObjectResponse(opened, wanted, pool, head=request.method == "HEAD")
 
 
 @router.put("/objects/{key:path}")
@@ -72,11 +73,12 @@ async def store_object(
     if method != PUT:
         raise Forbidden("This URL was not made for storing.")
     storage = _storage(request, Permit(PUT, key, expires, size), signature)
+    pool = request.app.state.services.pools.objects
     if request.headers.get("content-length") != str(size):
         raise BadRequest(f"This URL was made for an object of {size} bytes; Content-Length must say so.")
     try:
-        incoming = await run_in_threadpool(storage.receive, key, key.rpartition("/")[2], size)
-        await receive_object(request, incoming)
+        incoming = await pool.run(partial(storage.receive, key, key.rpartition("/")[2], size))
+        await receive_object(request, incoming, pool)
     except (StorageChanged, InvalidKey) as error:
         raise BadRequest(error.message) from None
     except StorageMissing:

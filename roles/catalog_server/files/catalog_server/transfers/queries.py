@@ -10,10 +10,9 @@ import datetime
 import typing as t
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import and_, delete, exists, insert, or_, select, tuple_, union, update
+from sqlalchemy import and_, delete, exists, insert, or_, select, tuple_, union
 from sqlalchemy.orm import Session, aliased
 
-from catalog_server.database import upsert
 from catalog_server.models.catalog import Manifest, ManifestSegment, SegmentedContent
 from catalog_server.models.identity import GrantUse
 from catalog_server.models.storage import Pack
@@ -120,34 +119,6 @@ def unused(session: Session, candidates: Iterable[SegmentName]) -> dict[SegmentN
 
 def grant_use(session: Session, jti: str, manifest_id: str) -> GrantUse | None:
     return session.get(GrantUse, (jti, manifest_id))
-
-
-def add_grant_use(
-    session: Session, jti: str, manifest_id: str, now: datetime.datetime, forget_at: datetime.datetime
-) -> bool:
-    """Remember that a grant was used; return False if that is known."""
-    statement = (
-        upsert(session, GrantUse)
-        .values(jti=jti, manifest_id=manifest_id, used_at=now, forget_at=forget_at)
-        .on_conflict_do_nothing(index_elements=[GrantUse.jti, GrantUse.manifest_id])
-        .returning(GrantUse.jti)
-    )
-    return session.scalar(statement) is not None
-
-
-def count_download(session: Session, manifest_id: str, username: str, now: datetime.datetime) -> None:
-    """Count one more download, however many count at once."""
-    session.execute(
-        update(Manifest)
-        .where(Manifest.id == manifest_id)
-        .values(download_count=Manifest.download_count + 1, last_downloaded_at=now, last_downloaded_user=username)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def forget_grant_uses(session: Session, now: datetime.datetime) -> None:
-    """Those of grants that nobody can use any more."""
-    session.execute(delete(GrantUse).where(GrantUse.forget_at < now))
 
 
 # Those below write many rows at once, in the order in which they refer to one another.

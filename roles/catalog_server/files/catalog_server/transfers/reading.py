@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from catalog_server.access import PUSH
 from catalog_server.catalog import authority
 from catalog_server.catalog import service as catalog
+from catalog_server.downloads import Download
 from catalog_server.errors import UnknownSegment
 from catalog_server.models.catalog import Manifest
 from catalog_server.transfers import queries
@@ -53,10 +54,10 @@ def _readable(work: UnitOfWork, manifest_id: str) -> Manifest:
 
 @dataclass(frozen=True)
 class WantedSegments:
-    """Segments that a puller may read: the storage of each. ``counted`` is True if the pull has been counted."""
+    """Segments that a puller may read: the storage of each. ``download`` is to be counted, None if it has been."""
 
     storages: t.Mapping[queries.SegmentName, str]
-    counted: bool
+    download: Download | None
 
 
 def wanted_segments(work: UnitOfWork, manifest_id: str, wanted: Sequence[queries.SegmentName]) -> WantedSegments:
@@ -69,18 +70,7 @@ def wanted_segments(work: UnitOfWork, manifest_id: str, wanted: Sequence[queries
     if not found.keys() >= set(wanted):
         raise UnknownSegment("The manifest has no such segment.")
     grant = work.caller.grant
-    counted = grant is None or queries.grant_use(work.session, grant.jti, manifest_id) is not None
-    return WantedSegments(found, counted)
-
-
-def count_download(work: UnitOfWork, manifest_id: str) -> None:
-    """Count the pull that a grant was made for, once."""
-    grant = work.caller.grant
-    catalog.pullable(work, manifest_id)
-    if grant is None:
-        return
-    forget_at = datetime.datetime.fromtimestamp(grant.first_minted_at, datetime.UTC) + datetime.timedelta(
-        seconds=work.settings.grant_limit_seconds
-    )
-    if queries.add_grant_use(work.session, grant.jti, manifest_id, work.now, forget_at):
-        queries.count_download(work.session, manifest_id, work.caller.username, work.now)
+    if grant is None or queries.grant_use(work.session, grant.jti, manifest_id) is not None:
+        return WantedSegments(found, None)
+    end = datetime.datetime.fromtimestamp(grant.first_minted_at + work.settings.grant_limit_seconds, datetime.UTC)
+    return WantedSegments(found, Download(grant.jti, manifest_id, work.caller.username, work.now, end))

@@ -6,17 +6,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import typing as t
+from collections.abc import Callable
+from functools import partial
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import OpenObject
 from fastapi import APIRouter, Path, Query, Request, Response, status
 from starlette.concurrency import run_in_threadpool
 
-from catalog_server import access
+from catalog_server import access, pools
 from catalog_server.catalog import service as catalog
 from catalog_server.catalog.schemas import ManifestRecord
-from catalog_server.errors import Unavailable
 from catalog_server.transfers import leftovers, objects, packs, reading, service
 from catalog_server.transfers.commit import run
 from catalog_server.transfers.schemas import (
@@ -32,7 +33,7 @@ from catalog_server.transfers.schemas import (
     WantedSegments,
 )
 from catalog_server.transfers.signing import Links, ObjectSigner
-from catalog_server.transfers.streaming import BLOCK_BYTES, receive_file
+from catalog_server.transfers.streaming import RECEIVED_BYTES, ObjectResponse, receive_file
 from catalog_server.unit_of_work import Context, RequestContext, UnitOfWork
 
 router = APIRouter(tags=["transfers"])
@@ -57,6 +58,7 @@ def _links(context: RequestContext) -> Links:
 
 
 @router.post("/uploads")
+@pools.writes
 def begin(context: Context, body: BeginUpload) -> UploadRecord:
     """Open an upload, or go on with the one that the same user has open for the same address."""
     wanted = body.model_dump(exclude={"minimum_requirements"})
@@ -124,15 +126,16 @@ async def commit(
 
     Committing the same again gives the same answer.
     """
-    # Nothing is read for whoever may not commit, and what is read waits on the disk for one of the few places.
+    # Nothing is read for whoever may not commit, and for others only in one of the few places.
     await run_in_threadpool(run.check, context, upload_id, revision)
-    with tempfile.SpooledTemporaryFile(BLOCK_BYTES, dir=str(context.services.settings.data_dir)) as index:
-        await receive_file(request, index)
-        async with request.app.state.commits:
-            return await run_in_threadpool(run.run, context, upload_id, revision, index)
+    async with request.app.state.commits:
+        with tempfile.SpooledTemporaryFile(RECEIVED_BYTES, dir=str(context.services.settings.spool)) as index:
+            await receive_file(request, index, context.pools.objects)
+            return await context.pools.writes.run(partial(run.run, context, upload_id, revision, index))
 
 
 @router.delete("/uploads/{upload_id}", status_code=status.HTTP_204_NO_CONTENT)
+@pools.writes
 def abort(context: Context, upload_id: UploadId) -> None:
     """Give up an upload, and remove what it has stored."""
     upload, released = context.write(
@@ -145,27 +148,30 @@ def abort(context: Context, upload_id: UploadId) -> None:
 
 
 @router.get("/manifests/{manifest_id}/listing", response_class=IndexFile)
-def listing(context: Context, manifest_id: ManifestId) -> IndexFile:
+async def listing(context: Context, manifest_id: ManifestId) -> Response:
     """What a manifest contains."""
-    with context.reading(access.reading_index_of(manifest_id)) as work:
-        found = reading.listing_object(work, manifest_id)
-    return _index_file(context, found)
+    return await _index_file(context, manifest_id, reading.listing_object)
 
 
 @router.get("/manifests/{manifest_id}/locator", response_class=IndexFile)
-def locator(context: Context, manifest_id: ManifestId) -> IndexFile:
+async def locator(context: Context, manifest_id: ManifestId) -> Response:
     """Where the content of a manifest lies."""
-    with context.reading(access.reading_index_of(manifest_id)) as work:
-        found = reading.locator_object(work, manifest_id)
-    return _index_file(context, found)
+    return await _index_file(context, manifest_id, reading.locator_object)
 
 
-def _index_file(context: RequestContext, found: reading.IndexObject) -> IndexFile:
-    data = packs.pack_of(context.services, found.storage, found.pack).get(found.name)
-    sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 != found.name.partition(".")[0]:
-        raise Unavailable("The index of this manifest is damaged in storage.")
-    return IndexFile(data, headers={"X-Content-SHA256": sha256})
+async def _index_file(
+    context: RequestContext, manifest_id: str, find: Callable[[UnitOfWork, str], reading.IndexObject]
+) -> Response:
+    """Stream an index file: its bytes are checked where they are written, and by whoever reads them."""
+
+    def opened() -> tuple[OpenObject, str]:
+        with context.reading(access.reading_index_of(manifest_id)) as work:
+            found = find(work, manifest_id)
+        pack = packs.pack_of(context.services, found.storage, found.pack)
+        return pack.storage.open(pack.key(found.name)), found.name.partition(".")[0]
+
+    file, sha256 = await run_in_threadpool(opened)
+    return ObjectResponse(file, None, context.pools.objects, headers={"X-Content-SHA256": sha256})
 
 
 @router.post("/manifests/{manifest_id}/urls")
@@ -175,8 +181,8 @@ def read_urls(context: Context, manifest_id: ManifestId, body: WantedSegments) -
     needs = access.pulling(manifest_id)
     with context.reading(needs) as work:
         found = reading.wanted_segments(work, manifest_id, wanted)
-    if not found.counted:
-        context.write(needs, lambda work: reading.count_download(work, manifest_id))
+    if found.download is not None:
+        context.services.downloads.add(found.download)
     links, seconds = _links(context), context.services.settings.get_url_seconds
     urls = []
     for pack, sha256 in wanted:
