@@ -6,13 +6,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
 import pytest
-from running import Server, prepare, running
+from ansible_collections.macfleet.parallels.tests.support.postgres import Postgres
+from ansible_collections.macfleet.parallels.tests.support.postgres import running as postgres_running
+from running import Server, Template, running
 
 StartServer = Callable[..., Server]
 
@@ -23,23 +26,33 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("busy machine")
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with a migrated database and the people of the tests."""
-    data_dir = tmp_path_factory.mktemp("template") / "data"
-    prepare(data_dir)
-    return data_dir
+# "sqlite" or "postgresql": what the server of the tests keeps its data in.
+DATABASE = os.environ.get("MACFLEET_TEST_DATABASE", "sqlite")
 
 
 @pytest.fixture(scope="session")
-def server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL server of the tests' own."""
+    with postgres_running(tmp_path_factory.mktemp("postgres") / "server") as started:
+        yield started
+
+
+@pytest.fixture(scope="session", params=[DATABASE])
+def template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """A data directory with a migrated database and the people of the tests; parametrise it to say which database."""
+    found: Postgres | None = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    return Template.make(tmp_path_factory.mktemp("template") / "data", found)
+
+
+@pytest.fixture(scope="session")
+def server(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The server that tests share; each uses catalog ids of its own."""
     with running(template, tmp_path_factory.mktemp("server") / "data") as started:
         yield started
 
 
 @pytest.fixture
-def start_server(template: Path, tmp_path: Path) -> Iterator[StartServer]:
+def start_server(template: Template, tmp_path: Path) -> Iterator[StartServer]:
     """Starts a server of the test's own, with settings such as CATALOG_TOKEN_SECONDS="2"."""
     with ExitStack() as stack:
         count = 0

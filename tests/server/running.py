@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from ansible_collections.macfleet.parallels.tests.support.postgres import Postgres
 from catalog_server import access, schema
 from catalog_server.app import open_services
 from catalog_server.identity import service as users
@@ -75,10 +76,10 @@ def command(
     )
 
 
-def prepare(data_dir: Path) -> None:
+def prepare(data_dir: Path, database_url: str | None = None) -> None:
     """A database with the people of the tests."""
     data_dir.mkdir(mode=0o700)
-    settings = Settings(data_dir=data_dir)
+    settings = Settings(data_dir=data_dir, database_url=database_url)
     services = open_services(settings)
     schema.migrate(services.database, settings.database)
     hashed = services.passwords.hashed(PASSWORD)
@@ -87,6 +88,38 @@ def prepare(data_dir: Path) -> None:
         for name, (roles, claims) in PEOPLE.items():
             users.add(work, name, None, name.capitalize(), hashed, roles, claims)
     services.database.close()
+
+
+@dataclass(frozen=True)
+class Template:
+    """A data directory, and with PostgreSQL a database, that servers of tests get copies of."""
+
+    data_dir: Path
+    postgres: Postgres | None = None
+    database: str = ""
+
+    @classmethod
+    def make(cls, data_dir: Path, postgres: Postgres | None) -> Template:
+        """With the people of the tests in it."""
+        if postgres is None:
+            prepare(data_dir)
+            return cls(data_dir)
+        name = postgres.create()
+        prepare(data_dir, postgres.url(name))
+        return cls(data_dir, postgres, name)
+
+    @contextmanager
+    def copied(self, data_dir: Path, settings: Mapping[str, str] | None) -> Iterator[dict[str, str]]:
+        """Copy it; yields the settings of a server on the copy."""
+        shutil.copytree(self.data_dir, data_dir, dirs_exist_ok=True)
+        if self.postgres is None:
+            yield dict(settings or {})
+            return
+        name = self.postgres.create(self.database)
+        try:
+            yield {"CATALOG_DATABASE_URL": self.postgres.url(name), **(settings or {})}
+        finally:
+            self.postgres.drop(name)
 
 
 @dataclass
@@ -193,18 +226,18 @@ def _launch(data_dir: Path, settings: Mapping[str, str]) -> tuple[subprocess.Pop
 
 
 @contextmanager
-def running(template: Path, data_dir: Path, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """A server on a copy of a prepared data directory; at the end it must still live and stop when told to."""
-    shutil.copytree(template, data_dir, dirs_exist_ok=True)
-    server = start(data_dir, settings)
-    try:
-        yield server
-        assert server.ended or server.process.poll() is None, f"the server died:\n{server.log}"
-    finally:
-        if server.process.poll() is None:
-            server.stop()
-        else:
-            server.services.database.close()
+def running(template: Template, data_dir: Path, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A server on a copy of a template; at the end it must still live and stop when told to."""
+    with template.copied(data_dir, settings) as chosen:
+        server = start(data_dir, chosen)
+        try:
+            yield server
+            assert server.ended or server.process.poll() is None, f"the server died:\n{server.log}"
+        finally:
+            if server.process.poll() is None:
+                server.stop()
+            else:
+                server.services.database.close()
 
 
 def wait_until(condition: object, seconds: float = 15.0) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import InvalidAddress
 from catalog_server import access
-from catalog_server.access import Audience, Caller, Grant, Needs
+from catalog_server.access import Audience, Caller, Grant, Needs, Source
 from catalog_server.errors import BadRequest, Forbidden, GrantScope, Unauthenticated
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,9 +26,10 @@ def grant(verb: str, manifests: object = (), bases: object = (), **fields: objec
     values: dict[str, object] = {
         "jti": "j",
         "user_id": "u",
+        "source": Source("password", 0.0, 1, 1),
         "verb": verb,
         "catalog_id": "image",
-        "manifests": frozenset(manifests),  # type: ignore[call-overload]
+        "manifests": dict.fromkeys(manifests, "d"),  # type: ignore[call-overload]
         "bases": frozenset(bases),  # type: ignore[call-overload]
         "version": None,
         "architecture": None,

@@ -22,15 +22,15 @@ import pytest
 from catalog_server.cli import main
 from catalog_server.models.audit import AuditEntry
 from conftest import StartServer
-from running import PASSWORD, command
+from running import PASSWORD, Template, command
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
 
 @pytest.fixture(name="data_dir")
-def data_dir_fixture(template: Path, tmp_path: Path) -> Path:
+def data_dir_fixture(template: Template, tmp_path: Path) -> Path:
     """A prepared data directory of the test's own."""
-    copy: Path = shutil.copytree(template, tmp_path / "data")
+    copy: Path = shutil.copytree(template.data_dir, tmp_path / "data")
     return copy
 
 

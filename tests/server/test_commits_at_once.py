@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from catalog_server.catalog.service import SEGMENTS_LOCK
 from catalog_server.models.transfers import ABORTED, Upload
 from conftest import StartServer
 from packs import HandMade, make_pack, sha256
@@ -64,7 +65,7 @@ def test_nothing_is_read_for_whoever_may_not_commit(server: Server, pusher: Clie
     upload_id = good(pusher.begin(new_catalog_id()))["id"]
     assert announced(server, upload_id) == (401, "unauthenticated")
     assert announced(server, upload_id, "Authorization: Bearer rubbish\r\n") == (401, "unauthenticated")
-    assert announced(server, upload_id, bearer(server, "reader")) == (403, "forbidden")
+    assert announced(server, upload_id, bearer(server, "reader")) == (404, "unknown_upload")
     assert announced(server, upload_id, bearer(server, "staff")) == (404, "unknown_upload")
     assert announced(server, "0" * 32, bearer(server, "pusher")) == (404, "unknown_upload")
     assert announced(server, upload_id, bearer(server, "pusher")) == (409, "upload_changed")
@@ -87,7 +88,7 @@ def test_few_commits_are_worked_on_at_once(start_server: StartServer) -> None:
     pack = make_pack(first, FILES)
     pusher.store(first, pack)
     with ThreadPoolExecutor(1) as pool:
-        with server.services.database.writing() as session:
+        with server.services.database.writing([SEGMENTS_LOCK]) as session:
             session.execute(THE_LOCK)
             waiting = pool.submit(pusher.commit, first, pack.index)
             wait_until(lambda: names_of(pack) <= objects(server, first))
@@ -123,7 +124,7 @@ def test_of_two_commits_of_one_upload_the_loser_leaves_nothing(server: Server, p
     upload_id = good(pusher.begin(new_catalog_id()))["id"]
     packs = stored(pusher, upload_id, FILES, NEXT_FILES)
     with ThreadPoolExecutor(2) as pool:
-        with server.services.database.writing() as session:
+        with server.services.database.writing([SEGMENTS_LOCK]) as session:
             session.execute(THE_LOCK)
             waiting = [pool.submit(pusher.commit, upload_id, pack.index) for pack in packs]
             wait_until(lambda: set.union(*map(names_of, packs)) <= objects(server, upload_id))
@@ -146,7 +147,7 @@ def test_a_commit_after_an_abort_leaves_nothing(server: Server, pusher: Client) 
     upload_id = good(pusher.begin(new_catalog_id()))["id"]
     (pack,) = stored(pusher, upload_id, FILES)
     with ThreadPoolExecutor(1) as pool:
-        with server.services.database.writing() as session:
+        with server.services.database.writing([SEGMENTS_LOCK]) as session:
             # What an abort does, while the commit stands before its last step.
             session.get_one(Upload, upload_id).state = ABORTED
             session.flush()

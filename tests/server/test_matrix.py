@@ -40,7 +40,7 @@ PULL: Cells = (401, 403, 200, 200, 200, 200, 200, 200, 403, 403, 403)
 MINT_PUSH: Cells = (401, 403, 403, 200, 200, 403, 200, 403, 403, 403, 403)
 BEGIN: Cells = (401, 403, 403, 200, 200, 403, 200, 403, 403, 200, 403)
 # An upload is its pusher's own, also against whoever sees everything.
-UPLOAD: Cells = (401, 403, 403, 200, 404, 403, 404, 403, 403, 200, 403)
+UPLOAD: Cells = (401, 404, 404, 200, 404, 404, 404, 403, 403, 200, 403)
 RENEW: Cells = (401, 403, 400, 400, 400, 400, 400, 200, 200, 200, 200)
 OWN_GRANT: Cells = (401, 404, 204, 404, 404, 404, 204, 403, 403, 403, 403)
 
@@ -182,7 +182,7 @@ def test_what_is_reserved_for_some_needs_the_very_claim(server: Server) -> None:
     manifest_id = put_manifest(server)
     refused = server.call("PATCH", f"/manifests/{manifest_id}", "reader", json={"description": "x"})
     assert refused.json() == {
-        "message": "This needs the claim UPDATE_CATALOG_MANIFEST or CATALOG_MANAGER_UPDATE.",
+        "message": "You need the claim UPDATE_CATALOG_MANIFEST or CATALOG_MANAGER_UPDATE for this.",
         "code": 403,
         "error": "forbidden",
     }

@@ -25,7 +25,7 @@ from catalog_server.transfers import schemas as transfers
 from packs import make_pack
 from pydantic import BaseModel
 from routes import all_routes
-from running import Server, command, running
+from running import Server, Template, command, running
 from transfer_client import FILES, Client, good
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/native-api.md").read_text(encoding="utf-8")
@@ -92,7 +92,7 @@ def example(name: str) -> Json:
 
 
 @pytest.fixture(name="documented", scope="module")
-def documented_fixture(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def documented_fixture(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with the user of the examples."""
     with running(template, tmp_path_factory.mktemp("documented") / "data") as server:
         login = example("LoginRequest")

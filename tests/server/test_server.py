@@ -18,7 +18,7 @@ import httpx
 import pytest
 from catalog_server.errors import STATUSES
 from catalog_server.models.audit import AuditEntry
-from catalog_server.models.catalog import Manifest
+from catalog_server.models.catalog import AudienceText, Manifest
 from conftest import StartServer
 from rows import new_catalog_id, put_manifest
 from running import PASSWORD, Server, command, environment, wait_until
@@ -164,7 +164,7 @@ def test_a_mistake_of_the_server_tells_clients_nothing(start_server: StartServer
     server = start_server()
     manifest_id = put_manifest(server)
     with server.services.database.writing() as session:
-        session.get_one(Manifest, manifest_id).audience = "not what the server wrote"
+        session.get_one(Manifest, manifest_id).audience_text = AudienceText(text="not what the server wrote")
     reply = server.call("GET", f"/manifests/{manifest_id}", "admin")
     assert (reply.status_code, reply.json()["error"]) == (500, "internal_error")
     assert "audience" not in reply.text

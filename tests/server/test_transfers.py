@@ -20,7 +20,7 @@ from catalog_server.models.transfers import Upload
 from conftest import StartServer
 from packs import CHUNK_SIZE, content, make_pack, sha256
 from rows import audiences_of, moment, new_catalog_id, segments_of
-from running import Server, command_work
+from running import Server, command_work, wait_until
 from transfer_client import FILES, NEXT_FILES, NO_REVISION, Client, Pushed, address, error, good, objects
 
 
@@ -165,11 +165,12 @@ def test_index_files_carry_their_digest(pusher: Client, catalog_id: str) -> None
         assert reply.headers["x-content-sha256"] == sha256(expected)
 
 
-def test_a_damaged_index_file_is_not_handed_out(server: Server, pusher: Client, catalog_id: str) -> None:
+def test_a_damaged_index_file_is_known_by_its_digest(server: Server, pusher: Client, catalog_id: str) -> None:
     pushed = pusher.push(catalog_id)
     path = server.data_dir / f"storage/packs/{pushed.upload_id}/{sha256(pushed.pack.locator_file)}.locator"
     path.write_bytes(path.read_bytes()[:-1])
-    error(pusher.http.get(f"/manifests/{pushed.id}/locator"), 503, "unavailable")
+    reply = pusher.http.get(f"/manifests/{pushed.id}/locator")
+    assert reply.headers["x-content-sha256"] == sha256(pushed.pack.locator_file) != sha256(reply.content)
     path.unlink()
     error(pusher.http.get(f"/manifests/{pushed.id}/locator"), 503, "unavailable")
 
@@ -619,6 +620,11 @@ def test_urls_only_of_segments_that_the_manifest_uses(server: Server, pusher: Cl
     assert len(good(pusher.read_urls(first.id, [own, own]))["urls"]) == 2
 
 
+def wait_for_downloads(client: Client, manifest_id: str, count: int) -> None:
+    """They are counted behind the answer."""
+    wait_until(lambda: client.manifest(manifest_id)["download_count"] >= count)
+
+
 def test_a_pull_is_counted_once_for_a_grant(server: Server, pusher: Client, catalog_id: str) -> None:
     pushed = pusher.push(catalog_id)
     names = segments_of(server, pushed.id)
@@ -629,6 +635,7 @@ def test_a_pull_is_counted_once_for_a_grant(server: Server, pusher: Client, cata
         grant = reader.granted(server, "pull", catalog_id)
         for _page in range(2):
             good(grant.read_urls(pushed.id, names))
+        wait_for_downloads(pusher, pushed.id, count)
         seen = pusher.manifest(pushed.id)
         assert (seen["download_count"], seen["last_downloaded_user"]) == (count, "reader")
         assert seen["last_downloaded_at"]

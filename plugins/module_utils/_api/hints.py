@@ -21,6 +21,12 @@ HINTS = {
         "pulled."
     ),
     "revoked": "Choose another version. version: '*' selects the newest one that may be pulled.",
+    "replaced": "Run the task again; it pulls what is there now.",
+    "catalog_id_denied": "Ask the administrator of the catalog for the right to push to this catalog id.",
+    "name_taken": "Choose another name for the version or the tag.",
+    "tag_immutable": "Set another tag; this catalog id does not move them.",
+    "request_timeout": "Check the network, and run the task again.",
+    "head_too_large": "Use a shorter token.",
     "version_exists": "Push it as another version, or set force.",
     "missing_segment": "Run the push again; it stores what is missing.",
     "shared_segments": "Leave its roles and claims as they are, or push the image whole as another version.",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
@@ -89,7 +89,8 @@ class Grant:
     source: Source
     verb: str
     catalog_id: str
-    manifests: frozenset[str]
+    # The digest of each manifest that may be pulled, by its id.
+    manifests: Mapping[str, str]
     bases: frozenset[str]
     version: str | None
     architecture: str | None

@@ -47,6 +47,7 @@ STATUSES = {
     "tainted": 409,
     "revoked": 409,
     "version_exists": 409,
+    "replaced": 409,
     "name_taken": 409,
     "tag_immutable": 409,
     "missing_segment": 409,
@@ -181,6 +182,16 @@ class VersionExists(Conflict):
     """The version is there with another content."""
 
     code = "version_exists"
+
+
+class Replaced(Conflict):
+    """The version has other content now than the one that the caller means."""
+
+    code = "replaced"
+
+    @classmethod
+    def of(cls, catalog_id: str, version: str) -> Replaced:
+        return cls(f"Version {version!r} of catalog id {catalog_id!r} has been replaced by other content.")
 
 
 class NameTaken(Conflict):

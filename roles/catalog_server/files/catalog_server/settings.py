@@ -21,6 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 PREFIX = "CATALOG_"
 SETTINGS_FILE = PREFIX + "SETTINGS_FILE"
 MIN_SECRET_LENGTH = 32
+# SQLAlchemy names the driver in it.
+POSTGRESQL_URL = "postgresql+psycopg://"
 
 Seconds = t.Annotated[int, Field(ge=1, le=366 * 86400)]
 
@@ -48,8 +50,10 @@ class Settings(BaseModel):
     data_dir: Path = Field(
         Path("/var/lib/catalog-server"), description="Directory for everything that has no setting of its own."
     )
-    database_url: str | None = Field(
-        None, description="SQLAlchemy URL of the database; SQLite in the data directory if not set."
+    database_url: SecretStr | None = Field(
+        None,
+        description="SQLAlchemy URL of the database, sqlite:/// or postgresql://; SQLite in the data directory if not "
+        "set.",
     )
     spool_dir: Path | None = Field(
         None,
@@ -77,7 +81,9 @@ class Settings(BaseModel):
     grant_seconds: Seconds = Field(3600, description="Life of a grant, and of each renewal of it.")
     grant_limit_seconds: Seconds = Field(86400, description="Age after which a grant is no longer renewed.")
     upload_seconds: Seconds = Field(48 * 3600, description="Life of an upload that is not committed.")
-    get_url_seconds: Seconds = Field(3600, description="Life of a signed URL that reads an object.")
+    get_url_seconds: t.Annotated[int, Field(ge=1, le=900)] = Field(
+        900, description="Life of a signed URL that reads an object."
+    )
     put_url_seconds: t.Annotated[int, Field(ge=1, le=900)] = Field(
         900, description="Life of a signed URL that stores an object."
     )
@@ -127,9 +133,13 @@ class Settings(BaseModel):
 
     @field_validator("database_url")
     @classmethod
-    def _known_database(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith("sqlite:///"):
-            raise ValueError("it must be sqlite:/// and the path of a file")
+    def _known_database(cls, value: SecretStr | None) -> SecretStr | None:
+        url = value.get_secret_value() if value is not None else ""
+        if url.startswith("postgresql://"):
+            return SecretStr(url.replace("postgresql://", POSTGRESQL_URL, 1))
+        is_file = url.startswith("sqlite:///") and not url.startswith("sqlite:///:memory:") and url != "sqlite:///"
+        if value is not None and not is_file and not url.startswith(POSTGRESQL_URL):
+            raise ValueError("it must be postgresql:// or sqlite:/// and the path of a file")
         return value
 
     @field_validator("server_secret")
@@ -150,7 +160,9 @@ class Settings(BaseModel):
     @property
     def database(self) -> str:
         """URL of the database."""
-        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'catalog.db'}"
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir.absolute() / 'catalog.db'}"
 
     @property
     def spool(self) -> Path:

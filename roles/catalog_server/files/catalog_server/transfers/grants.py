@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
@@ -21,7 +21,7 @@ from catalog_server.access import PULL, PUSH, Grant
 from catalog_server.catalog import authority
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog
-from catalog_server.errors import BadRequest, Forbidden, GrantExpired, NotFound
+from catalog_server.errors import BadRequest, Forbidden, GrantExpired, NotFound, Replaced
 from catalog_server.identity import queries, tokens
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.identity import DeniedGrant
@@ -103,7 +103,7 @@ def _mint(
         source=work.caller.source,
         verb=verb,
         catalog_id=catalog_id,
-        manifests=frozenset(manifest.id for manifest in manifests) if verb == PULL else frozenset(),
+        manifests={manifest.id: manifest.segmented.digest for manifest in manifests} if verb == PULL else {},
         bases=frozenset(base.id for base in bases),
         version=version,
         architecture=addresses.normalise_architecture(architecture) if architecture else None,
@@ -142,17 +142,18 @@ def renew(work: UnitOfWork) -> Minted:
     return Minted(renewed, tokens.encode_grant(work.services.keys, renewed), renewed.expires_at - now)
 
 
-def _still_pullable(work: UnitOfWork, manifest_ids: frozenset[str]) -> frozenset[str]:
-    """Those that may be pulled; an error if there were some and none is left."""
-    left = frozenset(one for one in manifest_ids if _may_pull(work, one))
-    if manifest_ids and not left:
-        catalog.pullable(work, min(manifest_ids))
+def _still_pullable(work: UnitOfWork, manifests: Mapping[str, str]) -> Mapping[str, str]:
+    """Those that may be pulled and have the same content; an error if there were some and none is left."""
+    left = {one: digest for one, digest in manifests.items() if _may_pull(work, one, digest)}
+    if manifests and not left:
+        found = catalog.pullable(work, min(manifests))
+        raise Replaced.of(found.catalog_id, found.version)
     return left
 
 
-def _may_pull(work: UnitOfWork, manifest_id: str) -> bool:
+def _may_pull(work: UnitOfWork, manifest_id: str, digest: str | None = None) -> bool:
     found = catalog_queries.manifest(work.session, work.caller, manifest_id)
-    return found is not None and not found.tainted and not found.revoked
+    return found is not None and not found.tainted and not found.revoked and (digest is None or found.digest == digest)
 
 
 def deny(work: UnitOfWork, jti: str) -> None:

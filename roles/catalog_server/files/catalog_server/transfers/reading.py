@@ -15,7 +15,7 @@ from catalog_server.access import PUSH
 from catalog_server.catalog import authority
 from catalog_server.catalog import service as catalog
 from catalog_server.downloads import Download
-from catalog_server.errors import UnknownSegment
+from catalog_server.errors import Replaced, UnknownSegment
 from catalog_server.models.catalog import Manifest
 from catalog_server.transfers import queries
 from catalog_server.unit_of_work import UnitOfWork
@@ -30,26 +30,36 @@ class IndexObject:
     name: str
 
 
-def listing_object(work: UnitOfWork, manifest_id: str) -> IndexObject:
-    """Return where the listing of a manifest lies."""
-    content = _readable(work, manifest_id).segmented
+def listing_object(work: UnitOfWork, manifest_id: str, digest: str | None = None) -> IndexObject:
+    """Return where the listing of a manifest lies.
+
+    :raises Replaced: the manifest has other content than that of ``digest``, or than its grant was made for
+    """
+    content = _readable(work, manifest_id, digest).segmented
     return IndexObject(content.storage, content.pack, content.listing_object)
 
 
-def locator_object(work: UnitOfWork, manifest_id: str) -> IndexObject:
-    """Return where the locator of a manifest lies."""
-    content = _readable(work, manifest_id).segmented
+def locator_object(work: UnitOfWork, manifest_id: str, digest: str | None = None) -> IndexObject:
+    """Return where the locator of a manifest lies; see ``listing_object``."""
+    content = _readable(work, manifest_id, digest).segmented
     return IndexObject(content.storage, content.pack, content.locator_object)
 
 
-def _readable(work: UnitOfWork, manifest_id: str) -> Manifest:
+def _readable(work: UnitOfWork, manifest_id: str, digest: str | None) -> Manifest:
     # Users may see what a blocked manifest contains, but a transfer of it has to end.
     grant = work.caller.grant
-    if grant is None:
-        return catalog.get(work, manifest_id)
-    if grant.verb == PUSH:
+    if grant is not None and grant.verb == PUSH:
         authority.require_push(work, grant.catalog_id)
-    return catalog.pullable(work, manifest_id)
+    found = catalog.get(work, manifest_id) if grant is None else catalog.pullable(work, manifest_id)
+    return _of_digest(work, found, digest)
+
+
+def _of_digest(work: UnitOfWork, found: Manifest, digest: str | None) -> Manifest:
+    grant = work.caller.grant
+    granted = grant.manifests.get(found.id) if grant is not None else None
+    if {digest, granted} - {None, found.digest}:
+        raise Replaced.of(found.catalog_id, found.version)
+    return found
 
 
 @dataclass(frozen=True)
@@ -60,12 +70,15 @@ class WantedSegments:
     download: Download | None
 
 
-def wanted_segments(work: UnitOfWork, manifest_id: str, wanted: Sequence[queries.SegmentName]) -> WantedSegments:
+def wanted_segments(
+    work: UnitOfWork, manifest_id: str, wanted: Sequence[queries.SegmentName], digest: str | None = None
+) -> WantedSegments:
     """Check that the caller may pull a manifest, and that it uses all these segments.
 
+    :raises Replaced: see ``listing_object``
     :raises UnknownSegment: it does not use one of them, whether that exists or not
     """
-    catalog.pullable(work, manifest_id)
+    _of_digest(work, catalog.pullable(work, manifest_id), digest)
     found = queries.used_by(work.session, manifest_id, wanted)
     if not found.keys() >= set(wanted):
         raise UnknownSegment("The manifest has no such segment.")

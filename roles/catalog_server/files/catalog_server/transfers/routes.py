@@ -26,6 +26,7 @@ from catalog_server.transfers.schemas import (
     ReadUrl,
     ReadUrls,
     Revision,
+    Sha256,
     StoredSegment,
     StoreUrl,
     StoreUrls,
@@ -41,6 +42,8 @@ router.include_router(objects.router)
 
 UploadId = t.Annotated[str, Path(max_length=200)]
 ManifestId = t.Annotated[str, Path(max_length=200)]
+# Of the content that is meant; another one is answered 409 replaced.
+Digest = t.Annotated[Sha256 | None, Query()]
 
 
 _OCTETS = "application/octet-stream"
@@ -148,25 +151,25 @@ def abort(context: Context, upload_id: UploadId) -> None:
 
 
 @router.get("/manifests/{manifest_id}/listing", response_class=IndexFile)
-async def listing(context: Context, manifest_id: ManifestId) -> Response:
+async def listing(context: Context, manifest_id: ManifestId, digest: Digest = None) -> Response:
     """What a manifest contains."""
-    return await _index_file(context, manifest_id, reading.listing_object)
+    return await _index_file(context, lambda work: reading.listing_object(work, manifest_id, digest), manifest_id)
 
 
 @router.get("/manifests/{manifest_id}/locator", response_class=IndexFile)
-async def locator(context: Context, manifest_id: ManifestId) -> Response:
+async def locator(context: Context, manifest_id: ManifestId, digest: Digest = None) -> Response:
     """Where the content of a manifest lies."""
-    return await _index_file(context, manifest_id, reading.locator_object)
+    return await _index_file(context, lambda work: reading.locator_object(work, manifest_id, digest), manifest_id)
 
 
 async def _index_file(
-    context: RequestContext, manifest_id: str, find: Callable[[UnitOfWork, str], reading.IndexObject]
+    context: RequestContext, find: Callable[[UnitOfWork], reading.IndexObject], manifest_id: str
 ) -> Response:
     """Stream an index file: its bytes are checked where they are written, and by whoever reads them."""
 
     def opened() -> tuple[OpenObject, str]:
         with context.reading(access.reading_index_of(manifest_id)) as work:
-            found = find(work, manifest_id)
+            found = find(work)
         pack = packs.pack_of(context.services, found.storage, found.pack)
         return pack.storage.open(pack.key(found.name)), found.name.partition(".")[0]
 
@@ -180,7 +183,7 @@ def read_urls(context: Context, manifest_id: ManifestId, body: WantedSegments) -
     wanted = [(segment.pack, segment.sha256) for segment in body.segments]
     needs = access.pulling(manifest_id)
     with context.reading(needs) as work:
-        found = reading.wanted_segments(work, manifest_id, wanted)
+        found = reading.wanted_segments(work, manifest_id, wanted, body.digest)
     if found.download is not None:
         context.services.downloads.add(found.download)
     links, seconds = _links(context), context.services.settings.get_url_seconds

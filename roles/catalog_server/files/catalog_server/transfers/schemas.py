@@ -100,8 +100,9 @@ class WantedSegment(BaseModel):
 
 
 class WantedSegments(BaseModel):
-    """Segments that are about to be read."""
+    """Segments that are about to be read; ``digest`` is that of the content that is meant."""
 
+    digest: Sha256 | None = None
     segments: t.Annotated[list[WantedSegment], Field(max_length=URLS_OF_A_PULL)]
 
 

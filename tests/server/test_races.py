@@ -1,0 +1,174 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Requests at once, on both databases: every invariant holds, no answer is 5xx, and none has to be asked again.
+
+``MACFLEET_TEST_RACES`` says how often each kind runs.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from catalog_server.models.catalog import Manifest, ManifestSegment, ManifestTag, SegmentedContent
+from catalog_server.models.identity import LoginFailure
+from catalog_server.models.transfers import OPEN, Segment, Upload
+from packs import make_pack
+from rows import new_catalog_id, put_manifest, segments_of
+from running import PASSWORD, Server, wait_until
+from sqlalchemy import func, select
+from transfer_client import FILES, NEXT_FILES, Client, good
+
+ROUNDS = range(int(os.environ.get("MACFLEET_TEST_RACES", "4")))
+THREADS = 12
+
+pytestmark = pytest.mark.parametrize("template", ["sqlite", "postgresql"], indirect=True, scope="session")
+
+
+def at_once(calls: Sequence[Callable[[], httpx.Response]]) -> list[httpx.Response]:
+    """The answers to requests that begin together; none of them is a failure of the server."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        answers = [future.result(60) for future in [pool.submit(call) for call in calls]]
+    assert all(answer.status_code < 500 for answer in answers), [answer.text for answer in answers]
+    return answers
+
+
+def count(server: Server, statement: t.Any) -> int:
+    with server.services.database.reading() as session:
+        return int(session.scalar(statement) or 0)
+
+
+@pytest.mark.parametrize("_round", ROUNDS)
+def test_begins_of_one_user_and_address_are_one_upload(server: Server, _round: int) -> None:
+    catalog_id, clients = new_catalog_id(), [Client.of(server, "pusher") for _thread in range(THREADS)]
+    answers = at_once([lambda client=client: client.begin(catalog_id) for client in clients])
+    assert len({good(answer)["id"] for answer in answers}) == 1
+    is_open = select(func.count()).where(Upload.catalog_id == catalog_id, Upload.state == OPEN)
+    assert count(server, is_open) == 1
+
+
+@pytest.mark.parametrize("_round", ROUNDS)
+def test_every_wrong_password_is_counted(server: Server, _round: int) -> None:
+    name = new_catalog_id()
+    answers = at_once([lambda: server.login(name, "a wrong password")] * 9)
+    assert {answer.status_code for answer in answers} == {401}
+    with server.services.database.reading() as session:
+        assert 9 in session.scalars(select(LoginFailure.failures)).all()
+    assert server.login(name, "a wrong password").status_code == 401
+    assert server.login(name, PASSWORD).status_code == 429
+
+
+@pytest.mark.parametrize("_round", ROUNDS)
+def test_every_download_is_counted_once(server: Server, _round: int) -> None:
+    manifest_id = put_manifest(server)
+    reader = Client.of(server, "reader")
+    catalog_id = reader.manifest(manifest_id)["catalog_id"]
+    grants = [reader.granted(server, "pull", catalog_id) for _thread in range(40)]
+    names = segments_of(server, manifest_id)
+    at_once([lambda grant=grant: grant.read_urls(manifest_id, names) for grant in grants * 2])
+    wait_until(lambda: reader.manifest(manifest_id)["download_count"] == 40)
+    at_once([lambda grant=grant: grant.read_urls(manifest_id, names) for grant in grants])
+    assert reader.manifest(manifest_id)["download_count"] == 40
+
+
+@pytest.mark.parametrize("_round", ROUNDS)
+def test_of_pushes_to_one_address_one_wins(server: Server, _round: int) -> None:
+    catalog_id = new_catalog_id()
+    commits = []
+    for name, files in (("pusher", FILES), ("staff", NEXT_FILES), ("admin", {"config.pvs": b"other"})):
+        client = Client.of(server, name)
+        upload_id = good(client.begin(catalog_id))["id"]
+        pack = make_pack(upload_id, files)
+        client.store(upload_id, pack)
+        commits += [lambda client=client, upload_id=upload_id, pack=pack: client.commit(upload_id, pack.index)] * 4
+    answers = at_once(commits)
+    assert {answer.status_code for answer in answers} == {200, 409}
+    digests = {good(answer)["digest"] for answer in answers if answer.status_code == 200}
+    assert len(digests) == 1
+    assert count(server, select(func.count()).where(Manifest.catalog_id == catalog_id)) == 1
+    assert_sound(server, catalog_id)
+
+
+@pytest.mark.parametrize("_round", ROUNDS)
+def test_versions_pushed_at_once_are_in_an_order_and_latest_follows_it(server: Server, _round: int) -> None:
+    catalog_id, admin = new_catalog_id(), Client.of(server, "admin")
+    commits = []
+    for number in range(6):
+        upload_id = good(admin.begin(catalog_id, f"1.{number}"))["id"]
+        pack = make_pack(upload_id, {"config.pvs": str(number).encode()})
+        admin.store(upload_id, pack)
+        commits.append(lambda upload_id=upload_id, pack=pack: admin.commit(upload_id, pack.index))
+    for answer in at_once(commits):
+        good(answer)
+    with server.services.database.reading() as session:
+        numbers = session.scalars(select(Manifest.push_number).where(Manifest.catalog_id == catalog_id)).all()
+        latest = session.scalars(select(ManifestTag.manifest_id).where(ManifestTag.catalog_id == catalog_id)).one()
+        assert session.get_one(Manifest, latest).version == "1.5"
+    assert sorted(numbers) == [1, 2, 3, 4, 5, 6]
+    assert_sound(server, catalog_id)
+
+
+@pytest.mark.parametrize("_round", ROUNDS)
+def test_a_commit_that_shares_and_an_edit_that_moves_the_audience(server: Server, _round: int) -> None:
+    catalog_id, admin = new_catalog_id(), Client.of(server, "admin")
+    base = admin.push(catalog_id, required_roles=["STAFF"])
+    upload_id = good(admin.begin(catalog_id, "2.0", bases=[base.id], required_roles=["STAFF"]))["id"]
+    pack = make_pack(upload_id, NEXT_FILES, base=base.pack)
+    admin.store(upload_id, pack)
+    answers = at_once(
+        [
+            lambda: admin.commit(upload_id, pack.index),
+            lambda: admin.http.patch(f"/manifests/{base.id}", json={"required_roles": []}),
+        ]
+    )
+    assert 200 in {answer.status_code for answer in answers}
+    assert_sound(server, catalog_id)
+
+
+@pytest.mark.parametrize("_round", ROUNDS)
+def test_a_commit_that_shares_and_the_end_of_its_base(server: Server, _round: int) -> None:
+    catalog_id, admin = new_catalog_id(), Client.of(server, "admin")
+    base = admin.push(catalog_id)
+    upload_id = good(admin.begin(catalog_id, "2.0", bases=[base.id]))["id"]
+    pack = make_pack(upload_id, NEXT_FILES, base=base.pack)
+    admin.store(upload_id, pack)
+    replacement = good(admin.begin(catalog_id, "1.0", force=True))["id"]
+    other = make_pack(replacement, {"config.pvs": b"other"})
+    admin.store(replacement, other)
+    at_once(
+        [
+            lambda: admin.commit(upload_id, pack.index),
+            lambda: admin.commit(replacement, other.index),
+            lambda: admin.http.delete(f"/manifests/{base.id}"),
+            lambda: admin.begin(catalog_id, "3.0", bases=[]),
+        ]
+    )
+    assert_sound(server, catalog_id)
+
+
+def assert_sound(server: Server, catalog_id: str) -> None:
+    """Every segment that a manifest uses is there, is not condemned, and is for the manifest's own audience."""
+    with server.services.database.reading() as session:
+        uses = session.execute(
+            select(Manifest.audience_id, Segment.audience_id, Segment.condemned_at, Segment.pack, Segment.sha256)
+            .join(ManifestSegment, ManifestSegment.manifest_id == Manifest.id)
+            .join(Segment, (Segment.pack == ManifestSegment.pack) & (Segment.sha256 == ManifestSegment.sha256))
+            .where(Manifest.catalog_id == catalog_id)
+        ).all()
+        contents = session.scalars(
+            select(SegmentedContent).join(Manifest).where(Manifest.catalog_id == catalog_id)
+        ).all()
+    folder = server.data_dir / "storage/packs"
+    for audience, of_segment, condemned_at, pack, sha256 in uses:
+        assert audience == of_segment
+        assert condemned_at is None
+        assert (folder / pack / sha256).is_file()
+    for content in contents:
+        assert (folder / content.pack / content.listing_object).is_file()
+        assert (folder / content.pack / content.locator_object).is_file()
