@@ -72,7 +72,7 @@ def test_a_blocked_architecture_is_told_and_not_opened(server: Server) -> None:
     intel = put_manifest(server, catalog_id, "1.0", "x86_64")
     reply = mint(server, "reader", "pull", catalog_id, version="1.0").json()
     assert [(found["id"], found["tainted"]) for found in reply["manifests"]] == [(intel, False), (arm, True)]
-    assert jwt.decode(reply["grant"], options={"verify_signature": False})["man"] == [intel]
+    assert jwt.decode(reply["grant"], options={"verify_signature": False})["man"].keys() == {intel}
     assert error_of(server.call("GET", f"/manifests/{arm}/listing", bearer=reply["grant"]))[0] in (403, 404)
 
 
@@ -116,7 +116,6 @@ def test_a_push_grant_brings_what_is_there_and_the_newest_as_base(server: Server
     old = put_manifest(server, catalog_id, "2.0")
     new = put_manifest(server, catalog_id, "1.0")
     put_manifest(server, catalog_id, "1.5", tainted=True)
-    put_manifest(server, catalog_id, "1.6", roles=["STAFF"])
     reply = mint(server, "pusher", "push", catalog_id, version="2.0", architecture="arm64").json()
     assert [manifest["id"] for manifest in reply["manifests"]] == [old]
     assert [manifest["id"] for manifest in reply["bases"]] == [new]
@@ -149,7 +148,6 @@ def test_the_base_has_the_audience_of_the_push(server: Server) -> None:
 def test_what_cannot_be_pushed(server: Server) -> None:
     catalog_id = new_catalog_id()
     put_manifest(server, catalog_id, "1.0", tainted=True)
-    put_manifest(server, catalog_id, "1.1", roles=["STAFF"])
 
     def answer(by: str = "pusher", **fields: object) -> tuple[int, str]:
         return error_of(mint(server, by, "push", catalog_id, **fields))
@@ -161,6 +159,8 @@ def test_what_cannot_be_pushed(server: Server) -> None:
     assert answer(version="2 0") == (400, "bad_request")
     assert answer(version="latest") == (400, "bad_request")
     assert answer() == (400, "bad_request")
+    put_manifest(server, catalog_id, "1.1", roles=["STAFF"])
+    assert answer(version="2.0") == (403, "catalog_id_denied")
 
 
 def test_minting_changes_nothing(server: Server) -> None:

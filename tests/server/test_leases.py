@@ -162,8 +162,19 @@ def test_only_what_was_leased_before_the_replacement(server: Server) -> None:
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-@pytest.mark.parametrize("verb", ["taint", "revoke", "delete", "hide"])
-def test_a_base_that_may_not_be_pulled_any_more_is_not_shared(server: Server, verb: str, replaced: bool) -> None:
+@pytest.mark.parametrize(
+    ("verb", "answer"),
+    [
+        ("taint", (404, "unknown_segment")),
+        ("revoke", (404, "unknown_segment")),
+        ("delete", (404, "unknown_segment")),
+        # Nobody pushes beside what he cannot see.
+        ("hide", (403, "catalog_id_denied")),
+    ],
+)
+def test_a_base_that_may_not_be_pulled_any_more_is_not_shared(
+    server: Server, verb: str, answer: tuple[int, str], replaced: bool
+) -> None:
     delta = Delta(server)
     admin = Client.of(server, "admin")
     if replaced:
@@ -175,7 +186,7 @@ def test_a_base_that_may_not_be_pulled_any_more_is_not_shared(server: Server, ve
         good(admin.http.patch(path, json={"required_roles": ["STAFF"]}))
     else:
         good(admin.http.post(f"{path}/{verb}"))
-    error(delta.commit(), 404, "unknown_segment")
+    error(delta.commit(), *answer)
     # Nothing was taken away that the end of the upload does not let go.
     assert delta.base.pack.segments.keys() <= delta.stored
     if verb == "taint":

@@ -16,8 +16,9 @@ from running import Server
 from sqlalchemy import select
 
 RECORD = {
-    "id", "catalog_id", "version", "architecture", "type", "name", "description", "tags", "required_roles",
-    "required_claims", "minimum_requirements", "format", "digest", "chunk_size", "chunks", "files", "logical_bytes",
+    "id", "catalog_id", "version", "architecture", "type", "name", "description", "release_notes", "labels",
+    "requires", "parent", "superseded_by", "provenance", "tags", "required_roles", "required_claims",
+    "minimum_requirements", "format", "digest", "chunk_size", "chunks", "files", "logical_bytes",
     "data_bytes", "stored_bytes", "storage", "tainted", "tainted_by", "tainted_at", "untainted_by", "revoked",
     "revoked_by", "revoked_at", "download_count", "last_downloaded_at", "last_downloaded_user", "created_at",
     "updated_at", "created_by",

@@ -21,6 +21,7 @@ from ansible_collections.macfleet.parallels.tests.support.documents import asser
 from catalog_server import access, errors
 from catalog_server.catalog import schemas as catalog
 from catalog_server.identity import schemas as identity
+from catalog_server.transfers import grant_schemas as grants
 from catalog_server.transfers import schemas as transfers
 from packs import make_pack
 from pydantic import BaseModel
@@ -53,6 +54,8 @@ def test_every_claim_is_named_as_one_that_is_asked_for_or_not() -> None:
     )[::2]
     found = [set(re.findall(f"`({known})`", text)) for text in (asked, not_asked.partition("The role")[0])]
     needs = {claim for need in vars(access).values() if isinstance(need, access.Needs) for claim in need.claims}
+    # Of the catalog id, which may say otherwise.
+    needs.add(access.PUSH_MANIFESTS)
     needs |= {*access.pulling("m").claims, *access.reading_index_of("m").claims}
     assert found == [needs, set(access.CLAIMS) - needs]
 
@@ -67,7 +70,7 @@ def test_every_example_is_one(name: str, text: str) -> None:
         errors.ErrorBody.model_validate_json(text, strict=True)
         return
     model: type[BaseModel] = next(
-        getattr(module, name) for module in (catalog, identity, transfers) if hasattr(module, name)
+        getattr(module, name) for module in (catalog, identity, grants, transfers) if hasattr(module, name)
     )
     data = json.loads(text)
     model.model_validate(data)

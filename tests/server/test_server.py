@@ -21,7 +21,7 @@ from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import AudienceText, Manifest
 from conftest import StartServer
 from rows import new_catalog_id, put_manifest
-from running import PASSWORD, Server, command, environment, wait_until
+from running import PASSWORD, Server, Template, command, environment, wait_until
 from sqlalchemy import select
 
 PREFIXES = ("/api/v1", "/api")
@@ -229,10 +229,10 @@ def test_tls_of_its_own(start_server: StartServer, certificate: tuple[Path, Path
         httpx.get(f"{server.url}/api/health/ready", trust_env=False)
 
 
-def test_a_certificate_that_is_none_is_one_sentence(template: Path, certificate: tuple[Path, Path]) -> None:
+def test_a_certificate_that_is_none_is_one_sentence(template: Template, certificate: tuple[Path, Path]) -> None:
     for wrong in ("/no/such/file", str(certificate[1])):
         settings = {"CATALOG_TLS_CERTIFICATE": wrong, "CATALOG_TLS_KEY": str(certificate[1])}
-        answer = command(template, "serve", "--port", "0", settings=settings)
+        answer = command(template.data_dir, "serve", "--port", "0", settings=settings)
         assert answer.returncode == 2
         assert answer.stderr.splitlines()[-1].startswith("catalog-server: the certificate")
         assert wrong in answer.stderr

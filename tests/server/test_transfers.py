@@ -600,8 +600,8 @@ def test_a_taint_survives_a_replacement(pusher: Client, admin: Client, catalog_i
 def test_what_cannot_be_seen_cannot_be_replaced(pusher: Client, staff: Client, catalog_id: str) -> None:
     hidden = staff.push(catalog_id, required_roles=["STAFF"])
     for force in (False, True):
-        error(pusher.begin(catalog_id, force=force), 409, "version_exists")
-        error(pusher.begin(catalog_id, force=force, expected_digest=hidden.pack.digest), 409, "version_exists")
+        error(pusher.begin(catalog_id, force=force), 403, "catalog_id_denied")
+        error(pusher.begin(catalog_id, force=force, expected_digest=hidden.pack.digest), 403, "catalog_id_denied")
     assert staff.manifest(hidden.id) == hidden.manifest
 
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import httpx
 import jwt
 import pytest
+from catalog_server.catalog.queries import audience_row
 from catalog_server.errors import STATUSES
-from catalog_server.models.catalog import Manifest
+from catalog_server.models.catalog import CatalogId, Manifest
 from catalog_server.models.transfers import Upload
 from catalog_server.transfers.packs import pack_of
 from packs import make_pack, sha256
 from rows import new_catalog_id, put_manifest, segments_of
-from running import Server, command_work, running
+from running import Server, Template, command_work, running
 from transfer_client import FILES, NO_REVISION, Client, error, good
 
 
@@ -102,17 +102,43 @@ def mistake(scene: Scene) -> httpx.Response:
         with command_work(scene.server.services) as work:
             manifest = work.session.get_one(Manifest, manifest_id)
             written.append(manifest.audience)
-            manifest.audience = audience or written[0]
+            manifest.audience_text = audience_row(work.session, audience or written[0])
         if audience:
             reply = scene.server.call("GET", "/manifests", "reader")
     return reply
+
+
+def denied(scene: Scene) -> httpx.Response:
+    catalog_id = new_catalog_id()
+    put_manifest(scene.server, catalog_id, roles=["STAFF"])
+    return scene.pusher.begin(catalog_id, "2.0")
+
+
+def replaced(scene: Scene) -> httpx.Response:
+    manifest_id = put_manifest(scene.server)
+    return scene.server.call("GET", f"/manifests/{manifest_id}/listing?digest={'0' * 64}", "reader")
+
+
+def name_taken(scene: Scene) -> httpx.Response:
+    manifest_id = put_manifest(scene.server, version="1.0")
+    return scene.server.call("PATCH", f"/manifests/{manifest_id}", "admin", json={"tags": ["1.0"]})
+
+
+def immutable(scene: Scene) -> httpx.Response:
+    catalog_id = new_catalog_id()
+    put_manifest(scene.server, catalog_id, "1.0", tags=["stable"])
+    manifest_id = put_manifest(scene.server, catalog_id, "2.0")
+    with command_work(scene.server.services) as work:
+        work.session.get_one(CatalogId, catalog_id).immutable_tags = True
+    return scene.server.call("PATCH", f"/manifests/{manifest_id}", "admin", json={"tags": ["stable"]})
 
 
 def lost(scene: Scene) -> httpx.Response:
     manifest_id = put_manifest(scene.server)
     with scene.server.services.database.reading() as session:
         manifest = session.get_one(Manifest, manifest_id)
-    pack_of(scene.server.services, manifest.storage, manifest.pack).remove_all()
+        content = manifest.segmented
+    pack_of(scene.server.services, content.storage, content.pack).remove_all()
     return scene.server.call("GET", f"/manifests/{manifest_id}/listing", "reader")
 
 
@@ -126,6 +152,10 @@ PROVOKED: dict[str, Callable[[Scene], httpx.Response]] = {
     "grant_revoked": revoked_grant,
     "forbidden": lambda scene: Client.of(scene.server, "reader").begin(new_catalog_id()),
     "grant_scope": lambda scene: scene.with_grant(),
+    "catalog_id_denied": denied,
+    "replaced": replaced,
+    "name_taken": name_taken,
+    "tag_immutable": immutable,
     "not_found": lambda scene: scene.server.call("GET", "/nothing"),
     "unknown_manifest": lambda scene: scene.server.call("GET", "/manifests/0", "reader"),
     "unknown_upload": lambda scene: scene.pusher.store_urls("0" * 32, {}),
@@ -147,7 +177,7 @@ PROVOKED: dict[str, Callable[[Scene], httpx.Response]] = {
 
 
 @pytest.fixture(name="scene", scope="module")
-def scene_fixture(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene_fixture(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     settings = {"CATALOG_LOGIN_ATTEMPTS": "1", "CATALOG_MAX_JSON_BYTES": "1500"}
     with running(template, tmp_path_factory.mktemp("words") / "data", settings) as server:
         yield Scene(server)
