@@ -21,7 +21,7 @@ from ansible_collections.macfleet.parallels.tests.support.postgres import Postgr
 from catalog_server import access, schema
 from catalog_server.app import open_services
 from catalog_server.identity import service as users
-from catalog_server.keys import Keys, load_keys
+from catalog_server.keys import KeyRing, load_keys
 from catalog_server.seed import seed
 from catalog_server.settings import Settings
 from catalog_server.unit_of_work import Services, UnitOfWork
@@ -146,7 +146,7 @@ class Server:
         self._client = httpx.Client(base_url=f"{self.url}/api/v1", trust_env=False, timeout=30)
 
     @property
-    def keys(self) -> Keys:
+    def keys(self) -> KeyRing:
         return load_keys(self.services.settings)
 
     @property

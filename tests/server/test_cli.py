@@ -203,7 +203,7 @@ def test_a_server_of_another_release_is_not_ready(start_server: StartServer) -> 
     [
         ({"CATALOG_PORT": "many"}, "CATALOG_PORT: "),
         ({"CATALOG_SERVER_SECRET": "too short"}, "CATALOG_SERVER_SECRET: it must have at least 32 characters"),
-        ({"CATALOG_SERVER_SECRET_FILE": "/no/such/file"}, "the file /no/such/file that CATALOG_SERVER_SECRET_FILE"),
+        ({"CATALOG_SERVER_SECRET_FILE": "/no/such/file"}, "the server's secret in /no/such/file cannot be read"),
         ({"CATALOG_SETTINGS_FILE": "/no/such/file"}, "the settings in /no/such/file cannot be read"),
         ({"CATALOG_DATABASE_URL": "mysql://x"}, "CATALOG_DATABASE_URL: it must be postgresql:// or sqlite:///"),
         ({"CATALOG_PUBLIC_URL": "catalog.example.com"}, "CATALOG_PUBLIC_URL: it must begin with http"),

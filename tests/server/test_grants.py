@@ -208,14 +208,23 @@ def test_keys_of_the_two_kinds_of_tokens_are_apart(server: Server, verb: str) ->
     manifest_id = put_manifest(server)
     grant = jwt.decode(pull_grant(server, manifest_id), options={"verify_signature": False})
     login = jwt.decode(server.token("reader"), options={"verify_signature": False})
-    keys = server.keys
+    key = server.keys.signing
+
+    def signed(claims: dict[str, object], secret: bytes, kid: str | None = key.kid) -> str:
+        return jwt.encode(claims, secret, algorithm="HS256", headers={"kid": kid} if kid else {})
+
     crossed = [
-        jwt.encode(grant | {"verb": verb}, keys.login, algorithm="HS256"),
-        jwt.encode(login, keys.grants, algorithm="HS256"),
-        jwt.encode(grant | {"typ": "login"}, keys.grants, algorithm="HS256"),
-        jwt.encode(login | {"typ": "grant"}, keys.login, algorithm="HS256"),
-        jwt.encode(grant | {"verb": "delete"}, keys.grants, algorithm="HS256"),
-        jwt.encode({"typ": "grant"}, keys.grants, algorithm="HS256"),
+        signed(grant | {"verb": verb}, key.login),
+        signed(login, key.grants),
+        signed(grant | {"typ": "login"}, key.grants),
+        signed(login | {"typ": "grant"}, key.login),
+        signed(grant | {"verb": "delete"}, key.grants),
+        signed({"typ": "grant"}, key.grants),
+        # What names no key, another one, or another catalog
+        signed(grant, key.grants, kid=None),
+        signed(grant, key.grants, kid="0" * 12),
+        signed(login | {"iss": "another catalog"}, key.login),
+        signed({name: value for name, value in login.items() if name != "iss"}, key.login),
     ]
     for token in crossed:
         assert error_of(server.call("POST", "/grants/renew", bearer=token)) == (401, "unauthenticated")

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 import pytest
-from catalog_server.transfers.signing import GET, PUT, Links, ObjectSigner, Permit
+from catalog_server.transfers.signing import GET, PUT, Links, Permit, object_signer
 from conftest import StartServer
 from packs import content, sha256
 from rows import new_catalog_id
@@ -184,7 +184,7 @@ def test_other_methods_are_not_known(begun: Begun) -> None:
 
 
 def test_an_object_that_is_not_there(server: Server, begun: Begun) -> None:
-    signer = ObjectSigner(server.keys.objects)
+    signer = object_signer(server.keys)
     expires = int(time.time()) + 60
     for key in (f"packs/{begun.id}/{NAME}", f"packs/{begun.id}", "packs", "../catalog.db", "packs/../../catalog.db"):
         signature = signer.signature(Permit(GET, key, expires))
@@ -200,7 +200,7 @@ def test_an_object_that_is_not_there(server: Server, begun: Begun) -> None:
 def test_no_key_leads_out_of_the_storage(server: Server) -> None:
     data = b"that nobody else stores"
     name = sha256(data)
-    signer = ObjectSigner(server.keys.objects)
+    signer = object_signer(server.keys)
     expires = int(time.time()) + 60
     for key in (f"../{name}", f"packs/../../{name}", f"packs/.hidden/{name}", f"/etc/{name}"):
         signature = signer.signature(Permit(PUT, key, expires, len(data)))
@@ -217,7 +217,7 @@ def test_urls_expire(server: Server, begun: Begun) -> None:
     begun.put()
     settings = server.services.settings
     past = server.services.clock().replace(year=2020)
-    links = Links(ObjectSigner(server.keys.objects), f"{server.url}/api/v1", past)
+    links = Links(object_signer(server.keys), f"{server.url}/api/v1", past)
     error(get(links.read(f"packs/{begun.id}/{NAME}", settings.get_url_seconds).url), 403, "forbidden")
 
 

@@ -17,7 +17,7 @@ from catalog_server.transfers.streaming import parse_range
 from hypothesis import given
 from hypothesis import strategies as st
 
-SIGNER = ObjectSigner(b"k" * 32)
+SIGNER = ObjectSigner([b"k" * 32])
 PERMIT = Permit(PUT, "packs/1/a", 1000, 5)
 
 
@@ -47,7 +47,13 @@ def test_a_signature_opens_nothing_else(change: dict[str, object]) -> None:
 @pytest.mark.parametrize("signature", ["", "0" * 64, "ä", "\udcff"])
 def test_a_signature_cannot_be_made_up(signature: str) -> None:
     assert not SIGNER.admits(PERMIT, signature, 0)
-    assert not ObjectSigner(b"other").admits(PERMIT, SIGNER.signature(PERMIT), 0)
+    assert not ObjectSigner([b"other"]).admits(PERMIT, SIGNER.signature(PERMIT), 0)
+
+
+def test_an_older_secret_is_good_and_signs_nothing() -> None:
+    both = ObjectSigner([b"new", *SIGNER.secrets])
+    assert both.admits(PERMIT, SIGNER.signature(PERMIT), 0)
+    assert both.signature(PERMIT) == ObjectSigner([b"new"]).signature(PERMIT)
 
 
 def test_the_secret_does_not_show_itself() -> None:

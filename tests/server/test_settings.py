@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from catalog_server.keys import Keys, load_keys
+from catalog_server.keys import KeyRing, load_keys
 from catalog_server.settings import Settings, SettingsError, load_settings
 
 SECRET = "a secret that is long enough, really"
@@ -46,20 +46,23 @@ def test_a_secret_from_a_file_of_its_own(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text(SECRET + "\n", encoding="utf-8")
     settings = load_settings({"CATALOG_SERVER_SECRET_FILE": str(file)})
-    assert load_keys(settings) == Keys.derived(SECRET)
+    assert load_keys(settings).keys == KeyRing([SECRET]).keys
+    with pytest.raises(SettingsError, match="exclude each other"):
+        load_settings({"CATALOG_SERVER_SECRET_FILE": str(file), "CATALOG_SERVER_SECRET": SECRET})
 
 
 def test_secrets_do_not_show(tmp_path: Path) -> None:
     settings = load_settings({"CATALOG_SERVER_SECRET": SECRET})
     assert SECRET not in repr(settings)
     keys = load_keys(settings)
-    assert repr(keys) == "Keys()"
-    assert len({keys.login, keys.grants, keys.objects}) == 3
+    assert repr(keys) == f"KeyRing({keys.signing.kid})"
+    assert repr(keys.signing) == f"Key(kid='{keys.signing.kid}')"
+    assert len({keys.signing.login, keys.signing.grants, keys.signing.objects}) == 3
 
 
 def test_a_secret_is_made_once_and_kept(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
-    assert load_keys(settings) == load_keys(settings)
+    assert load_keys(settings).keys == load_keys(settings).keys
     path = settings.data_dir / "server-secret"
     assert path.stat().st_mode & 0o777 == 0o600
     assert [entry.name for entry in settings.data_dir.iterdir()] == ["server-secret"]

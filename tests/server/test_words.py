@@ -44,7 +44,8 @@ class Scene:
 
     def _with(self, token: str, purpose: str, claims: dict[str, object]) -> httpx.Response:
         said = jwt.decode(token, options={"verify_signature": False})
-        changed = jwt.encode(said | claims, getattr(self.server.keys, purpose), algorithm="HS256")
+        key = self.server.keys.signing
+        changed = jwt.encode(said | claims, getattr(key, purpose), algorithm="HS256", headers={"kid": key.kid})
         return self.server.call("GET", "/manifests", bearer=changed)
 
 

@@ -70,7 +70,7 @@ class Source:
     """The credential that a token or grant goes back to, and dies with.
 
     ``version`` is that of the password, ``id`` that of the API key. ``issued_at`` is when it was presented, in seconds
-    of Unix time; ``epoch`` that of the catalog.
+    of Unix time; ``catalog`` is the id of the catalog that it was presented to, and ``epoch`` that of the catalog.
     """
 
     kind: str
@@ -78,6 +78,7 @@ class Source:
     epoch: int
     version: int = 0
     id: str = ""
+    catalog: str = ""
 
 
 @dataclass(frozen=True)

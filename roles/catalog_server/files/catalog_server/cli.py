@@ -17,7 +17,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors im
     CatalogError,
 )
 
-from catalog_server import VERSION, schema, user_commands
+from catalog_server import VERSION, key_commands, schema, user_commands
 from catalog_server.app import open_services
 from catalog_server.database import database_file
 from catalog_server.seed import seed
@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
     _command(commands, "migrate", _migrate, "bring the database to the schema of this release")
     user_commands.add_to(commands)
+    key_commands.add_to(commands)
     return whole
 
 

@@ -76,6 +76,10 @@ class Settings(BaseModel):
         description="Secret that signs tokens, grants and URLs, at least 32 characters, the same for all replicas; "
         "made and kept in the data directory if not set.",
     )
+    server_secret_file: Path | None = Field(
+        None,
+        description="File of such secrets, one a line: the first signs, and what any of them has signed is good.",
+    )
 
     token_seconds: Seconds = Field(900, description="Life of a login token.")
     grant_seconds: Seconds = Field(3600, description="Life of a grant, and of each renewal of it.")
@@ -153,6 +157,8 @@ class Settings(BaseModel):
     def _whole(self) -> Settings:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together")
+        if self.server_secret is not None and self.server_secret_file is not None:
+            raise ValueError("server_secret and server_secret_file exclude each other")
         if self.grant_seconds > self.grant_limit_seconds:
             raise ValueError("grant_seconds must not be longer than grant_limit_seconds")
         return self
@@ -203,10 +209,10 @@ def _fields(names: Mapping[str, str], strict: bool) -> dict[str, str]:
         if not name.startswith(PREFIX) or name == SETTINGS_FILE or not value:
             continue
         field = name.removeprefix(PREFIX).lower()
-        if field.removesuffix("_file") in SECRETS and field.endswith("_file"):
-            values[field.removesuffix("_file")] = _read_secret(name, Path(value))
-        elif field in Settings.model_fields:
+        if field in Settings.model_fields:
             values[field] = value
+        elif field.removesuffix("_file") in SECRETS and field.endswith("_file"):
+            values[field.removesuffix("_file")] = _read_secret(name, Path(value))
         elif strict:
             raise SettingsError(f"{name} is no setting")
     return values

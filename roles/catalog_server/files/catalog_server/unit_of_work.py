@@ -28,7 +28,7 @@ from catalog_server.database import Database, Lock
 from catalog_server.downloads import DownloadCounter
 from catalog_server.identity.authentication import Credentials, authenticate
 from catalog_server.identity.passwords import Passwords
-from catalog_server.keys import Keys
+from catalog_server.keys import KeyRing
 from catalog_server.models.audit import AuditEntry
 from catalog_server.pools import Pools
 from catalog_server.settings import Settings
@@ -47,7 +47,7 @@ class Services:
 
     settings: Settings
     database: Database
-    keys: Keys
+    keys: KeyRing
     passwords: Passwords
     storages: t.Mapping[str, LocalStorage]
     pools: Pools

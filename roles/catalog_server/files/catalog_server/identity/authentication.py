@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from catalog_server.access import API_KEY, PASSWORD, Caller, Grant, Source
 from catalog_server.errors import GrantRevoked, InvalidCredentials, TokenExpired, Unauthenticated
 from catalog_server.identity import queries, tokens
-from catalog_server.keys import Keys
+from catalog_server.keys import KeyRing
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Credentials:
     api_key: str | None = field(default=None, repr=False)
 
 
-def authenticate(session: Session, keys: Keys, credentials: Credentials, now: datetime.datetime) -> Caller | None:
+def authenticate(session: Session, keys: KeyRing, credentials: Credentials, now: datetime.datetime) -> Caller | None:
     """The caller, with the rights that it has now; None for a request without credentials.
 
     A bearer token goes before an API key. All that is believed is read in one statement, in this very transaction.
@@ -63,13 +63,15 @@ def check_api_key(session: Session, encoded: str, now: datetime.datetime) -> tup
         raise TokenExpired("The API key has expired.")
     if standing.disabled:
         raise InvalidCredentials("The user of this API key is disabled.")
-    return standing, Source(API_KEY, now.timestamp(), standing.epoch, id=key.id)
+    return standing, Source(API_KEY, now.timestamp(), standing.epoch, id=key.id, catalog=standing.catalog)
 
 
 def _by_token(session: Session, token: tokens.Login | Grant, now: datetime.datetime) -> Caller:
     key_id = token.source.id if token.source.kind == API_KEY else None
     jti = token.jti if isinstance(token, Grant) else None
     standing = queries.standing(session, token.user_id, key_id=key_id, jti=jti)
+    if standing is not None and token.source.catalog != standing.catalog:
+        raise Unauthenticated("The token is not valid here.")
     if isinstance(token, Grant):
         if standing is None or standing.denied or _is_over(standing, token.source, now):
             raise GrantRevoked("The grant was revoked, or the credential that it was made with.")

@@ -56,8 +56,10 @@ def with_password(services: Services, name: str, password: str, request_id: str 
     services.database.write(lambda session: lockouts.forgive(session, services.settings, [subject], now))
     with services.database.reading() as session:
         standing = queries.standing(session, user.id)
-    epoch = standing.epoch if standing is not None else 0
-    return _token(services, standing, Source(PASSWORD, now.timestamp(), epoch, user.password_version), now)
+    if standing is None:
+        raise InvalidCredentials("The user name or the password is wrong.")
+    source = Source(PASSWORD, now.timestamp(), standing.epoch, version=user.password_version, catalog=standing.catalog)
+    return _token(services, standing, source, now)
 
 
 def with_api_key(services: Services, encoded: str) -> Token:
@@ -71,8 +73,8 @@ def with_api_key(services: Services, encoded: str) -> Token:
     return _token(services, standing, source, now)
 
 
-def _token(services: Services, standing: queries.Standing | None, source: Source, now: datetime.datetime) -> Token:
-    if standing is None or standing.disabled:
+def _token(services: Services, standing: queries.Standing, source: Source, now: datetime.datetime) -> Token:
+    if standing.disabled:
         raise InvalidCredentials("The user name or the password is wrong.")
     expires = now + datetime.timedelta(seconds=services.settings.token_seconds)
     key_end = standing.key.expires_at if standing.key is not None else None

@@ -62,6 +62,7 @@ class Standing:
     disabled: bool
     sessions_valid_after: datetime.datetime | None
     password_version: int
+    catalog: str
     epoch: int
     key: KeyState | None
     denied: bool
@@ -88,6 +89,7 @@ def _standings(jti: str | None, joins: ColumnElement[bool]) -> Select[t.Any]:
             _joined(own_roles),
             _joined(own_claims),
             _joined(inherited),
+            select(Catalog.uuid).scalar_subquery(),
             select(Catalog.epoch).scalar_subquery(),
             exists().where(DeniedGrant.jti == jti) if jti is not None else false(),
         )
@@ -106,7 +108,7 @@ def _standing(session: Session, statement: Select[t.Any], condition: ColumnEleme
     row = session.execute(statement.where(condition).execution_options(populate_existing=True)).first()
     if row is None:
         return None
-    user, key, roles, claims, inherited, epoch, denied = row
+    user, key, roles, claims, inherited, catalog, epoch, denied = row
     return Standing(
         user_id=user.id,
         username=user.username,
@@ -116,6 +118,7 @@ def _standing(session: Session, statement: Select[t.Any], condition: ColumnEleme
         disabled=user.disabled_at is not None,
         sessions_valid_after=user.sessions_valid_after,
         password_version=user.password_version,
+        catalog=catalog,
         epoch=epoch,
         key=KeyState(key.id, key.secret_sha256, key.expires_at, key.revoked_at) if key is not None else None,
         denied=bool(denied),

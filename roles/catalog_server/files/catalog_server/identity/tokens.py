@@ -17,7 +17,7 @@ import jwt
 
 from catalog_server.access import PULL, PUSH, Grant, Source
 from catalog_server.errors import GrantExpired, TokenExpired, Unauthenticated
-from catalog_server.keys import Keys
+from catalog_server.keys import Key, KeyRing
 
 LOGIN_TYPE = "login"
 GRANT_TYPE = "grant"
@@ -33,25 +33,27 @@ class Login:
     source: Source
 
 
-def encode_login(keys: Keys, login: Login, shown: t.Mapping[str, t.Any], expires_at: int) -> str:
+def encode_login(keys: KeyRing, login: Login, shown: t.Mapping[str, t.Any], expires_at: int) -> str:
     """A login token. ``shown`` is what stock clients look for in it; the server itself ignores it."""
+    key = keys.signing
     payload = {
         **shown,
+        "iss": login.source.catalog,
         "typ": LOGIN_TYPE,
         "uid": login.user_id,
         "src": _encode_source(login.source),
         "exp": expires_at,
     }
-    return jwt.encode(payload, keys.login, algorithm=_ALGORITHM)
+    return jwt.encode(payload, key.login, algorithm=_ALGORITHM, headers={"kid": key.kid})
 
 
 def _encode_source(source: Source) -> list[str | int | float]:
     return [source.kind, source.issued_at, source.epoch, source.version, source.id]
 
 
-def _source(data: t.Any) -> Source:
-    kind, issued_at, epoch, version, name = data
-    return Source(kind, issued_at, epoch, version, name)
+def _source(payload: t.Mapping[str, t.Any]) -> Source:
+    kind, issued_at, epoch, version, name = payload["src"]
+    return Source(kind, issued_at, epoch, version, name, payload["iss"])
 
 
 def new_jti(user_id: str) -> str:
@@ -59,9 +61,11 @@ def new_jti(user_id: str) -> str:
     return f"{user_id}-{secrets.token_hex(16)}"
 
 
-def encode_grant(keys: Keys, grant: Grant) -> str:
+def encode_grant(keys: KeyRing, grant: Grant) -> str:
     """A grant."""
+    key = keys.signing
     payload = {
+        "iss": grant.source.catalog,
         "typ": GRANT_TYPE,
         "jti": grant.jti,
         "uid": grant.user_id,
@@ -75,17 +79,17 @@ def encode_grant(keys: Keys, grant: Grant) -> str:
         "iat": grant.first_minted_at,
         "exp": grant.expires_at,
     }
-    return jwt.encode(payload, keys.grants, algorithm=_ALGORITHM)
+    return jwt.encode(payload, key.grants, algorithm=_ALGORITHM, headers={"kid": key.kid})
 
 
-def decode(keys: Keys, token: str, now: float) -> Login | Grant:
+def decode(keys: KeyRing, token: str, now: float) -> Login | Grant:
     """What a bearer token is.
 
     :raises TokenExpired, GrantExpired: it was good once
     :raises Unauthenticated: it is none of ours
     """
-    kind = _type_of(token)
-    payload = _verified(token, keys.grants if kind == GRANT_TYPE else keys.login)
+    kind, key = _read(keys, token)
+    payload = _verified(token, key.grants if kind == GRANT_TYPE else key.login)
     if payload.get("typ") != kind:
         raise _not_ours()
     try:
@@ -93,22 +97,24 @@ def decode(keys: Keys, token: str, now: float) -> Login | Grant:
             if kind == GRANT_TYPE:
                 raise GrantExpired("The grant has expired.")
             raise TokenExpired("The login token has expired.")
-        return _grant(payload) if kind == GRANT_TYPE else Login(payload["uid"], _source(payload["src"]))
+        return _grant(payload) if kind == GRANT_TYPE else Login(payload["uid"], _source(payload))
     except (KeyError, TypeError, ValueError):
         raise _not_ours() from None
 
 
-def _type_of(token: str) -> str:
-    """What the token says that it is, which decides the key that must have signed it."""
+def _read(keys: KeyRing, token: str) -> tuple[str, Key]:
+    """What the token says that it is, and the key that it says has signed it. Neither is believed yet."""
     if len(token) > _LONGEST:
         raise _not_ours()
     try:
-        kind = jwt.decode(token, options={"verify_signature": False}).get("typ")
+        read = jwt.decode_complete(token, options={"verify_signature": False})
     except jwt.PyJWTError:
         raise _not_ours() from None
-    if kind not in (LOGIN_TYPE, GRANT_TYPE):
+    kind, kid = read["payload"].get("typ"), read["header"].get("kid")
+    key = keys.find(kid) if isinstance(kid, str) else None
+    if kind not in (LOGIN_TYPE, GRANT_TYPE) or key is None:
         raise _not_ours()
-    return kind
+    return kind, key
 
 
 def _verified(token: str, key: bytes) -> dict[str, t.Any]:
@@ -126,7 +132,7 @@ def _grant(payload: dict[str, t.Any]) -> Grant:
     return Grant(
         jti=payload["jti"],
         user_id=payload["uid"],
-        source=_source(payload["src"]),
+        source=_source(payload),
         verb=payload["verb"],
         catalog_id=payload["cid"],
         manifests=dict(payload["man"]),

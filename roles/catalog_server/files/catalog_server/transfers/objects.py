@@ -23,7 +23,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from catalog_server.errors import BadRequest, Forbidden, NotFound
-from catalog_server.transfers.signing import GET, PUT, ObjectSigner, Permit
+from catalog_server.transfers.signing import GET, PUT, Permit, object_signer
 from catalog_server.transfers.streaming import ObjectResponse, parse_range, receive_object
 from catalog_server.unit_of_work import Services
 
@@ -40,7 +40,7 @@ def _storage(request: Request, permit: Permit, signature: str) -> LocalStorage:
     :raises Forbidden: it is not, or not any more; which of the two is told to nobody
     """
     services: Services = request.app.state.services
-    if not ObjectSigner(services.keys.objects).admits(permit, signature, services.clock().timestamp()):
+    if not object_signer(services.keys).admits(permit, signature, services.clock().timestamp()):
         raise Forbidden("The signature of this URL does not allow this, or has expired.")
     return services.storages[services.settings.storage_name]
 

@@ -33,7 +33,7 @@ from catalog_server.transfers.schemas import (
     UploadRecord,
     WantedSegments,
 )
-from catalog_server.transfers.signing import Links, ObjectSigner
+from catalog_server.transfers.signing import Links, object_signer
 from catalog_server.transfers.streaming import RECEIVED_BYTES, ObjectResponse, receive_file
 from catalog_server.unit_of_work import Context, RequestContext, UnitOfWork
 
@@ -57,7 +57,7 @@ class IndexFile(Response):
 
 
 def _links(context: RequestContext) -> Links:
-    return Links(ObjectSigner(context.services.keys.objects), context.base_url, context.services.clock())
+    return Links(object_signer(context.services.keys), context.base_url, context.services.clock())
 
 
 @router.post("/uploads")

@@ -13,8 +13,11 @@ from __future__ import annotations
 import datetime
 import hashlib
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
+
+from catalog_server.keys import KeyRing
 
 GET = "GET"
 PUT = "PUT"
@@ -32,20 +35,30 @@ class Permit:
 
 @dataclass(frozen=True)
 class ObjectSigner:
-    """Makes and checks signatures with a secret that only the server's replicas share."""
+    """Makes and checks signatures with secrets that only the server's replicas share; the first one signs."""
 
-    secret: bytes = field(repr=False)
+    secrets: Sequence[bytes] = field(repr=False)
 
     def signature(self, permit: Permit) -> str:
         """HMAC-SHA-256 of everything that the permit says."""
+        return self._signature(self.secrets[0], permit)
+
+    @staticmethod
+    def _signature(secret: bytes, permit: Permit) -> str:
         size = "" if permit.size is None else str(permit.size)
         text = "\n".join(("object", permit.method, permit.key, str(permit.expires_at), size))
-        return hmac.new(self.secret, text.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
 
     def admits(self, permit: Permit, signature: str, now: float) -> bool:
-        """Whether ``signature`` is that of ``permit``, and it has not expired."""
-        matches = hmac.compare_digest(self.signature(permit).encode(), signature.encode(errors="replace"))
-        return matches and now < permit.expires_at
+        """Return True if ``signature`` is that of ``permit``, and it has not expired."""
+        given = signature.encode(errors="replace")
+        matches = [hmac.compare_digest(self._signature(one, permit).encode(), given) for one in self.secrets]
+        return any(matches) and now < permit.expires_at
+
+
+def object_signer(keys: KeyRing) -> ObjectSigner:
+    """Return the signer of this installation."""
+    return ObjectSigner([key.objects for key in keys.keys])
 
 
 @dataclass(frozen=True)
