@@ -33,7 +33,9 @@ class Catalog(Base):
     __tablename__ = "catalog"
 
     uuid: Mapped[str] = mapped_column(String(36), primary_key=True)
-    epoch: Mapped[int] = mapped_column(default=1)
+    epoch: Mapped[int] = mapped_column(BigInteger, default=1)
+    # A restore sets it to false: what the database does not know of then may be all that is left of a pack.
+    gc_enabled: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime.datetime] = mapped_column(Timestamp)
 
 

@@ -50,7 +50,8 @@ def upgrade() -> None:
     op.create_table(
         "catalog",
         sa.Column("uuid", sa.String(length=36), nullable=False),
-        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("gc_enabled", sa.Boolean(), nullable=False),
         sa.Column("created_at", TIMESTAMP, nullable=False),
         sa.PrimaryKeyConstraint("uuid", name=op.f("pk_catalog")),
     )
