@@ -6,7 +6,8 @@
 
 uvicorn bounds neither the head of a request nor the time that it takes to come, and one byte switches off the timeout
 of a kept connection. Here a head has 64 KiB, 100 fields and 20 seconds (431 and 408, RFC 9110 and RFC 6585), a body
-and an answer must move at a least rate, and beyond a number of connections new ones are answered by 503.
+and an answer must move at a least rate, and beyond a number of connections new ones are answered by 503. What does not
+belong to a body, such as trailers, is bounded like a head.
 """
 
 from __future__ import annotations
@@ -16,24 +17,26 @@ import json
 import logging
 import resource
 import typing as t
+from dataclasses import dataclass
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_FIELDS = 100
-HEAD_SECONDS = 20.0
-# A body that brings less in this time is given up, unless it is the server that does not read.
-BODY_SECONDS = 30.0
+# Requests that wait on one connection for the answer to the one before
+MAX_PIPELINED = 32
+# A body that brings less than this in ``body_seconds`` is given up, unless it is the server that does not read.
 LEAST_BODY_BYTES = 16 << 10
-# An answer of which the client takes nothing, or less than some ten KiB, in this time is given up.
-ANSWER_SECONDS = 120.0
+# How long a client that is sent away may take to read why; what it still sends is thrown away.
+LINGER_SECONDS = 2.0
 # Descriptors that are no connections: database, logs, objects that are being sent.
 RESERVED_DESCRIPTORS = 256
 _SLICE_BYTES = 16 << 10
 _FULL_SHARE = 0.8
 
 _TEXTS = {
-    408: ("Request Timeout", "request_timeout", "The request did not come in time."),
+    400: ("Bad Request", "bad_request", "The request is not valid HTTP."),
+    408: ("Request Timeout", "request_timeout", "The request did not arrive in time."),
     431: ("Request Header Fields Too Large", "head_too_large", "The head of the request is too large."),
     503: ("Service Unavailable", "unavailable", "The server has too many connections; try again."),
 }
@@ -49,12 +52,29 @@ def raise_descriptor_limit() -> int:
     return max(wanted - RESERVED_DESCRIPTORS, wanted // 2)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What one connection may take, and how many there may be."""
+
+    connections: int
+    # From the first byte of a head, and from the beginning of a connection, to the end of the head
+    head_seconds: float
+    # In which a body brings ``LEAST_BODY_BYTES``
+    body_seconds: float
+    # In which the client takes what is ready to be sent
+    answer_seconds: float
+
+
 class LimitedProtocol(HttpToolsProtocol):
-    """One connection. How many there may be is ``limit_concurrency`` of uvicorn's settings."""
+    """One connection; see ``protocol_with``."""
+
+    limits: t.ClassVar[Limits]
 
     def __init__(self, *arguments: t.Any, **options: t.Any) -> None:
         super().__init__(*arguments, **options)
         self._is_body = False
+        self._is_refused = False
+        # Of the head, or of what has come of the body without being a part of its content
         self._head_bytes = 0
         self._body_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -62,13 +82,16 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        count, limit = len(self.connections), self.limit_concurrency
-        if limit is not None and count > limit:
+        # Whatever is not sent yet counts: one block of an answer is held, and the timer of the answer runs. With 0 a TLS
+        # transport of uvloop would pause for ever.
+        transport.set_write_buffer_limits(high=1, low=0)
+        count, limit = len(self.connections), self.limits.connections
+        if count > limit:
             self._refuse(503)
             return
-        if limit is not None and count == int(_FULL_SHARE * limit):
+        if count == int(_FULL_SHARE * limit):
             _log.warning("many connections", extra={"connections": count, "limit": limit})
-        self._arm(HEAD_SECONDS, self._head_is_late)
+        self._arm(self.limits.head_seconds, self._head_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -76,19 +99,26 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
         if not self._is_body and self._timer is None:
-            self._arm(HEAD_SECONDS, self._head_is_late)
+            self._arm(self.limits.head_seconds, self._head_is_late)
         for start in range(0, len(data), _SLICE_BYTES):
             piece = data[start : start + _SLICE_BYTES]
-            if not self._is_body:
-                # If the head ends in this piece, the count begins anew.
-                self._head_bytes += len(piece)
+            # Whatever ends in this piece begins the count anew.
+            self._head_bytes += len(piece)
             super().data_received(piece)
-            if self.transport.is_closing() or self.parser is None:
+            if self._is_refused or self.transport.is_closing() or self.parser is None:
                 return
             if self._head_bytes > MAX_HEAD_BYTES or len(self.headers or ()) > MAX_FIELDS:
                 self._refuse(431)
                 return
+            if len(self.pipeline) > MAX_PIPELINED:
+                self._refuse(400)
+                return
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400)
 
     def on_headers_complete(self) -> None:
         self._head_bytes = 0
@@ -97,12 +127,13 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._is_body = True
         self._body_bytes = 0
-        self._arm(BODY_SECONDS, self._body_is_slow)
+        self._arm(self.limits.body_seconds, self._body_is_slow)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         if len(self.headers) > MAX_FIELDS:
             return
+        self._head_bytes = 0
         self._body_bytes += len(body)
         super().on_body(body)
 
@@ -110,12 +141,13 @@ class LimitedProtocol(HttpToolsProtocol):
         if len(self.headers) > MAX_FIELDS:
             return
         self._is_body = False
+        self._head_bytes = 0
         self._disarm()
         super().on_message_complete()
 
     def pause_writing(self) -> None:
         self._disarm_answer()
-        self._answer_timer = self.loop.call_later(ANSWER_SECONDS, self.transport.abort)
+        self._answer_timer = self.loop.call_later(self.limits.answer_seconds, self.transport.abort)
         super().pause_writing()
 
     def resume_writing(self) -> None:
@@ -126,7 +158,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._timer = None
         if self.cycle is not None and not self.cycle.response_complete:
             # The answer to the request before is still under way.
-            self._arm(HEAD_SECONDS, self._head_is_late)
+            self._arm(self.limits.head_seconds, self._head_is_late)
         elif self._head_bytes:
             self._refuse(408)
         elif not self.transport.is_closing():
@@ -138,7 +170,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.abort()
             return
         self._body_bytes = 0
-        self._arm(BODY_SECONDS, self._body_is_slow)
+        self._arm(self.limits.body_seconds, self._body_is_slow)
 
     def _arm(self, seconds: float, late: t.Callable[[], None]) -> None:
         self._disarm()
@@ -156,6 +188,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int) -> None:
         reason, word, message = _TEXTS[status]
+        self._is_refused = True
         if status != 503:
             _log.warning("connection refused", extra={"status": status, "client": (self.client or [None])[0]})
         body = json.dumps({"message": message, "code": status, "error": word}).encode()
@@ -163,6 +196,23 @@ class LimitedProtocol(HttpToolsProtocol):
             f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
             "Connection: close\r\n\r\n"
         )
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.write(head.encode("ascii") + body)
-        self.transport.close()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()
+            return
+        self.transport.write(head.encode("ascii") + body)
+        if not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        # To close while there is something to read resets the connection, and the client would not see the answer.
+        self.transport.write_eof()
+        self._arm(LINGER_SECONDS, self.transport.abort)
+
+
+def protocol_with(limits: Limits) -> type[LimitedProtocol]:
+    """Return the class of connections that have these limits."""
+
+    class Limited(LimitedProtocol):
+        """One connection."""
+
+    Limited.limits = limits
+    return Limited

@@ -18,7 +18,7 @@ import uvicorn
 
 from catalog_server import telemetry
 from catalog_server.app import create_app
-from catalog_server.http_limits import LimitedProtocol, raise_descriptor_limit
+from catalog_server.http_limits import Limits, protocol_with, raise_descriptor_limit
 from catalog_server.settings import Settings, SettingsError
 
 # A slow Mac encodes a segment for half a minute between two requests; connecting anew costs it a TLS handshake.
@@ -52,12 +52,17 @@ def serve(settings: Settings, ready_file: Path | None = None) -> int:
     host, port = listening.getsockname()[:2]
     scheme = "https" if settings.tls_certificate else "http"
     descriptors = raise_descriptor_limit()
-    connections = min(settings.max_connections or descriptors, descriptors)
-    logging.getLogger("catalog_server").info("connections", extra={"limit": connections})
+    limits = Limits(
+        connections=min(settings.max_connections or descriptors, descriptors),
+        head_seconds=settings.head_seconds,
+        body_seconds=settings.body_seconds,
+        answer_seconds=settings.answer_seconds,
+    )
+    logging.getLogger("catalog_server").info("connections", extra={"limit": limits.connections})
     config = uvicorn.Config(
         app,
-        http=LimitedProtocol,
-        limit_concurrency=connections,
+        http=protocol_with(limits),
+        ws="none",
         log_config=None,
         access_log=False,
         lifespan="on",

@@ -101,6 +101,15 @@ class Settings(BaseModel):
     max_connections: t.Annotated[int, Field(ge=1, le=1 << 20)] | None = Field(
         None, description="Connections at a time; if not set, as many as the limit of open files allows."
     )
+    head_seconds: t.Annotated[float, Field(gt=0, le=3600)] = Field(
+        20, description="How long a connection may take to send the head of a request."
+    )
+    body_seconds: t.Annotated[float, Field(gt=0, le=3600)] = Field(
+        30, description="Time in which a body must bring at least 16 KiB more."
+    )
+    answer_seconds: t.Annotated[float, Field(gt=0, le=3600)] = Field(
+        120, description="Time in which a client must take what is ready to be sent, 64 KiB at most."
+    )
     max_json_bytes: int = Field(1 << 20, ge=1024, description="Maximum size of a JSON request.")
     max_index_bytes: int = Field(
         128 << 20, ge=1024, description="Maximum size of the index in a commit; 100 GiB of data make about 18 MB."
