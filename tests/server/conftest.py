@@ -31,9 +31,9 @@ DATABASE = os.environ.get("MACFLEET_TEST_DATABASE", "sqlite")
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server of the tests' own."""
-    with postgres_running(tmp_path_factory.mktemp("postgres") / "server") as started:
+    with postgres_running() as started:
         yield started
 
 

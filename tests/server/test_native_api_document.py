@@ -168,8 +168,10 @@ def test_example_of_a_pull(ci: Client, manifest: Json) -> None:
     assert segment.keys() == placeholder.keys()
     assert_same_url(answer["urls"][0]["url"], made["urls"][0]["url"])
     assert ci.anybody.get(made["urls"][0]["url"], headers={"Range": "bytes=0-6"}).content == b"MFSEGM1"
-    # As it stands, it names a segment of somebody else.
-    assert ci.http.post(f"/manifests/{manifest['id']}/urls", json=asked).json()["error"] == "unknown_segment"
+    # As it stands, it names a segment, and a content, of somebody else.
+    mine = {**asked, "digest": manifest["digest"]}
+    assert ci.http.post(f"/manifests/{manifest['id']}/urls", json=mine).json()["error"] == "unknown_segment"
+    assert ci.http.post(f"/manifests/{manifest['id']}/urls", json=asked).json()["error"] == "replaced"
 
 
 def _segments(ci: Client, manifest: Json) -> list[Json]:

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,16 +72,22 @@ class Postgres:
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[Postgres]:
-    """Start a server in a directory that is not there yet; it ends with the block.
+def running() -> Iterator[Postgres]:
+    """Start a server in a directory of its own below that for temporary files; both end with the block.
+
+    pytest's directories will not do: they are private, and the server is another user than root.
 
     :raises NoPostgres: there is no PostgreSQL on this machine
     """
+    with tempfile.TemporaryDirectory(prefix="catalog-postgres-") as place, _started(Path(place)) as server:
+        yield server
+
+
+@contextmanager
+def _started(directory: Path) -> Iterator[Postgres]:
     user = _user()
-    directory.mkdir(mode=0o700)
     if user is not None:
         shutil.chown(directory, user)
-        _let_through(directory)
     server = Postgres(directory, _find_programs(), user)
     data = str(directory / "data")
     server.run("initdb", "--pgdata", data, "--username", "tests", "--auth", "trust", "--encoding", "UTF8", "--no-sync")
@@ -91,7 +98,7 @@ def running(directory: Path) -> Iterator[Postgres]:
         "log_min_messages": "warning",
     }
     words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    with (directory.parent / f"{directory.name}.log").open("ab") as log:
+    with (directory / "log").open("ab") as log:
         process = subprocess.Popen(server.argv("postgres", "-D", data, *words), stdout=log, stderr=log)
     try:
         _wait_until_ready(server, process)
@@ -147,12 +154,3 @@ def _user() -> str | None:
         except KeyError:
             continue
     raise NoPostgres("There is no user that PostgreSQL could run as.")
-
-
-def _let_through(directory: Path) -> None:
-    """Let another user pass through the private directories above, which are the tests' own; it cannot list them."""
-    for parent in directory.parents:
-        status = parent.stat()
-        if status.st_uid != os.geteuid() or status.st_mode & 0o001:
-            return
-        parent.chmod(status.st_mode | 0o001)
