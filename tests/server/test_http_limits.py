@@ -18,7 +18,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from catalog_server.transfers.signing import GET, ObjectSigner, Permit
+from catalog_server.storages import holders
+from catalog_server.storages.signing import GET, Permit, object_signer
 from conftest import StartServer
 from rows import put_manifest
 from running import Server, Template, environment, running, wait_until
@@ -170,9 +171,11 @@ def large_object(server: Server, length: int) -> str:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("wb") as opened:
             opened.truncate(length)
-    permit = Permit(GET, key, int(time.time()) + 600)
-    signature = ObjectSigner(server.keys.objects).signature(permit)
-    return f"/api/v1/objects/{key}?method=GET&expires={permit.expires_at}&signature={signature}"
+    holder = holders.of_manifest(put_manifest(server))
+    permit = Permit(GET, "local", key, int(time.time()) + 600, holder)
+    signature = object_signer(server.keys).signature(permit)
+    query = f"method=GET&expires={permit.expires_at}&for={holder}&signature={signature}"
+    return f"/api/v1/objects/local/{key}?{query}"
 
 
 def test_an_answer_that_nobody_takes_is_given_up(hasty: Server) -> None:

@@ -106,6 +106,7 @@ class Scene:
             upload_id=self.upload.get("id"),
             revision=self.upload.get("revision"),
             jti=self.jti,
+            storage="local",
             key=f"packs/{'0' * 32}/{'0' * 64}",
         )
 
@@ -146,9 +147,9 @@ MATRIX: dict[tuple[str, str, str], Row] = {
     ("POST", "/uploads/{upload_id}/commit?revision={revision}", ""): Row(_with(UPLOAD, 400)),
     ("DELETE", "/uploads/{upload_id}", ""): Row(_with(UPLOAD, 204)),
     # Only the signature in the URL counts.
-    ("GET", "/objects/{key}", ""): Row(UNSIGNED),
-    ("HEAD", "/objects/{key}", ""): Row(UNSIGNED),
-    ("PUT", "/objects/{key}", ""): Row(UNSIGNED),
+    ("GET", "/objects/{storage}/{key}", ""): Row(UNSIGNED),
+    ("HEAD", "/objects/{storage}/{key}", ""): Row(UNSIGNED),
+    ("PUT", "/objects/{storage}/{key}", ""): Row(UNSIGNED),
 }
 
 

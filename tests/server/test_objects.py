@@ -13,7 +13,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 import pytest
-from catalog_server.transfers.signing import GET, PUT, Links, Permit, object_signer
+from catalog_server.storages import holders
+from catalog_server.storages.base import UrlRequest
+from catalog_server.storages.signing import GET, PUT, Permit, object_signer
 from conftest import StartServer
 from packs import content, sha256
 from rows import new_catalog_id
@@ -151,6 +153,8 @@ def test_a_url_opens_one_thing_only(begun: Begun) -> None:
         changed(url, signature="0" * 64),
         changed(url, signature="ä"),
         changed(url, method="PUT"),
+        changed(url, **{"for": holders.of_upload("0" * 32)}),
+        url.replace("/objects/local/", "/objects/other/"),
         url.replace(NAME, f"{NAME}.listing"),
         begun.url,
         changed(begun.url, method="GET"),
@@ -166,7 +170,7 @@ def test_a_url_opens_one_thing_only(begun: Begun) -> None:
     assert begun.objects == {NAME}
 
 
-@pytest.mark.parametrize("name", ["expires", "signature", "method"])
+@pytest.mark.parametrize("name", ["expires", "signature", "method", "for"])
 def test_a_url_must_be_whole(begun: Begun, name: str) -> None:
     error(get(changed(begun.url, **{name: None})), 400, "bad_request")
     error(httpx.put(changed(begun.url, **{name: None}), content=DATA, trust_env=False), 400, "bad_request")
@@ -187,27 +191,30 @@ def test_an_object_that_is_not_there(server: Server, begun: Begun) -> None:
     signer = object_signer(server.keys)
     expires = int(time.time()) + 60
     for key in (f"packs/{begun.id}/{NAME}", f"packs/{begun.id}", "packs", "../catalog.db", "packs/../../catalog.db"):
-        signature = signer.signature(Permit(GET, key, expires))
-        query = urlencode({"method": GET, "expires": expires, "signature": signature})
+        holder = holders.of_upload(begun.id)
+        signature = signer.signature(Permit(GET, "local", key, expires, holder))
+        query = urlencode({"method": GET, "expires": expires, "for": holder, "signature": signature})
         parts = urlsplit(server.url)
         # An ordinary client would resolve the dots itself.
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 0)
-        connection.request("GET", f"/api/objects/{key}?{query}")
+        connection.request("GET", f"/api/objects/local/{key}?{query}")
         assert connection.getresponse().status == 404
         connection.close()
 
 
-def test_no_key_leads_out_of_the_storage(server: Server) -> None:
+def test_no_key_leads_out_of_the_storage(server: Server, begun: Begun) -> None:
     data = b"that nobody else stores"
     name = sha256(data)
     signer = object_signer(server.keys)
     expires = int(time.time()) + 60
     for key in (f"../{name}", f"packs/../../{name}", f"packs/.hidden/{name}", f"/etc/{name}"):
-        signature = signer.signature(Permit(PUT, key, expires, len(data)))
-        query = urlencode({"method": PUT, "expires": expires, "size": len(data), "signature": signature})
+        holder = holders.of_upload(begun.id)
+        signature = signer.signature(Permit(PUT, "local", key, expires, holder, len(data)))
+        said = {"method": PUT, "expires": expires, "size": len(data), "for": holder, "signature": signature}
+        query = urlencode(said)
         parts = urlsplit(server.url)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 0)
-        connection.request("PUT", f"/api/objects/{key}?{query}", data)
+        connection.request("PUT", f"/api/objects/local/{key}?{query}", data)
         assert connection.getresponse().status == 400
         connection.close()
     assert not list(server.data_dir.parent.rglob(name))
@@ -217,8 +224,9 @@ def test_urls_expire(server: Server, begun: Begun) -> None:
     begun.put()
     settings = server.services.settings
     past = server.services.clock().replace(year=2020)
-    links = Links(object_signer(server.keys), f"{server.url}/api/v1", past)
-    error(get(links.read(f"packs/{begun.id}/{NAME}", settings.get_url_seconds).url), 403, "forbidden")
+    request = UrlRequest(f"{server.url}/api/v1", past, settings.get_url_seconds, holders.of_upload(begun.id))
+    signed = server.services.storages.get("local").presign_get(f"packs/{begun.id}/{NAME}", request)
+    error(get(signed.url), 403, "forbidden")
 
 
 def test_urls_that_store_live_at_most_a_quarter_of_an_hour(server: Server) -> None:
@@ -230,7 +238,7 @@ def test_urls_that_store_live_at_most_a_quarter_of_an_hour(server: Server) -> No
 
 def test_urls_follow_the_public_url(start_server: StartServer) -> None:
     server = start_server(CATALOG_PUBLIC_URL="https://catalog.example.com/images")
-    assert Begun(server).url.startswith("https://catalog.example.com/images/api/v1/objects/packs/")
+    assert Begun(server).url.startswith("https://catalog.example.com/images/api/v1/objects/local/packs/")
 
 
 def test_signatures_do_not_get_into_the_log(server: Server, begun: Begun) -> None:

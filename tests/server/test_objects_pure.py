@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ByteRange
-from catalog_server.transfers.signing import GET, PUT, Links, ObjectSigner, Permit
+from catalog_server.keys import KeyRing
+from catalog_server.storages.base import UrlRequest
+from catalog_server.storages.embedded import EmbeddedStorage
+from catalog_server.storages.signing import GET, PUT, ObjectSigner, Permit, object_signer
 from catalog_server.transfers.streaming import parse_range
 from hypothesis import given
 from hypothesis import strategies as st
 
-SIGNER = ObjectSigner([b"k" * 32])
-PERMIT = Permit(PUT, "packs/1/a", 1000, 5)
+KEYS = KeyRing(["k" * 40])
+SIGNER = object_signer(KEYS)
+PERMIT = Permit(PUT, "local", "packs/1/a", 1000, "upload-1", 5)
 
 
 def test_a_signature_opens_what_it_was_made_for() -> None:
@@ -34,6 +39,8 @@ def test_a_signature_expires() -> None:
     [
         {"method": GET},
         {"key": "packs/1/b"},
+        {"storage": "other"},
+        {"holder": "upload-2"},
         {"expires_at": 1001},
         {"size": 6},
         {"size": None},
@@ -57,21 +64,25 @@ def test_an_older_secret_is_good_and_signs_nothing() -> None:
 
 
 def test_the_secret_does_not_show_itself() -> None:
-    assert "kkk" not in repr(SIGNER)
+    assert "kkk" not in repr(ObjectSigner([b"k" * 32]))
 
 
-def test_links_say_all_that_is_signed() -> None:
+def test_urls_say_all_that_is_signed(tmp_path: Path) -> None:
     now = datetime.datetime.fromtimestamp(1000.7, datetime.UTC)
-    links = Links(SIGNER, "https://catalog.example.com/api/v1", now)
-    link = links.store("packs/1/a", 5, 900, now + datetime.timedelta(seconds=60))
-    assert (link.expires_at, link.expires_in) == (1060, 60)
-    assert links.read("packs/1/a", 900).expires_at == 1900
-    parts = urlsplit(link.url)
-    assert f"{parts.scheme}://{parts.netloc}{parts.path}" == "https://catalog.example.com/api/v1/objects/packs/1/a"
+    storage = EmbeddedStorage("local", tmp_path, "", KEYS)
+    request = UrlRequest(
+        "https://catalog.example.com/api/v1", now, 900, "upload-1", now + datetime.timedelta(seconds=60)
+    )
+    signed = storage.presign_put("packs/1/a", 5, request)
+    assert (signed.expires_at, signed.expires_in, signed.headers) == (1060, 60, {})
+    assert storage.presign_get("packs/1/a", dataclasses.replace(request, until=None)).expires_at == 1900
+    parts = urlsplit(signed.url)
+    path = "https://catalog.example.com/api/v1/objects/local/packs/1/a"
+    assert f"{parts.scheme}://{parts.netloc}{parts.path}" == path
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    signature = SIGNER.signature(Permit(PUT, "packs/1/a", 1060, 5))
-    assert query == {"method": "PUT", "expires": "1060", "size": "5", "signature": signature}
-    assert "signature" not in repr(link)
+    signature = SIGNER.signature(Permit(PUT, "local", "packs/1/a", 1060, "upload-1", 5))
+    assert query == {"method": "PUT", "expires": "1060", "for": "upload-1", "size": "5", "signature": signature}
+    assert "signature" not in repr(signed)
 
 
 @pytest.mark.parametrize(

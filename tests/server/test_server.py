@@ -251,10 +251,10 @@ def test_links_follow_the_public_url_or_a_trusted_proxy(start_server: StartServe
         return str(reply.json()["urls"][0]["url"])
 
     own = start_server()
-    assert link(own, {}).startswith(f"{own.url}/api/v1/objects/packs/")
+    assert link(own, {}).startswith(f"{own.url}/api/v1/objects/local/packs/")
     assert link(own, forwarded).startswith("https://127.0.0.1:")
     public = start_server(CATALOG_PUBLIC_URL="https://catalog.example.com/vms/")
-    assert link(public, {}).startswith("https://catalog.example.com/vms/api/v1/objects/packs/")
+    assert link(public, {}).startswith("https://catalog.example.com/vms/api/v1/objects/local/packs/")
     wary = start_server(CATALOG_TRUSTED_PROXIES="192.0.2.1")
     assert link(wary, forwarded).startswith(f"{wary.url}/api/v1/objects/")
 

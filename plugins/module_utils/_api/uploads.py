@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.json_reader import JsonReader
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import (
@@ -36,17 +36,17 @@ def signed_url_from_json(data: t.Any) -> SignedUrl:
 
 @dataclass(frozen=True)
 class UploadedSegment:
-    """A segment that an upload has already; ``url`` reads it."""
+    """A segment that an upload has already; ``signed`` reads it."""
 
     sha256: str
     size: int
-    url: str = field(repr=False)
+    signed: SignedUrl
 
     @classmethod
     def from_json(cls, data: t.Any) -> UploadedSegment:
         """Read what the server sent."""
         reader = JsonReader(data, "segment")
-        return cls(sha256=reader.digest("sha256"), size=reader.number("size"), url=reader.text("url"))
+        return cls(sha256=reader.digest("sha256"), size=reader.number("size"), signed=signed_url_from_json(data))
 
 
 @dataclass(frozen=True)

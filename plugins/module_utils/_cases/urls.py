@@ -231,8 +231,7 @@ class ResumeUrls:
 
 
 def _urls_of(upload: Upload) -> dict[str, SignedUrl]:
-    # How long they live is not said. One that is over is refused.
-    return {stored.sha256: SignedUrl(stored.url, float("inf")) for stored in upload.segments}
+    return {stored.sha256: stored.signed for stored in upload.segments}
 
 
 class UploadUrls:

@@ -35,12 +35,17 @@ _TEMPORARY_PREFIX = ".incoming-"
 
 
 class LocalStorage:
-    """Objects below the directory ``root``, which nothing else uses. It is made with the first object."""
+    """Objects below the directory ``root``, which nothing else uses. It is made with the first object.
+
+    ``anchor`` is the key of an object that has to be there first; without it nothing else is stored. So a volume that
+    is not mounted gets no folders on the volume below it.
+    """
 
     proves_content = True
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, anchor: str | None = None) -> None:
         self.root = os.path.abspath(root)
+        self._anchor = anchor
 
     def put(self, key: str, data: bytes, sha256: str) -> None:
         """Store ``data`` under ``key``; see ``base.Storage``."""
@@ -49,7 +54,15 @@ class LocalStorage:
             incoming.finish()
 
     def receive(self, key: str, sha256: str, size: int) -> Incoming:
-        """Begin to receive an object of ``size`` bytes with the SHA-256 ``sha256``."""
+        """Begin to receive an object of ``size`` bytes with the SHA-256 ``sha256``.
+
+        :raises StorageUnavailable: the anchor of the storage is not there
+        """
+        if self._anchor not in (None, key) and not os.path.isfile(self._path(self._anchor or "")):
+            raise StorageUnavailable(
+                f"Could not store the object {key}: {self._anchor} is not there.",
+                hint="Mount the volume of the storage.",
+            )
         return Incoming(key, self._path(key), sha256, size)
 
     def get(self, key: str, byte_range: ByteRange | None = None) -> bytes:
@@ -99,16 +112,22 @@ class LocalStorage:
             with _translated("delete objects"):
                 _remove_if_empty(folder)
 
-    def discard_incoming(self, prefix: str) -> None:
-        """Remove the unfinished objects of the folder ``prefix``, also those that are still being received."""
-        folder = self._path(prefix)
-        with _translated(f"clean up {prefix}"), contextlib.suppress(FileNotFoundError):
-            with os.scandir(folder) as found:
-                for entry in found:
-                    if entry.name.startswith(_TEMPORARY_PREFIX):
-                        with contextlib.suppress(FileNotFoundError):
-                            os.unlink(entry.path)
-            _remove_if_empty(folder)
+    def discard_incoming(self, prefix: str, before: float | None = None) -> int:
+        """Remove the unfinished objects below the folder ``prefix``, also those that are still being received.
+
+        :param before: remove only those that were written to last before this time, in seconds of Unix time
+        :returns: how many were removed
+        """
+        removed = 0
+        with _translated(f"clean up {prefix}"):
+            for folder, _folders, names in os.walk(self._path(prefix), topdown=False, onerror=_unless_missing):
+                paths = [os.path.join(folder, name) for name in names if name.startswith(_TEMPORARY_PREFIX)]
+                count = sum(_remove_older(path, before) for path in paths)
+                removed += count
+                # Into an empty folder the next object may be about to come.
+                if count or before is None:
+                    _remove_if_empty(folder)
+        return removed
 
     def _path(self, key: str) -> str:
         check_key(key)
@@ -253,6 +272,22 @@ def _make_folders(folder: str) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o750)
         files.fsync_directory(os.path.dirname(path))
+
+
+def _unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _remove_older(path: str, before: float | None) -> bool:
+    """Remove a file that was written to last before a time; returns True if it was removed."""
+    try:
+        if before is not None and os.lstat(path).st_mtime >= before:
+            return False
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _remove_if_empty(folder: str) -> None:

@@ -11,7 +11,6 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import APIRouter, FastAPI
 from starlette.types import Scope
@@ -27,6 +26,7 @@ from catalog_server.keys import load_keys
 from catalog_server.middleware import BodyLimit, RequestId
 from catalog_server.pools import Pools
 from catalog_server.settings import Settings
+from catalog_server.storages.registry import Registry
 from catalog_server.transfers import grant_routes as grants
 from catalog_server.transfers import routes as transfers
 from catalog_server.unit_of_work import Services
@@ -41,15 +41,17 @@ _COMMIT = re.compile(r"/api(/v1)?/uploads/[^/]+/commit\Z")
 
 def open_services(settings: Settings) -> Services:
     """What requests share, and the commands of the administrator, too. ``close()`` its database at the end."""
-    database = Database(settings.database, settings.threads + settings.writers)
+    # One for each thread that may ask for one: readers, writers, signed URLs, downloads and jobs.
+    database = Database(settings.database, settings.threads + settings.writers + settings.object_threads + 2)
+    keys = load_keys(settings)
     return Services(
         settings=settings,
         database=database,
         downloads=DownloadCounter(database),
         pools=Pools.of(settings),
-        keys=load_keys(settings),
+        keys=keys,
         passwords=Passwords(places=settings.threads // 2),
-        storages={settings.storage_name: LocalStorage(str(settings.storage))},
+        storages=Registry(database, settings, keys),
     )
 
 

@@ -46,6 +46,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
     with _opened(settings) as services:
         schema.check(services.database)
         command_unit(services, seed)
+        services.storages.prepare(services.clock())
     return serve(settings, options.ready_file)
 
 

@@ -14,9 +14,8 @@ from catalog_server.access import CLAIMS, ROLES
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.identity import Claim, Role
 from catalog_server.models.storage import Storage
+from catalog_server.storages.embedded import KIND
 from catalog_server.unit_of_work import UnitOfWork
-
-LOCAL = "local"
 
 
 def seed(work: UnitOfWork) -> None:
@@ -35,4 +34,8 @@ def seed(work: UnitOfWork) -> None:
         if name not in roles:
             session.add(Role(name=name, internal=True, claims=[known[claim] for claim in claims]))
     if session.get(Storage, work.settings.storage_name) is None:
-        session.add(Storage(name=work.settings.storage_name, kind=LOCAL, created_at=work.now))
+        session.add(
+            Storage(
+                name=work.settings.storage_name, kind=KIND, prefix=work.settings.storage_prefix, created_at=work.now
+            )
+        )

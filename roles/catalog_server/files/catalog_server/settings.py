@@ -24,6 +24,9 @@ MIN_SECRET_LENGTH = 32
 # SQLAlchemy names the driver in it.
 POSTGRESQL_URL = "postgresql+psycopg://"
 
+# The longest that a signed URL may live, and so how long what it opens must stay.
+LONGEST_URL_SECONDS = 900
+
 Seconds = t.Annotated[int, Field(ge=1, le=366 * 86400)]
 
 
@@ -70,6 +73,9 @@ class Settings(BaseModel):
         pattern=r"^([A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*)?$",
         description="Folder in the embedded storage that holds all keys.",
     )
+    min_free_bytes: int = Field(
+        64 << 20, ge=0, description="Free bytes of a storage below which the server says that it is not ready."
+    )
 
     server_secret: SecretStr | None = Field(
         None,
@@ -85,10 +91,10 @@ class Settings(BaseModel):
     grant_seconds: Seconds = Field(3600, description="Life of a grant, and of each renewal of it.")
     grant_limit_seconds: Seconds = Field(86400, description="Age after which a grant is no longer renewed.")
     upload_seconds: Seconds = Field(48 * 3600, description="Life of an upload that is not committed.")
-    get_url_seconds: t.Annotated[int, Field(ge=1, le=900)] = Field(
+    get_url_seconds: t.Annotated[int, Field(ge=1, le=LONGEST_URL_SECONDS)] = Field(
         900, description="Life of a signed URL that reads an object."
     )
-    put_url_seconds: t.Annotated[int, Field(ge=1, le=900)] = Field(
+    put_url_seconds: t.Annotated[int, Field(ge=1, le=LONGEST_URL_SECONDS)] = Field(
         900, description="Life of a signed URL that stores an object."
     )
     login_attempts: t.Annotated[int, Field(ge=1, le=1000)] = Field(

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
@@ -32,6 +31,7 @@ from catalog_server.keys import KeyRing
 from catalog_server.models.audit import AuditEntry
 from catalog_server.pools import Pools
 from catalog_server.settings import Settings
+from catalog_server.storages.registry import Registry
 
 Result = t.TypeVar("Result")
 
@@ -49,7 +49,7 @@ class Services:
     database: Database
     keys: KeyRing
     passwords: Passwords
-    storages: t.Mapping[str, LocalStorage]
+    storages: Registry
     pools: Pools
     downloads: DownloadCounter
     clock: Callable[[], datetime.datetime] = utc_now

@@ -47,9 +47,10 @@ async def live() -> Status:
 
 @router.get("/health/ready")
 def ready(request: Request) -> Status:
-    """It can work: the database answers and has the schema of this release."""
+    """It can work: the database has the schema of this release, and every storage is there and has room."""
     services: Services = request.app.state.services
     schema.check(services.database)
+    services.storages.check()
     return Status()
 
 

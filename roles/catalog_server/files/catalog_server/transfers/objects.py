@@ -4,26 +4,27 @@
 
 """The embedded object store: signed URLs in, bytes out and in.
 
-It knows nothing of manifests and users; a signature is all the right that there is. A PUT is hashed while
-it is received, and becomes an object only if its bytes are what the URL was made for.
+A signature is all the right that there is, and it ends with what the URL was made for: see ``storages/holders.py``. A
+PUT is hashed while it is received, and becomes an object only if its bytes are what the URL was made for.
 """
 
 from __future__ import annotations
 
 import typing as t
-from functools import partial
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
     InvalidKey,
     StorageChanged,
     StorageMissing,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import Incoming, OpenObject
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from catalog_server.errors import BadRequest, Forbidden, NotFound
-from catalog_server.transfers.signing import GET, PUT, Permit, object_signer
+from catalog_server.storages import holders
+from catalog_server.storages.embedded import EmbeddedStorage
+from catalog_server.storages.signing import GET, PUT, Permit
 from catalog_server.transfers.streaming import ObjectResponse, parse_range, receive_object
 from catalog_server.unit_of_work import Services
 
@@ -34,27 +35,39 @@ _Number = t.Annotated[int, Query(ge=0, lt=1 << 53)]
 _Text = t.Annotated[str, Query(max_length=128)]
 
 
-def _storage(request: Request, permit: Permit, signature: str) -> LocalStorage:
-    """The embedded storage, if the signature is good.
+_Holder = t.Annotated[str, Query(alias="for", max_length=128)]
+
+
+def _admitted(request: Request, permit: Permit, signature: str) -> EmbeddedStorage:
+    """The storage of a permit, if the signature is good and what it was made for has not ended.
 
     :raises Forbidden: it is not, or not any more; which of the two is told to nobody
     """
     services: Services = request.app.state.services
-    if not object_signer(services.keys).admits(permit, signature, services.clock().timestamp()):
-        raise Forbidden("The signature of this URL does not allow this, or has expired.")
-    return services.storages[services.settings.storage_name]
+    storage = services.storages.embedded(permit.storage)
+    if storage is not None and storage.admits(permit, signature, services.clock().timestamp()):
+        with services.database.reading() as session:
+            if holders.is_good(session, permit.holder):
+                return storage
+    raise Forbidden("The signature of this URL does not allow this, or has expired.")
 
 
-@router.get("/objects/{key:path}")
-@router.head("/objects/{key:path}")
-async def read_object(request: Request, key: str, method: _Text, expires: _Number, signature: _Text) -> Response:
+@router.get("/objects/{storage}/{key:path}")
+@router.head("/objects/{storage}/{key:path}")
+async def read_object(
+    request: Request, storage: str, key: str, method: _Text, expires: _Number, holder: _Holder, signature: _Text
+) -> Response:
     """Send an object, or one range of it."""
     if method != GET:
         raise Forbidden("This URL was not made for reading.")
-    storage = _storage(request, Permit(GET, key, expires), signature)
+    permit = Permit(GET, storage, key, expires, holder)
+
+    def opening() -> OpenObject:
+        return _admitted(request, permit, signature).open(key)
+
     pool = request.app.state.services.pools.objects
     try:
-        opened = await pool.run(partial(storage.open, key))
+        opened = await pool.run(opening)
     except (StorageMissing, InvalidKey):
         raise NotFound(f"There is no object {key}.") from None
     try:
@@ -65,19 +78,31 @@ async def read_object(request: Request, key: str, method: _Text, expires: _Numbe
     return ObjectResponse(opened, wanted, pool, head=request.method == "HEAD")
 
 
-@router.put("/objects/{key:path}")
+@router.put("/objects/{storage}/{key:path}")
 async def store_object(
-    request: Request, key: str, method: _Text, expires: _Number, size: _Number, signature: _Text
+    request: Request,
+    storage: str,
+    key: str,
+    method: _Text,
+    expires: _Number,
+    size: _Number,
+    holder: _Holder,
+    signature: _Text,
 ) -> Response:
     """Receive an object whose name ends with its SHA-256. Storing the same again changes nothing."""
     if method != PUT:
         raise Forbidden("This URL was not made for storing.")
-    storage = _storage(request, Permit(PUT, key, expires, size), signature)
+    permit = Permit(PUT, storage, key, expires, holder, size)
+
+    def receiving() -> Incoming:
+        admitted = _admitted(request, permit, signature)
+        if request.headers.get("content-length") != str(size):
+            raise BadRequest(f"This URL was made for an object of {size} bytes; Content-Length must say so.")
+        return admitted.files.receive(key, key.rpartition("/")[2], size)
+
     pool = request.app.state.services.pools.objects
-    if request.headers.get("content-length") != str(size):
-        raise BadRequest(f"This URL was made for an object of {size} bytes; Content-Length must say so.")
     try:
-        incoming = await pool.run(partial(storage.receive, key, key.rpartition("/")[2], size))
+        incoming = await pool.run(receiving)
         await receive_object(request, incoming, pool)
     except (StorageChanged, InvalidKey) as error:
         raise BadRequest(error.message) from None

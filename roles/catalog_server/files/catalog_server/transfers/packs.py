@@ -14,17 +14,15 @@ No name is shared between uploads, so deleting one pack never touches another.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import typing as t
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
-
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.transfers import Upload
+from catalog_server.storages.base import OpenedObject, Provider, Signed, UrlRequest
 from catalog_server.unit_of_work import Services
 
 RECORD = "manifest.json"
@@ -61,7 +59,7 @@ _SEGMENT = re.compile(r"[0-9a-f]{64}\Z")
 class PackObjects:
     """The objects of one pack. Everything here waits for a storage, so nothing of it belongs into a transaction."""
 
-    storage: LocalStorage
+    storage: Provider
     folder: str
 
     def key(self, name: str) -> str:
@@ -83,7 +81,19 @@ class PackObjects:
 
     def put(self, name: str, data: bytes) -> None:
         """Store one object that the server itself made."""
-        self.storage.put(self.key(name), data, hashlib.sha256(data).hexdigest())
+        self.storage.put(self.key(name), data)
+
+    def open(self, name: str) -> OpenedObject:
+        """Open an object to read it in pieces."""
+        return self.storage.open(self.key(name))
+
+    def presign_get(self, name: str, request: UrlRequest) -> Signed:
+        """Return a URL that reads an object."""
+        return self.storage.presign_get(self.key(name), request)
+
+    def presign_put(self, name: str, size: int, request: UrlRequest) -> Signed:
+        """Return a URL that stores an object."""
+        return self.storage.presign_put(self.key(name), size, request)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects."""
@@ -116,4 +126,5 @@ def folder_of(prefix: str, pack: str) -> str:
 
 def pack_of(services: Services, storage: str, pack: str) -> PackObjects:
     """The objects of the upload ``pack`` in the storage of that name."""
-    return PackObjects(services.storages[storage], folder_of(services.settings.storage_prefix, pack))
+    provider = services.storages.get(storage)
+    return PackObjects(provider, folder_of(provider.prefix, pack))

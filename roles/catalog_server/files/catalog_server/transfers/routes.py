@@ -6,18 +6,20 @@
 
 from __future__ import annotations
 
+import datetime
 import tempfile
 import typing as t
 from collections.abc import Callable
 from functools import partial
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import OpenObject
 from fastapi import APIRouter, Path, Query, Request, Response, status
 from starlette.concurrency import run_in_threadpool
 
 from catalog_server import access, pools
 from catalog_server.catalog import service as catalog
 from catalog_server.catalog.schemas import ManifestRecord
+from catalog_server.storages import holders
+from catalog_server.storages.base import OpenedObject, Signed, UrlRequest
 from catalog_server.transfers import leftovers, objects, packs, reading, service
 from catalog_server.transfers.commit import run
 from catalog_server.transfers.schemas import (
@@ -33,7 +35,6 @@ from catalog_server.transfers.schemas import (
     UploadRecord,
     WantedSegments,
 )
-from catalog_server.transfers.signing import Links, object_signer
 from catalog_server.transfers.streaming import RECEIVED_BYTES, ObjectResponse, receive_file
 from catalog_server.unit_of_work import Context, RequestContext, UnitOfWork
 
@@ -56,8 +57,17 @@ class IndexFile(Response):
     media_type = _OCTETS
 
 
-def _links(context: RequestContext) -> Links:
-    return Links(object_signer(context.services.keys), context.base_url, context.services.clock())
+def _urls(context: RequestContext, holder: str, seconds: int, until: datetime.datetime | None = None) -> UrlRequest:
+    return UrlRequest(context.base_url, context.services.clock(), seconds, holder, until)
+
+
+def _fields(signed: Signed) -> dict[str, t.Any]:
+    return {
+        "url": signed.url,
+        "headers": dict(signed.headers),
+        "expires_at": signed.expires_at,
+        "expires_in": signed.expires_in,
+    }
 
 
 @router.post("/uploads")
@@ -90,7 +100,7 @@ def resume(context: Context, upload_id: UploadId) -> UploadRecord:
 
 def _upload_record(context: RequestContext, opened: service.OpenUpload, bases: list[ManifestRecord]) -> UploadRecord:
     pack = packs.pack_of(context.services, opened.storage, opened.id)
-    links, seconds = _links(context), context.services.settings.get_url_seconds
+    request = _urls(context, holders.of_upload(opened.id), context.services.settings.get_url_seconds)
     return UploadRecord(
         id=opened.id,
         expires_at=int(opened.expires_at.timestamp()),
@@ -99,7 +109,7 @@ def _upload_record(context: RequestContext, opened: service.OpenUpload, bases: l
         revision=opened.revision,
         bases=bases,
         segments=[
-            StoredSegment(sha256=sha256, size=size, url=links.read(pack.key(sha256), seconds).url)
+            StoredSegment(sha256=sha256, size=size, **_fields(pack.presign_get(sha256, request)))
             for sha256, size in pack.segments().items()
         ],
     )
@@ -111,14 +121,13 @@ def store_urls(context: Context, upload_id: UploadId, body: NewSegments) -> Stor
     with context.reading(access.TRANSFER_IN) as work:
         upload = service.open_upload(work, upload_id)
         pack = packs.pack_of(context.services, upload.storage, upload.id)
-        links, seconds, until = _links(context), work.settings.put_url_seconds, upload.expires_at
-    urls = []
-    for segment in body.segments:
-        link = links.store(pack.key(segment.sha256), segment.size, seconds, until)
-        urls.append(
-            StoreUrl(sha256=segment.sha256, url=link.url, expires_at=link.expires_at, expires_in=link.expires_in)
-        )
-    return StoreUrls(urls=urls)
+        request = _urls(context, holders.of_upload(upload.id), work.settings.put_url_seconds, upload.expires_at)
+    return StoreUrls(
+        urls=[
+            StoreUrl(sha256=segment.sha256, **_fields(pack.presign_put(segment.sha256, segment.size, request)))
+            for segment in body.segments
+        ]
+    )
 
 
 @router.post("/uploads/{upload_id}/commit", openapi_extra=_INDEX)
@@ -167,11 +176,11 @@ async def _index_file(
 ) -> Response:
     """Stream an index file: its bytes are checked where they are written, and by whoever reads them."""
 
-    def opened() -> tuple[OpenObject, str]:
+    def opened() -> tuple[OpenedObject, str]:
         with context.reading(access.reading_index_of(manifest_id)) as work:
             found = find(work)
         pack = packs.pack_of(context.services, found.storage, found.pack)
-        return pack.storage.open(pack.key(found.name)), found.name.partition(".")[0]
+        return pack.open(found.name), found.name.partition(".")[0]
 
     file, sha256 = await run_in_threadpool(opened)
     return ObjectResponse(file, None, context.pools.objects, headers={"X-Content-SHA256": sha256})
@@ -186,11 +195,9 @@ def read_urls(context: Context, manifest_id: ManifestId, body: WantedSegments) -
         found = reading.wanted_segments(work, manifest_id, wanted, body.digest)
     if found.download is not None:
         context.services.downloads.add(found.download)
-    links, seconds = _links(context), context.services.settings.get_url_seconds
+    request = _urls(context, holders.of_manifest(manifest_id), context.services.settings.get_url_seconds)
     urls = []
     for pack, sha256 in wanted:
-        link = links.read(packs.pack_of(context.services, found.storages[pack, sha256], pack).key(sha256), seconds)
-        urls.append(
-            ReadUrl(pack=pack, sha256=sha256, url=link.url, expires_at=link.expires_at, expires_in=link.expires_in)
-        )
+        objects_of = packs.pack_of(context.services, found.storages[pack, sha256], pack)
+        urls.append(ReadUrl(pack=pack, sha256=sha256, **_fields(objects_of.presign_get(sha256, request))))
     return ReadUrls(urls=urls)

@@ -49,6 +49,9 @@ class StoredSegment(BaseModel):
     sha256: str
     size: int
     url: str
+    headers: dict[str, str]
+    expires_at: int
+    expires_in: int
 
 
 class UploadRecord(BaseModel):
@@ -81,7 +84,7 @@ class StoreUrl(BaseModel):
 
     sha256: str
     url: str
-    headers: dict[str, str] = {}
+    headers: dict[str, str]
     expires_at: int
     expires_in: int
 
@@ -112,6 +115,7 @@ class ReadUrl(BaseModel):
     pack: str
     sha256: str
     url: str
+    headers: dict[str, str]
     expires_at: int
     expires_in: int
 

@@ -36,7 +36,7 @@ from catalog_server.errors import (
 )
 from catalog_server.models.base import new_short_id
 from catalog_server.models.catalog import Manifest
-from catalog_server.models.storage import GONE, LIVE, Pack
+from catalog_server.models.storage import GONE, LIVE, Pack, Storage
 from catalog_server.models.transfers import ABORTED, COMMITTED, OPEN, Upload, UploadBase
 from catalog_server.transfers import leases, queries
 from catalog_server.transfers.leftovers import Garbage
@@ -250,7 +250,7 @@ def _open(work: UnitOfWork, catalog_id: str, version: str, architecture: str) ->
 
 def _storage(work: UnitOfWork, name: str | None) -> str:
     name = name or work.settings.storage_name
-    if name not in work.services.storages:
+    if work.session.get(Storage, name) is None:
         raise BadRequest(f"There is no storage {name!r}.")
     return name
 

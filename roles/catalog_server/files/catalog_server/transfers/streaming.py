@@ -12,13 +12,14 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ByteRange
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import Incoming, OpenObject
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import Incoming
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from catalog_server.errors import Unavailable
 from catalog_server.pools import Pool
+from catalog_server.storages.base import OpenedObject
 
 # A block costs a hop to a thread: 1 MiB blocks gave 1.3 GB/s, 2 MiB 1.7 GB/s, 4 MiB no more than that.
 # What is held for each reader, however slow it is: no more than its connection buffers anyway.
@@ -54,7 +55,7 @@ class ObjectResponse(Response):
 
     def __init__(
         self,
-        opened: OpenObject,
+        opened: OpenedObject,
         wanted: ByteRange | None,
         pool: Pool,
         *,

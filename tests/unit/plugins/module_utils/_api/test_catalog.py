@@ -121,12 +121,14 @@ def test_a_url_that_was_not_sent(server: Recording, catalog: CatalogClient) -> N
 
 def test_an_upload(server: Recording, catalog: CatalogClient) -> None:
     request = UploadRequest("macos-15", "1.5", "arm64", "macvm", "x.macvm", 1 << 20, bases=(ID,))
-    segment = {"sha256": SHA, "size": 7, "url": "https://s/x"}
+    segment = {"sha256": SHA, "size": 7, "url": "https://s/x", "expires_in": 900, "headers": {"x-a": "b"}}
     upload = {"id": UPLOAD, "expires_at": "2026-11-25T10:00:00Z", "storage": "local", "chunk_size": 1 << 20}
     upload.update(revision="r1", bases=[manifest()], segments=[segment])
     server.expect("POST", "uploads", body=request.to_json(), reply=upload)
     begun = catalog.begin_upload(request)
     assert (begun.id, begun.segments[0].sha256, begun.bases[0].id) == (UPLOAD, SHA, ID)
+    signed = begun.segments[0].signed
+    assert (signed.url, signed.lifetime_seconds, signed.headers) == ("https://s/x", 900, {"x-a": "b"})
 
     server.expect("GET", f"uploads/{UPLOAD}", reply=upload)
     assert catalog.upload(UPLOAD) == begun

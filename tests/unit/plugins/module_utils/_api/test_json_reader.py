@@ -44,5 +44,5 @@ def test_secrets_are_not_in_the_repr() -> None:
     signed = {"url": "https://s/?signature=s3cr3t", "expires_in": 1, "headers": {"x": "s3cr3t"}}
     assert "s3cr3t" not in repr(uploads.signed_url_from_json(signed))
     assert "s3cr3t" not in repr(tokens.MintedGrant.from_json({"grant": "s3cr3t", "expires_in": 1}))
-    segment = {"sha256": "0" * 64, "size": 1, "url": "https://s/?signature=s3cr3t"}
+    segment = {"sha256": "0" * 64, "size": 1, "url": "https://s/?signature=s3cr3t", "expires_in": 1}
     assert "s3cr3t" not in repr(uploads.UploadedSegment.from_json(segment))

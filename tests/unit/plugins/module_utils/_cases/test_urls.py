@@ -364,7 +364,9 @@ def test_urls_of_segments_that_are_finished_meanwhile_are_asked_for_together() -
 
 def test_urls_of_an_interrupted_push_are_asked_for_when_one_is_refused() -> None:
     def upload(number: int) -> Upload:
-        segments = tuple(UploadedSegment(f"{one:064x}", 5, f"https://s/{number}/{one}") for one in range(2))
+        segments = tuple(
+            UploadedSegment(f"{one:064x}", 5, SignedUrl(f"https://s/{number}/{one}", 900)) for one in range(2)
+        )
         return Upload("u", 0.0, "local", 1 << 20, "r", (), segments)
 
     asked: list[str] = []

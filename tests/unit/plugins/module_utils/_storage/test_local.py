@@ -164,6 +164,30 @@ def test_discards_what_dead_receivers_left(storage: LocalStorage, tmp_path: Path
     assert files_below(tmp_path) == []
 
 
+def test_discards_below_a_folder_what_got_no_bytes_since(storage: LocalStorage, tmp_path: Path) -> None:
+    storage.put("p/1/x", b"1", sha256(b"1"))
+    old, new = (storage.receive(f"p/{number}/y", sha256(b"2"), 1) for number in (1, 2))
+    (stale,) = (tmp_path / "p/1").glob(".incoming-*")
+    os.utime(stale, (1000, 1000))
+    assert storage.discard_incoming("p", before=1001) == 1
+    assert not stale.exists()
+    with new:
+        new.write(b"2")
+        new.finish()
+    old.close()
+    assert files_below(tmp_path) == ["p/1/x", "p/2/y"]
+
+
+def test_nothing_is_stored_without_the_anchor(tmp_path: Path) -> None:
+    storage = LocalStorage(str(tmp_path / "volume"), anchor="images/mark")
+    with pytest.raises(StorageUnavailable, match="images/mark is not there"):
+        storage.put("images/1", b"1", sha256(b"1"))
+    assert not (tmp_path / "volume").exists()
+    storage.put("images/mark", b"", sha256(b""))
+    storage.put("images/1", b"1", sha256(b"1"))
+    assert files_below(tmp_path) == ["volume/images/1", "volume/images/mark"]
+
+
 def test_nothing_has_its_name_before_it_is_on_disk(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

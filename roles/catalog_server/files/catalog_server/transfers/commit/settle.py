@@ -120,7 +120,7 @@ def _times(work: UnitOfWork) -> dict[str, t.Any]:
 
 
 def _add_own_segments(work: UnitOfWork, prepared: Prepared, upload: Upload) -> None:
-    proved = work.services.storages[upload.storage].proves_content
+    proved = work.services.storages.get(upload.storage).capabilities.proves_content
     queries.add_segments(
         work.session,
         [

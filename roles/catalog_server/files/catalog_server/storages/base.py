@@ -1,0 +1,137 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What every provider of a storage can do, and what it tells about itself."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ObjectInfo
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a storage enforces of what a URL that stores an object was made for.
+
+    ``proves_content``: the SHA-256 of the bytes. ``binds_length``: their number. ``create_only``: that there was no
+    such object. Where it does not, the next pull or check finds the damage.
+    """
+
+    proves_content: bool
+    binds_length: bool
+    create_only: bool
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A signed URL, the headers to send with it, when it expires (Unix time), and in how many seconds."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    expires_at: int
+    expires_in: int
+
+
+@dataclass(frozen=True)
+class UrlRequest:
+    """What the signed URLs of one answer have in common.
+
+    They are good for ``seconds`` from ``now`` on, and no longer than ``until``. ``base_url`` is that of the API as the
+    client sees it. ``holder`` is what they were made for, as ``holders.py`` writes it: a storage that asks the server
+    refuses them at once when that is over.
+    """
+
+    base_url: str
+    now: datetime.datetime
+    seconds: int
+    holder: str
+    until: datetime.datetime | None = None
+
+    @property
+    def expires_at(self) -> int:
+        """When they expire, in Unix time."""
+        end = int(self.now.timestamp()) + self.seconds
+        return end if self.until is None else min(end, int(self.until.timestamp()))
+
+    @property
+    def expires_in(self) -> int:
+        """In how many seconds that is."""
+        return max(0, self.expires_at - int(self.now.timestamp()))
+
+
+class OpenedObject(t.Protocol):
+    """An object opened for reading; ``size`` is its size in bytes."""
+
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes from ``offset`` on."""
+        ...
+
+    def close(self) -> None:
+        """Close it. It may be called twice."""
+        ...
+
+
+class Provider(t.Protocol):
+    """One storage. Everything but the signing of URLs waits for it, so it does not belong into a transaction.
+
+    All operations raise the errors of ``_storage/errors.py``.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of its row."""
+        ...
+
+    @property
+    def prefix(self) -> str:
+        """Folder of all keys, or nothing."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def presign_get(self, key: str, request: UrlRequest) -> Signed:
+        """Return a URL that reads an object."""
+        ...
+
+    def presign_put(self, key: str, size: int, request: UrlRequest) -> Signed:
+        """Return a URL that stores an object of ``size`` bytes, whose SHA-256 is the last part of its key."""
+        ...
+
+    def open(self, key: str) -> OpenedObject:
+        """Open an object to read it in pieces."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """Return all of an object."""
+        ...
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store an object that the server itself made."""
+        ...
+
+    def list(self, folder: str) -> Iterator[ObjectInfo]:
+        """Yield the objects below a folder in order of their keys."""
+        ...
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that are not there are deleted already."""
+        ...
+
+    def discard_incoming(self, folder: str, before: float | None = None) -> int:
+        """Remove what was begun to be stored below a folder and not finished; return how many there were.
+
+        With ``before``, in Unix time, only what got no bytes since.
+        """
+        ...
+
+    def free_bytes(self) -> int | None:
+        """Return how much more can be stored; None if nobody knows."""
+        ...

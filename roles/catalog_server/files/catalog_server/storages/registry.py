@@ -1,0 +1,106 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The providers of all storages, by the names of their rows."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import typing as t
+from pathlib import Path
+
+from catalog_server.database import Database
+from catalog_server.errors import Unavailable
+from catalog_server.keys import KeyRing
+from catalog_server.models.storage import Storage
+from catalog_server.settings import Settings
+from catalog_server.storages import marks
+from catalog_server.storages.base import Provider
+from catalog_server.storages.embedded import KIND, EmbeddedStorage
+
+_ROOT = "root"
+
+
+class Registry:
+    """Makes the provider of a storage when it is asked for first, and keeps it.
+
+    Where the storage of the settings lies, the settings say; its row remembers it for the day they name another one.
+    """
+
+    def __init__(self, database: Database, settings: Settings, keys: KeyRing) -> None:
+        self._database = database
+        self._settings = settings
+        self._keys = keys
+        self._lock = threading.Lock()
+        self._known: dict[str, Provider] = {
+            settings.storage_name: self._embedded(settings.storage_name, settings.storage, settings.storage_prefix)
+        }
+
+    def get(self, name: str) -> Provider:
+        """Return the provider of a storage.
+
+        :raises Unavailable: there is none of that name, or of a kind that this release does not know
+        """
+        with self._lock:
+            known = self._known.get(name)
+        return known if known is not None else self._load(name)
+
+    def embedded(self, name: str) -> EmbeddedStorage | None:
+        """Return a storage whose objects the server itself serves; None if it is another one."""
+        try:
+            found = self.get(name)
+        except Unavailable:
+            return None
+        return found if isinstance(found, EmbeddedStorage) else None
+
+    def _load(self, name: str) -> Provider:
+        with self._database.reading() as session:
+            row = session.get(Storage, name)
+        if row is None or row.kind != KIND:
+            raise Unavailable(f"The storage {name!r} cannot be used by this server.")
+        made = self._embedded(name, Path(row.settings.get(_ROOT) or self._settings.storage), row.prefix)
+        with self._lock:
+            return self._known.setdefault(name, made)
+
+    def _embedded(self, name: str, root: Path, prefix: str) -> EmbeddedStorage:
+        return EmbeddedStorage(name, root, prefix, self._keys)
+
+    def prepare(self, now: datetime.datetime) -> None:
+        """Mark the storages that are used for the first time, and check all others.
+
+        :raises MissingMark, OtherCatalog: one of them is not what it was
+        """
+        uuid = marks.catalog_uuid(self._database)
+        for name, is_used in marks.used_storages(self._database).items():
+            provider = self.get(name)
+            if is_used:
+                marks.check(provider, uuid)
+            else:
+                marks.write(provider, uuid)
+        self._database.write(lambda session: self._remember(session, now))
+
+    def check(self) -> None:
+        """Check that every storage that is used is there, is this catalog's, and has room.
+
+        :raises Unavailable: one of them is not, or has not
+        """
+        uuid = marks.catalog_uuid(self._database)
+        for name, is_used in marks.used_storages(self._database).items():
+            if not is_used:
+                continue
+            provider = self.get(name)
+            marks.check(provider, uuid)
+            free, least = provider.free_bytes(), self._settings.min_free_bytes
+            if free is not None and free < least:
+                raise Unavailable(f"The storage {name!r} has {free} bytes left, and less than {least} is too little.")
+
+    def _remember(self, session: t.Any, now: datetime.datetime) -> None:
+        for row in session.query(Storage):
+            row.marked_at = row.marked_at or now
+            if row.name == self._settings.storage_name:
+                # A root that follows the data directory stays so.
+                root = self._settings.storage_root
+                row.settings = {_ROOT: str(root.absolute()) if root is not None else None}
+                row.prefix = self._settings.storage_prefix
