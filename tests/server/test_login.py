@@ -9,15 +9,18 @@ from __future__ import annotations
 import base64
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import jwt
 import pytest
+from argon2 import PasswordHasher
 from catalog_server.identity import service as users
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.identity import ApiKey, User
 from conftest import StartServer
 from running import PASSWORD, Server, command_work, wait_until
+from sockets import resident_mib
 from sqlalchemy import select
 
 
@@ -235,3 +238,108 @@ def test_a_right_password_forgets_the_wrong_ones(start_server: StartServer) -> N
     for _round in range(3):
         assert server.login("reader", "wrong password").status_code == 401
         assert server.login("reader").status_code == 200
+
+
+def test_known_and_unknown_names_are_locked_out_alike(start_server: StartServer) -> None:
+    server = start_server(CATALOG_LOGIN_ATTEMPTS="2")
+    for name in ("reader", "no-such-user"):
+        for _attempt in range(2):
+            assert server.login(name, "wrong password").status_code == 401
+    names = ("reader", "reader@localhost", "no-such-user", "no-such-user@localhost")
+    assert [error_of(server.login(name, "wrong password")) for name in names] == [(429, "locked_out")] * 4
+
+
+def test_no_password_is_checked_while_attempts_cannot_be_counted(start_server: StartServer) -> None:
+    server = start_server()
+    with server.services.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE login_failures RENAME TO elsewhere")
+    replies = [error_of(server.login("reader", password)) for password in (PASSWORD, "wrong password")]
+    assert replies == [(503, "unavailable")] * 2
+
+
+def from_address(server: Server, address: str, name: str, password: str = PASSWORD) -> int:
+    """The status of a login that comes from an address, as a trusted proxy tells."""
+    body = {"email": name, "password": password}
+    return server.call("POST", "/auth/token", json=body, headers={"X-Forwarded-For": address}).status_code
+
+
+def test_a_lockout_is_for_one_network(start_server: StartServer) -> None:
+    server = start_server(CATALOG_LOGIN_ATTEMPTS="2")
+    assert [from_address(server, "192.0.2.1", "admin", "wrong") for _attempt in range(2)] == [401, 401]
+    assert from_address(server, "192.0.2.99", "admin") == 429
+    assert from_address(server, "198.51.100.1", "admin") == 200
+    assert from_address(server, "192.0.2.1", "reader") == 200
+
+
+def test_nobody_locks_out_a_user_from_everywhere(start_server: StartServer) -> None:
+    server = start_server(CATALOG_LOGIN_ATTEMPTS="1")
+    assert from_address(server, "192.0.2.1", "admin") == 200
+    guessed = [from_address(server, f"10.0.{number}.1", "admin", "wrong") for number in range(12)]
+    # Whoever guesses from many networks is stopped …
+    assert guessed == [401] * 10 + [429] * 2
+    assert from_address(server, "198.51.100.1", "admin") == 429
+    # … and whoever comes from where they have logged in before is not.
+    assert from_address(server, "192.0.2.1", "admin") == 200
+
+
+def test_another_password_ends_all_lockouts_of_a_user(start_server: StartServer) -> None:
+    server = start_server(CATALOG_LOGIN_ATTEMPTS="1")
+    for number in range(3):
+        from_address(server, f"10.0.{number}.1", "reader", "wrong")
+    assert from_address(server, "10.0.1.1", "reader") == 429
+    with command_work(server.services) as work:
+        users.set_password(work, "reader", server.services.passwords.hashed("another password"))
+    assert from_address(server, "10.0.1.1", "reader", "another password") == 200
+
+
+def test_right_passwords_at_once_do_not_lock_each_other_out(start_server: StartServer) -> None:
+    server = start_server(CATALOG_LOGIN_ATTEMPTS="2")
+    with ThreadPoolExecutor(16) as pool:
+        assert {reply.status_code for reply in pool.map(lambda _n: server.login("reader"), range(32))} == {200}
+
+
+def test_a_password_in_an_old_form_is_stored_in_the_new_one(server: Server) -> None:
+    old = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1).hash(PASSWORD)
+    with command_work(server.services) as work:
+        users.add(work, "oldhash", None, "", old, ["USER"], [])
+    token = server.login("oldhash").json()["token"]
+    with server.services.database.reading() as session:
+        stored = session.scalars(select(User.password_hash).where(User.username == "oldhash")).one()
+    assert stored is not None
+    assert "$m=19456,t=2,p=1$" in stored
+    # It is the same password: what it gave before stays good.
+    assert server.call("GET", "/manifests", bearer=token).status_code == 200
+    assert server.login("oldhash").status_code == 200
+
+
+# What logins cost
+
+
+def test_an_address_that_guesses_is_slowed_down_before_its_bodies_are_read(start_server: StartServer) -> None:
+    server = start_server(CATALOG_LOGIN_BURST="3", CATALOG_LOGINS_PER_MINUTE="1")
+    # Those that succeed do not count.
+    assert [from_address(server, "192.0.2.1", "reader") for _login in range(6)] == [200] * 6
+    guesses = [from_address(server, "192.0.2.1", f"user-{number}", "wrong") for number in range(4)]
+    assert guesses == [401, 401, 401, 429]
+    reply = server.call("POST", "/auth/token", content=b"{", headers={"X-Forwarded-For": "192.0.2.1"})
+    assert error_of(reply) == (429, "locked_out")
+    assert 1 <= int(reply.headers["retry-after"]) <= 60
+    assert from_address(server, "192.0.2.2", "reader") == 200
+
+
+def test_logins_at_once_leave_no_memory_behind(start_server: StartServer) -> None:
+    server = start_server(CATALOG_LOGIN_ATTEMPTS="1000", CATALOG_LOG_LEVEL="info")
+    assert resident_mib(server) < 120
+    people = ("reader", "staff", "editor", "pusher")
+    limits = httpx.Limits(max_connections=256, max_keepalive_connections=256)
+    with httpx.Client(base_url=f"{server.url}/api/v1", trust_env=False, timeout=60, limits=limits) as client:
+
+        def login(number: int) -> int:
+            password = PASSWORD if number % 2 else "wrong password"
+            body = {"email": people[number // 2 % len(people)], "password": password}
+            return client.post("/auth/token", json=body).status_code
+
+        with ThreadPoolExecutor(64) as pool:
+            assert sorted(pool.map(login, range(64))) == [200] * 32 + [401] * 32
+    assert resident_mib(server, "VmHWM") < 200
+    assert resident_mib(server) < 150

@@ -21,10 +21,11 @@ from catalog_server.database import Database
 from catalog_server.downloads import DownloadCounter
 from catalog_server.health import routes as health
 from catalog_server.identity import routes as identity
+from catalog_server.identity.login_limits import LimitLogins, LoginLimits
 from catalog_server.identity.passwords import Passwords
 from catalog_server.keys import load_keys
 from catalog_server.middleware import BodyLimit, RequestId
-from catalog_server.pools import Pools
+from catalog_server.pools import Pools, Turns
 from catalog_server.settings import Settings
 from catalog_server.storages.registry import Registry
 from catalog_server.transfers import grant_routes as grants
@@ -49,8 +50,9 @@ def open_services(settings: Settings) -> Services:
         database=database,
         downloads=DownloadCounter(database),
         pools=Pools.of(settings),
+        login_turns=Turns(),
         keys=keys,
-        passwords=Passwords(places=settings.threads // 2),
+        passwords=Passwords(),
         storages=Registry(database, settings, keys),
     )
 
@@ -66,6 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         services.downloads.start()
         yield
+        services.pools.logins.close()
         services.downloads.close()
         services.database.close()
 
@@ -92,5 +95,7 @@ def create_app(settings: Settings) -> FastAPI:
         return settings.max_index_bytes if _COMMIT.match(scope["path"]) else settings.max_json_bytes
 
     app.add_middleware(BodyLimit, limit=limit)
+    logins = LoginLimits(settings.login_burst, settings.logins_per_minute / 60)
+    app.add_middleware(LimitLogins, limits=logins)
     app.add_middleware(RequestId)
     return app

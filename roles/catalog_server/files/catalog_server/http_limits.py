@@ -82,8 +82,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # Whatever is not sent yet counts: one block of an answer is held, and the timer of the answer runs. With 0 a TLS
-        # transport of uvloop would pause for ever.
+        # Whatever is not sent yet counts: one block of an answer is held, and the timer of the answer runs. With 0 a
+        # TLS transport of uvloop would pause for ever.
         transport.set_write_buffer_limits(high=1, low=0)
         count, limit = len(self.connections), self.limits.connections
         if count > limit:

@@ -5,17 +5,24 @@
 """Threads for blocking work, apart by what they wait for, so that nobody waits behind somebody slow.
 
 Readers use the default pool of the framework. Writers wait for the database's one lock, object bytes for a disk, and
-passwords for a core: each kind has a pool of its own. Whoever waits for a thread holds none, waits in the order in
-which it came, and not for ever.
+passwords for a core: each kind has a pool of its own, and passwords few threads that let all others go first. Whoever
+waits for a thread holds none, waits in the order in which it came, and not for ever.
 """
 
 from __future__ import annotations
 
+import asyncio
+import collections
+import contextvars
 import functools
 import math
 import os
+import sys
+import threading
 import typing as t
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -29,6 +36,8 @@ Result = t.TypeVar("Result")
 
 _WAIT_SECONDS = 30.0
 _MOST_WAITING = 2000
+_MOST_LOGINS_WAITING = 500
+_NICE = 5
 
 
 class Pool:
@@ -46,20 +55,110 @@ class Pool:
         :raises Unavailable: too many wait already, or it took too long
         """
         if self._turns.statistics().tasks_waiting >= _MOST_WAITING:
-            raise self._busy()
+            raise _busy(self._what)
         mine = object()
         try:
             with anyio.fail_after(_WAIT_SECONDS):
                 await self._turns.acquire_on_behalf_of(mine)
         except TimeoutError:
-            raise self._busy() from None
+            raise _busy(self._what) from None
         try:
             return await to_thread.run_sync(call, limiter=self._threads)
         finally:
             self._turns.release_on_behalf_of(mine)
 
-    def _busy(self) -> Unavailable:
-        return Unavailable(f"Too many requests wait to {self._what}; try again.", retry_after=1)
+
+class LoginPool:
+    """Few threads of low priority for what costs a core. Whoever is known goes first."""
+
+    def __init__(self, threads: int) -> None:
+        self._executor = ThreadPoolExecutor(threads, "login", initializer=_be_nice)
+        self._free = threads
+        self._known: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._unknown: collections.deque[asyncio.Future[None]] = collections.deque()
+
+    async def run(self, call: Callable[[], Result], *, first: bool) -> Result:
+        """Call ``call`` in a thread, before everybody who waits and is not ``first``.
+
+        :raises Unavailable: too many wait already, or it took too long
+        """
+        await self._turn(self._known if first else self._unknown)
+        try:
+            run = contextvars.copy_context().run
+            return await asyncio.get_running_loop().run_in_executor(self._executor, run, call)
+        finally:
+            self._pass_on()
+
+    async def _turn(self, line: collections.deque[asyncio.Future[None]]) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        if len(line) >= _MOST_LOGINS_WAITING:
+            raise _busy("log in")
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line.append(mine)
+        try:
+            await asyncio.wait_for(asyncio.shield(mine), _WAIT_SECONDS)
+        except BaseException as error:
+            if mine.done():
+                # It was given the turn at the very end.
+                self._pass_on()
+            else:
+                line.remove(mine)
+            if isinstance(error, TimeoutError):
+                raise _busy("log in") from None
+            raise
+
+    def _pass_on(self) -> None:
+        for line in (self._known, self._unknown):
+            if line:
+                line.popleft().set_result(None)
+                return
+        self._free += 1
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._executor.shutdown(wait=False)
+
+
+def _be_nice() -> None:
+    # Of Linux, where it is a property of a thread; elsewhere nothing is lost without it.
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
+class Turns:
+    """Lets those of one name go one after the other."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._counts: collections.Counter[str] = collections.Counter()
+
+    @asynccontextmanager
+    async def of(self, name: str) -> AsyncIterator[None]:
+        """Wait for the others of that name.
+
+        :raises Unavailable: it took too long
+        """
+        lock = self._locks.setdefault(name, asyncio.Lock())
+        self._counts[name] += 1
+        try:
+            try:
+                await asyncio.wait_for(lock.acquire(), _WAIT_SECONDS)
+            except TimeoutError:
+                raise _busy("log in") from None
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            self._counts[name] -= 1
+            if not self._counts[name]:
+                del self._counts[name], self._locks[name]
+
+
+def _busy(what: str) -> Unavailable:
+    return Unavailable(f"Too many requests wait to {what}; try again.", retry_after=1)
 
 
 @dataclass(frozen=True)
@@ -68,7 +167,7 @@ class Pools:
 
     writes: Pool
     objects: Pool
-    logins: Pool
+    logins: LoginPool
 
     @classmethod
     def of(cls, settings: Settings) -> Pools:
@@ -76,7 +175,7 @@ class Pools:
         return cls(
             writes=Pool(settings.writers, "write"),
             objects=Pool(settings.object_threads, "move objects"),
-            logins=Pool(max(1, (os.cpu_count() or 1) - 1), "log in"),
+            logins=LoginPool(max(1, (os.cpu_count() or 1) - 1)),
         )
 
 
@@ -104,4 +203,3 @@ def runs_in(
 
 
 writes = runs_in(lambda pools: pools.writes)
-logins = runs_in(lambda pools: pools.logins)

@@ -98,10 +98,19 @@ class Settings(BaseModel):
         900, description="Life of a signed URL that stores an object."
     )
     login_attempts: t.Annotated[int, Field(ge=1, le=1000)] = Field(
-        10, description="Number of wrong passwords in a row after which a user is locked out."
+        10,
+        description="Number of wrong passwords in a row after which a user name is locked out for the network that "
+        "they came from.",
     )
     lockout_seconds: Seconds = Field(
         300, description="How long a user is locked out, and how long a wrong password is remembered."
+    )
+
+    login_burst: t.Annotated[int, Field(ge=1, le=100_000)] = Field(
+        100, description="Logins that one address may try at once; those that succeed do not count."
+    )
+    logins_per_minute: t.Annotated[float, Field(gt=0, le=1_000_000)] = Field(
+        60, description="Logins that one address may try in a minute after that."
     )
 
     max_connections: t.Annotated[int, Field(ge=1, le=1 << 20)] | None = Field(

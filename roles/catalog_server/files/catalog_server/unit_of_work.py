@@ -29,7 +29,7 @@ from catalog_server.identity.authentication import Credentials, authenticate
 from catalog_server.identity.passwords import Passwords
 from catalog_server.keys import KeyRing
 from catalog_server.models.audit import AuditEntry
-from catalog_server.pools import Pools
+from catalog_server.pools import Pools, Turns
 from catalog_server.settings import Settings
 from catalog_server.storages.registry import Registry
 
@@ -51,6 +51,7 @@ class Services:
     passwords: Passwords
     storages: Registry
     pools: Pools
+    login_turns: Turns
     downloads: DownloadCounter
     clock: Callable[[], datetime.datetime] = utc_now
 

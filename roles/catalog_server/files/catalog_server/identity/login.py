@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass, field
+from functools import partial
+
+from sqlalchemy.orm import Session
 
 from catalog_server.access import PASSWORD, Caller, Source
-from catalog_server.errors import InvalidCredentials
+from catalog_server.errors import InvalidCredentials, Unavailable
 from catalog_server.identity import lockouts, queries, tokens
 from catalog_server.identity.authentication import check_api_key
 from catalog_server.unit_of_work import Services, UnitOfWork
 
+_WRONG = "The user name or the password is wrong."
 _NOBODY = Caller(None, "", frozenset(), frozenset(), "login")
 
 
@@ -31,34 +35,103 @@ class Token:
     expires_at: int
 
 
-def with_password(services: Services, name: str, password: str, request_id: str | None) -> Token:
+@dataclass(frozen=True)
+class Attempt:
+    """A name and a password, and where they come from."""
+
+    name: str
+    password: str = field(repr=False)
+    address: str
+    request_id: str | None = None
+
+    @property
+    def subject(self) -> lockouts.Subject:
+        """What the attempt is counted under."""
+        return lockouts.subject_of(self.name, self.address)
+
+
+@dataclass(frozen=True)
+class _Claimed:
+    """An attempt that has been counted, and whom it is about."""
+
+    claim: lockouts.Claim
+    user_id: str | None
+    stored: str | None = field(repr=False)
+
+
+async def with_password(services: Services, attempt: Attempt) -> Token:
     """A token for the user with that id, user name or mail address.
+
+    Attempts for one name from one network are made one after the other: each is counted as a wrong one until it turns
+    out to be right, and right ones must not lock each other out.
 
     :raises InvalidCredentials: unknown user or wrong password
     :raises LockedOut: too many of these before
     """
+    async with services.login_turns.of(attempt.subject.origin):
+        claimed = await services.pools.writes.run(partial(_claim, services, attempt))
+        try:
+            matches, rehashed = await services.pools.logins.run(
+                partial(_check, services, attempt.password, claimed.stored), first=claimed.claim.is_known
+            )
+        except Unavailable:
+            await services.pools.writes.run(partial(_withdraw, services, attempt, claimed))
+            raise
+        finish = _succeed if matches else _fail
+        return await services.pools.writes.run(partial(finish, services, attempt, claimed, rehashed))
+
+
+def _claim(services: Services, attempt: Attempt) -> _Claimed:
+    def unit(session: Session) -> _Claimed:
+        claim = lockouts.claim(session, services.settings, attempt.subject, services.clock())
+        user = queries.user_called(session, attempt.name)
+        return _Claimed(claim, user.id if user else None, user.password_hash if user else None)
+
+    return services.database.write(unit)
+
+
+def _check(services: Services, password: str, stored: str | None) -> tuple[bool, str | None]:
+    if not services.passwords.matches(password, stored) or stored is None:
+        return False, None
+    return True, services.passwords.rehashed(password, stored)
+
+
+def _withdraw(services: Services, attempt: Attempt, claimed: _Claimed) -> None:
+    services.database.write(
+        lambda session: lockouts.withdraw(session, attempt.subject, claimed.claim.is_known),
+    )
+
+
+def _fail(services: Services, attempt: Attempt, claimed: _Claimed, _rehashed: str | None) -> Token:
+    if claimed.claim.failures == services.settings.login_attempts:
+        now = services.clock()
+        services.database.write(
+            lambda session: UnitOfWork(services, session, now, _NOBODY, attempt.request_id).record(
+                "user.lock_out", "login", attempt.subject.name, failures=claimed.claim.failures, address=attempt.address
+            )
+        )
+    raise InvalidCredentials(_WRONG)
+
+
+def _succeed(services: Services, attempt: Attempt, claimed: _Claimed, rehashed: str | None) -> Token:
     now = services.clock()
-    subject = lockouts.subject_of(name)
-    with services.passwords.turn():
-        # Counted before it is checked: however many try at once, and whether or not the database can be written.
-        attempts = services.database.write(lambda session: lockouts.claim(session, services.settings, subject, now))
-        with services.database.reading() as session:
-            user = queries.user_called(session, name)
-        stored = user.password_hash if user else None
-        if not services.passwords.matches(password, stored) or user is None:
-            if attempts == services.settings.login_attempts:
-                services.database.write(
-                    lambda session: UnitOfWork(services, session, now, _NOBODY, request_id).record(
-                        "user.lock_out", "login", subject, failures=attempts
-                    )
-                )
-            raise InvalidCredentials("The user name or the password is wrong.")
-    services.database.write(lambda session: lockouts.forgive(session, services.settings, [subject], now))
-    with services.database.reading() as session:
-        standing = queries.standing(session, user.id)
-    if standing is None:
-        raise InvalidCredentials("The user name or the password is wrong.")
-    source = Source(PASSWORD, now.timestamp(), standing.epoch, version=user.password_version, catalog=standing.catalog)
+
+    def unit(session: Session) -> tuple[queries.Standing, int] | None:
+        user = queries.user(session, claimed.user_id or "")
+        standing = queries.standing(session, claimed.user_id or "")
+        if user is None or standing is None or user.password_hash != claimed.stored:
+            return None
+        lockouts.succeed(session, attempt.subject, now)
+        if rehashed is not None:
+            queries.set_password_hash(session, user.id, user.password_hash or "", rehashed)
+        return standing, user.password_version
+
+    found = services.database.write(unit)
+    if found is None:
+        # Deleted, or given another password, while this one was checked
+        raise InvalidCredentials(_WRONG)
+    standing, version = found
+    source = Source(PASSWORD, now.timestamp(), standing.epoch, version=version, catalog=standing.catalog)
     return _token(services, standing, source, now)
 
 
@@ -75,7 +148,7 @@ def with_api_key(services: Services, encoded: str) -> Token:
 
 def _token(services: Services, standing: queries.Standing, source: Source, now: datetime.datetime) -> Token:
     if standing.disabled:
-        raise InvalidCredentials("The user name or the password is wrong.")
+        raise InvalidCredentials(_WRONG)
     expires = now + datetime.timedelta(seconds=services.settings.token_seconds)
     key_end = standing.key.expires_at if standing.key is not None else None
     expires_at = int(min(expires, key_end or expires).timestamp())

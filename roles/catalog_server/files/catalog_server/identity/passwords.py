@@ -2,19 +2,17 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Passwords: Argon2id, as many at once as there are cores, and the same effort for a user that does not exist."""
+"""Passwords: Argon2id, and the same effort for a user that does not exist.
+
+A hash takes 19 MiB and some tens of milliseconds of one core: ``pools.logins`` says how many run at once.
+"""
 
 from __future__ import annotations
-
-import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from catalog_server.errors import BadRequest, Unavailable
+from catalog_server.errors import BadRequest
 
 MIN_LENGTH = 12
 MAX_LENGTH = 256
@@ -24,43 +22,29 @@ _LANES = 1
 
 
 class Passwords:
-    """Hashes and verifies. Each takes 19 MiB and some tens of milliseconds of one core, hence the limits."""
+    """Hashes and verifies."""
 
-    def __init__(self, places: int) -> None:
+    def __init__(self) -> None:
         self._hasher = PasswordHasher(
             time_cost=_PASSES, memory_cost=_MEMORY_KIB, parallelism=_LANES, type=Type.ID, hash_len=32, salt_len=16
         )
-        cores = os.cpu_count() or 1
-        self._turns = threading.BoundedSemaphore(cores)
-        self._places = threading.BoundedSemaphore(max(places, cores))
         self._nobody = self._hasher.hash("the password of a user that does not exist")
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Until a core is free. Those who wait hold threads that others need, so only so many may.
-
-        :raises Unavailable: too many wait already
-        """
-        if not self._places.acquire(blocking=False):
-            raise Unavailable("Too many log in at once; try again.", retry_after=1)
-        try:
-            with self._turns:
-                yield
-        finally:
-            self._places.release()
 
     def hashed(self, password: str) -> str:
         """What is stored of a password."""
-        with self._turns:
-            return self._hasher.hash(password)
+        return self._hasher.hash(password)
 
     def matches(self, password: str, stored: str | None) -> bool:
-        """Whether it is that password, in a turn; without a stored one it takes as long and is not."""
+        """Return True if it is that password; without a stored one it takes as long, and it is not."""
         try:
             self._hasher.verify(stored or self._nobody, password)
         except (VerificationError, InvalidHashError):
             return False
         return stored is not None
+
+    def rehashed(self, password: str, stored: str) -> str | None:
+        """Return what is to be stored of a password that matches, None if it is stored in that form already."""
+        return self._hasher.hash(password) if self._hasher.check_needs_rehash(stored) else None
 
 
 def check_new(password: str) -> str:

@@ -11,7 +11,7 @@ import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, false, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, false, func, or_, select, update
 from sqlalchemy.orm import Session, selectinload
 
 from catalog_server.database import upsert
@@ -21,6 +21,7 @@ from catalog_server.models.identity import (
     Claim,
     DeniedGrant,
     LoginFailure,
+    LoginOrigin,
     Role,
     User,
     role_claims,
@@ -182,9 +183,53 @@ def login_failure(session: Session, subject: str) -> LoginFailure | None:
     return session.get(LoginFailure, subject)
 
 
-def forget_login_failures(session: Session, subjects: Sequence[str], before: datetime.datetime) -> None:
-    """Those of one who has just logged in, and all that are too old to count."""
-    session.execute(delete(LoginFailure).where(or_(LoginFailure.subject.in_(subjects), LoginFailure.last_at < before)))
+def forget_login_failures(session: Session, before: datetime.datetime) -> None:
+    """Those that are too old to count."""
+    session.execute(delete(LoginFailure).where(LoginFailure.last_at < before))
+
+
+def forget_login_failures_of(session: Session, subjects: Sequence[str]) -> None:
+    session.execute(delete(LoginFailure).where(LoginFailure.subject.in_(subjects)))
+
+
+def forget_login_failures_of_name(session: Session, subject: str) -> None:
+    """Those of a name, and of it from each network."""
+    session.execute(delete(LoginFailure).where(LoginFailure.subject.startswith(subject, autoescape=True)))
+
+
+def uncount_login_failure(session: Session, subject: str) -> None:
+    session.execute(
+        update(LoginFailure)
+        .where(LoginFailure.subject == subject, LoginFailure.failures > 0)
+        .values(failures=LoginFailure.failures - 1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def is_login_origin(session: Session, subject: str) -> bool:
+    """Return True if somebody has logged in under that name and from that network."""
+    return session.scalar(select(LoginOrigin.subject).where(LoginOrigin.subject == subject)) is not None
+
+
+def remember_login_origin(session: Session, subject: str, now: datetime.datetime) -> None:
+    insert = upsert(session, LoginOrigin).values(subject=subject, last_at=now)
+    session.execute(
+        insert.on_conflict_do_update(index_elements=[LoginOrigin.subject], set_={"last_at": insert.excluded.last_at})
+    )
+
+
+def forget_login_origins(session: Session, before: datetime.datetime) -> None:
+    session.execute(delete(LoginOrigin).where(LoginOrigin.last_at < before))
+
+
+def set_password_hash(session: Session, user_id: str, old: str, new: str) -> None:
+    """Store a password in another form, unless it was changed meanwhile."""
+    session.execute(
+        update(User)
+        .where(User.id == user_id, User.password_hash == old)
+        .values(password_hash=new)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def count_login_failure(

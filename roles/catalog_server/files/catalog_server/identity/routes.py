@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 
-from catalog_server import pools
 from catalog_server.errors import BadRequest
 from catalog_server.identity import login
 from catalog_server.identity.schemas import LoginReply, LoginRequest
@@ -18,16 +18,17 @@ router = APIRouter(tags=["identity"])
 
 
 @router.post("/auth/token")
-@pools.logins
-def get_token(context: Context, body: LoginRequest) -> LoginReply:
+async def get_token(request: Request, context: Context, body: LoginRequest) -> LoginReply:
     """A login token for a password or an API key."""
     if body.api_key:
-        token = login.with_api_key(context.services, body.api_key.get_secret_value())
+        token = await run_in_threadpool(login.with_api_key, context.services, body.api_key.get_secret_value())
     else:
         name = body.email or body.username
         if not name:
             raise BadRequest("Either email, username or api_key must be given.")
         if not body.password:
             raise BadRequest("The password is missing.")
-        token = login.with_password(context.services, name, body.password.get_secret_value(), context.request_id)
+        address = request.client.host if request.client is not None else ""
+        attempt = login.Attempt(name, body.password.get_secret_value(), address, context.request_id)
+        token = await login.with_password(context.services, attempt)
     return LoginReply(email=token.email, token=token.token, expires_at=token.expires_at)

@@ -94,8 +94,8 @@ def set_password(work: UnitOfWork, name: str, password_hash: str) -> User:
     user.password_hash = password_hash
     user.password_version += 1
     user.updated_at = work.now
-    subjects = [lockouts.subject_of(text) for text in (user.id, user.username, user.email)]
-    lockouts.forgive(work.session, work.settings, subjects, work.now)
+    for text in (user.id, user.username, user.email):
+        lockouts.forgive(work.session, text)
     work.record("user.set_password", SUBJECT, user.id, username=user.username)
     return user
 

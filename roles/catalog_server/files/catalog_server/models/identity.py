@@ -109,6 +109,16 @@ class LoginFailure(Base):
     last_at: Mapped[datetime.datetime] = mapped_column(Timestamp, index=True)
 
 
+class LoginOrigin(Base):
+    """A name, and a network from which somebody has logged in under it."""
+
+    __tablename__ = "login_origins"
+
+    # See ``identity/lockouts.py``.
+    subject: Mapped[str] = mapped_column(String(80), primary_key=True)
+    last_at: Mapped[datetime.datetime] = mapped_column(Timestamp, index=True)
+
+
 class DeniedGrant(Base):
     """A grant that was taken back, remembered for as long as it could have been renewed."""
 

@@ -100,6 +100,13 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_login_failures_last_at"), "login_failures", ["last_at"], unique=False)
     op.create_table(
+        "login_origins",
+        sa.Column("subject", sa.String(length=80), nullable=False),
+        sa.Column("last_at", TIMESTAMP, nullable=False),
+        sa.PrimaryKeyConstraint("subject", name=op.f("pk_login_origins")),
+    )
+    op.create_index(op.f("ix_login_origins_last_at"), "login_origins", ["last_at"], unique=False)
+    op.create_table(
         "outbox",
         sa.Column("id", COUNTER, nullable=False),
         sa.Column("kind", SHORT_ID, nullable=False),

@@ -1,0 +1,99 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How many logins one address may try, decided before the body of a request is read.
+
+Each address has a bucket of tokens that fills slowly. A login takes one, and gives it back if it succeeds, so that a
+controller that logs in for a thousand hosts is never kept waiting, and whoever guesses soon is.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from catalog_server import errors
+
+_LOGIN = re.compile(r"/api(/v1)?/auth/token\Z")
+_MOST_ADDRESSES = 10_000
+
+
+def network_of(address: str, ipv4_bits: int = 32) -> str:
+    """Return the network that an address is counted under: 64 bits of IPv6, ``ipv4_bits`` of IPv4."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    bits = ipv4_bits if parsed.version == 4 else 64
+    return str(ipaddress.ip_network(f"{parsed}/{bits}", strict=False))
+
+
+class LoginLimits:
+    """The buckets of all addresses; those that are full are not kept."""
+
+    def __init__(self, burst: int, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._burst = burst
+        self._per_second = per_second
+        self._clock = clock
+        # Tokens, and when there were so many
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, network: str) -> int:
+        """Take a token; return 0, or if there is none, after how many seconds there will be one."""
+        tokens = self._tokens(network)
+        if tokens < 1:
+            return math.ceil((1 - tokens) / self._per_second)
+        self._keep(network, tokens - 1)
+        return 0
+
+    def give_back(self, network: str) -> None:
+        """Return the token of a login that succeeded."""
+        self._keep(network, self._tokens(network) + 1)
+
+    def _tokens(self, network: str) -> float:
+        tokens, at = self._buckets.get(network, (self._burst, self._clock()))
+        return min(self._burst, tokens + (self._clock() - at) * self._per_second)
+
+    def _keep(self, network: str, tokens: float) -> None:
+        self._buckets.pop(network, None)
+        if tokens < self._burst:
+            self._buckets[network] = (tokens, self._clock())
+        if len(self._buckets) > _MOST_ADDRESSES:
+            # The one that was used least lately has the most tokens, as good as any.
+            self._buckets.popitem(last=False)
+
+
+class LimitLogins:
+    """Answers 429 to the logins of an address that has tried too many."""
+
+    def __init__(self, app: ASGIApp, limits: LoginLimits) -> None:
+        self.app = app
+        self.limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST" or not _LOGIN.match(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        network = network_of((scope.get("client") or [""])[0])
+        wait = self.limits.take(network)
+        if wait:
+            headers = {"Retry-After": str(wait), "Connection": "close"}
+            reply = errors.reply(errors.LockedOut.code, "Too many logins from your address: try again later.", headers)
+            await reply(scope, receive, send)
+            return
+
+        async def send_and_give_back(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 200:
+                self.limits.give_back(network)
+            await send(message)
+
+        await self.app(scope, receive, send_and_give_back)
