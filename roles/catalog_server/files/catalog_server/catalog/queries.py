@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, delete, exists, func, select, true, tuple_, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, exists, func, select, true, tuple_, update
 from sqlalchemy.orm import Session, aliased, selectinload
 
 from catalog_server.access import Audience, Caller
@@ -38,10 +38,15 @@ def _manifests() -> Select[Manifest]:
     return select(Manifest).options(selectinload(Manifest.tag_rows))
 
 
+# Made once: to put them together takes longer than to run them.
+_BY_ID = _manifests().where(Manifest.id == bindparam("id")).execution_options(populate_existing=True)
+_NEWEST_FIRST = _manifests().where(Manifest.catalog_id == bindparam("catalog_id")).order_by(Manifest.push_number.desc())
+_NEWEST_OF_ARCHITECTURE = _NEWEST_FIRST.where(Manifest.architecture == bindparam("architecture"))
+
+
 def manifest(session: Session, caller: Caller, manifest_id: str) -> Manifest | None:
     """One manifest by its id, as it is now, if it exists for the caller."""
-    statement = _manifests().where(Manifest.id == manifest_id).execution_options(populate_existing=True)
-    found = session.scalar(statement)
+    found = session.scalar(_BY_ID, {"id": manifest_id})
     return found if found is not None and _is_visible(found, caller) else None
 
 
@@ -51,10 +56,8 @@ def _is_visible(found: Manifest, caller: Caller) -> bool:
 
 def candidates(session: Session, caller: Caller, catalog_id: str, architecture: str | None) -> Sequence[Manifest]:
     """The versions of a catalog id that exist for the caller, the newest push first."""
-    statement = _manifests().where(Manifest.catalog_id == catalog_id)
-    if architecture is not None:
-        statement = statement.where(Manifest.architecture == architecture)
-    found = session.scalars(statement.order_by(Manifest.push_number.desc()))
+    statement = _NEWEST_FIRST if architecture is None else _NEWEST_OF_ARCHITECTURE
+    found = session.scalars(statement, {"catalog_id": catalog_id, "architecture": architecture})
     return [one for one in found if _is_visible(one, caller)]
 
 

@@ -14,7 +14,7 @@ import typing as t
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 from fastapi import APIRouter, Path, Query, status
 
-from catalog_server import access, pools
+from catalog_server import access, answers, pools
 from catalog_server.catalog import queries, service
 from catalog_server.catalog.schemas import ManifestEdit, ManifestPage, ManifestRecord, Reason, Resolved
 from catalog_server.errors import BadRequest
@@ -31,6 +31,7 @@ Address = t.Annotated[str | None, Query(max_length=_LONGEST_ADDRESS)]
 
 
 @router.get("/manifests")
+@answers.written
 def list_manifests(
     context: Context,
     catalog_id: Address = None,
@@ -81,6 +82,7 @@ def _read_cursor(text: str) -> tuple[str, str, str]:
 
 
 @router.get("/manifests/resolve")
+@answers.written
 def resolve(
     context: Context,
     catalog_id: t.Annotated[str, Query(max_length=_LONGEST_ADDRESS)],
@@ -94,6 +96,7 @@ def resolve(
 
 
 @router.get("/manifests/{manifest_id}")
+@answers.written
 def get(context: Context, manifest_id: ManifestId) -> ManifestRecord:
     """One manifest."""
     with context.reading(access.READ) as work:

@@ -11,7 +11,7 @@ import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, false, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, selectinload
 
 from catalog_server.database import upsert
@@ -71,28 +71,39 @@ class Standing:
 
 def standing(session: Session, user_id: str, *, key_id: str | None = None, jti: str | None = None) -> Standing | None:
     """Return how a user stands, with the API key and the grant of that id; None if there is no such user."""
-    return _standing(session, _standings(jti, and_(ApiKey.user_id == User.id, ApiKey.id == key_id)), User.id == user_id)
+    row = session.execute(_OF_USER, {"user_id": user_id, "key_id": key_id, "jti": jti}).first()
+    return None if row is None else _standing(row)
 
 
 def standing_of_key(session: Session, key: str) -> Standing | None:
     """Return how the user of an API key stands, None if there is no such key."""
-    return _standing(session, _standings(None, ApiKey.user_id == User.id), ApiKey.key == key)
+    row = session.execute(_OF_KEY, {"key": key, "jti": None}).first()
+    return None if row is None else _standing(row)
 
 
-def _standings(jti: str | None, joins: ColumnElement[bool]) -> Select[t.Any]:
+def _standings(joins: ColumnElement[bool]) -> Select[*tuple[t.Any, ...]]:
     own_roles = select(user_roles.c.role).where(user_roles.c.user_id == User.id)
     own_claims = select(user_claims.c.claim).where(user_claims.c.user_id == User.id)
     inherited = select(role_claims.c.claim).where(role_claims.c.role.in_(own_roles.correlate(User)))
     return (
         select(
-            User,
-            ApiKey,
-            _joined(own_roles),
-            _joined(own_claims),
-            _joined(inherited),
-            select(Catalog.uuid).scalar_subquery(),
-            select(Catalog.epoch).scalar_subquery(),
-            exists().where(DeniedGrant.jti == jti) if jti is not None else false(),
+            User.id,
+            User.username,
+            User.email,
+            User.name,
+            User.disabled_at,
+            User.sessions_valid_after,
+            User.password_version,
+            ApiKey.id.label("key_id"),
+            ApiKey.secret_sha256,
+            ApiKey.expires_at,
+            ApiKey.revoked_at,
+            _joined(own_roles).label("roles"),
+            _joined(own_claims).label("claims"),
+            _joined(inherited).label("inherited"),
+            select(Catalog.uuid).scalar_subquery().label("catalog"),
+            select(Catalog.epoch).scalar_subquery().label("epoch"),
+            exists().where(DeniedGrant.jti == bindparam("jti")).label("denied"),
         )
         .select_from(User)
         .outerjoin(ApiKey, joins)
@@ -105,24 +116,28 @@ def _joined(names: Select[tuple[str]]) -> ColumnElement[str | None]:
     return names.with_only_columns(func.aggregate_strings(column, _BETWEEN)).correlate(User).scalar_subquery()
 
 
-def _standing(session: Session, statement: Select[t.Any], condition: ColumnElement[bool]) -> Standing | None:
-    row = session.execute(statement.where(condition).execution_options(populate_existing=True)).first()
-    if row is None:
-        return None
-    user, key, roles, claims, inherited, catalog, epoch, denied = row
+# Made once: every request runs one of them, and to put it together takes longer than to run it.
+_OF_USER = _standings(and_(ApiKey.user_id == User.id, ApiKey.id == bindparam("key_id"))).where(
+    User.id == bindparam("user_id")
+)
+_OF_KEY = _standings(ApiKey.user_id == User.id).where(ApiKey.key == bindparam("key"))
+
+
+def _standing(row: Row[t.Any]) -> Standing:
+    key = KeyState(row.key_id, row.secret_sha256, row.expires_at, row.revoked_at) if row.key_id is not None else None
     return Standing(
-        user_id=user.id,
-        username=user.username,
-        email=user.email,
-        name=user.name,
-        rights=Rights(_cut(roles), _cut(claims) | _cut(inherited)),
-        disabled=user.disabled_at is not None,
-        sessions_valid_after=user.sessions_valid_after,
-        password_version=user.password_version,
-        catalog=catalog,
-        epoch=epoch,
-        key=KeyState(key.id, key.secret_sha256, key.expires_at, key.revoked_at) if key is not None else None,
-        denied=bool(denied),
+        user_id=row.id,
+        username=row.username,
+        email=row.email,
+        name=row.name,
+        rights=Rights(_cut(row.roles), _cut(row.claims) | _cut(row.inherited)),
+        disabled=row.disabled_at is not None,
+        sessions_valid_after=row.sessions_valid_after,
+        password_version=row.password_version,
+        catalog=row.catalog,
+        epoch=row.epoch,
+        key=key,
+        denied=bool(row.denied),
     )
 
 

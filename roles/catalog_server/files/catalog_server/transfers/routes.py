@@ -15,7 +15,7 @@ from functools import partial
 from fastapi import APIRouter, Path, Query, Request, Response, status
 from starlette.concurrency import run_in_threadpool
 
-from catalog_server import access, pools
+from catalog_server import access, answers, pools
 from catalog_server.catalog import service as catalog
 from catalog_server.catalog.schemas import ManifestRecord
 from catalog_server.storages import holders
@@ -116,6 +116,7 @@ def _upload_record(context: RequestContext, opened: service.OpenUpload, bases: l
 
 
 @router.post("/uploads/{upload_id}/urls")
+@answers.written
 def store_urls(context: Context, upload_id: UploadId, body: NewSegments) -> StoreUrls:
     """URLs that store segments of an open upload."""
     with context.reading(access.TRANSFER_IN) as work:
@@ -187,6 +188,7 @@ async def _index_file(
 
 
 @router.post("/manifests/{manifest_id}/urls")
+@answers.written
 def read_urls(context: Context, manifest_id: ManifestId, body: WantedSegments) -> ReadUrls:
     """URLs that read segments of a manifest."""
     wanted = [(segment.pack, segment.sha256) for segment in body.segments]
