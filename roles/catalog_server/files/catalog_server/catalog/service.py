@@ -126,7 +126,6 @@ def edit(work: UnitOfWork, manifest_id: str, changes: Mapping[str, t.Any]) -> Ma
         wanted = wanted_tags(changes["tags"], manifest.tags)
         if wanted != set(manifest.tags):
             before["tags"] = list(manifest.tags)
-            authority.require_tag(work, manifest.catalog_id)
             set_tags(work, manifest, wanted)
     if before:
         manifest.updated_at = work.now
@@ -168,14 +167,42 @@ def _move_audience(
     queries.move_own_segments(work.session, manifest.id, manifest.audience_id)
 
 
+def require_tags(
+    work: UnitOfWork, catalog_id: str, architecture: str, names: Iterable[str], manifest_id: str | None
+) -> None:
+    """Check that the caller may put tags on a manifest; None is one that is going to be pushed.
+
+    :raises CatalogIdDenied: the tags of the catalog id are for others to move
+    :raises NameTaken: a version has the name of a tag
+    :raises TagImmutable: a tag stays at the version that has it
+    """
+    rows = {name: queries.tag(work.session, catalog_id, architecture, name) for name in sorted(names)}
+    moved = {name: row for name, row in rows.items() if row is None or row.manifest_id != manifest_id}
+    if not moved:
+        return
+    authority.require_tag(work, catalog_id)
+    of = queries.catalog_id(work.session, catalog_id)
+    for name, row in moved.items():
+        if queries.has_version(work.session, catalog_id, name):
+            raise NameTaken(f"The catalog id {catalog_id!r} has a version {name!r}, so no tag can have that name.")
+        if row is not None and of is not None and of.immutable_tags:
+            raise TagImmutable(f"The tag {name!r} of the catalog id {catalog_id!r} stays at the version that has it.")
+
+
 def set_tags(work: UnitOfWork, manifest: Manifest, wanted: Iterable[str]) -> None:
-    """Let exactly these tags name the manifest; those that named another version leave it."""
+    """Let exactly these tags name the manifest; those that named another version leave it.
+
+    :raises CatalogIdDenied, NameTaken, TagImmutable: see ``require_tags``
+    """
     wanted = set(wanted)
+    # Where "latest" is, nobody asked for.
+    asked = wanted - {addresses.LATEST}
+    require_tags(work, manifest.catalog_id, manifest.architecture, asked, manifest.id)
     for row in queries.tags_of(work.session, manifest.id):
         if row.tag not in wanted:
             work.session.delete(row)
     for name in sorted(wanted):
-        _put_tag(work, manifest, name)
+        _tag(work, manifest.catalog_id, manifest.architecture, name, manifest.id)
     work.session.flush()
 
 
@@ -193,10 +220,7 @@ def next_push_number(work: UnitOfWork, catalog_id: str) -> int:
 def tag_push(work: UnitOfWork, manifest: Manifest, texts: Sequence[str]) -> None:
     """After a push: add the tags that it asks for, and let ``latest`` follow it if it is newer."""
     here = [row.tag for row in queries.tags_of(work.session, manifest.id)]
-    wanted = wanted_tags(texts, here) | set(here)
-    if not wanted.issubset(here):
-        authority.require_tag(work, manifest.catalog_id)
-    set_tags(work, manifest, wanted)
+    set_tags(work, manifest, wanted_tags(texts, here) | set(here))
     _follow_latest(work, manifest.catalog_id, manifest.architecture)
 
 
@@ -210,12 +234,6 @@ def _follow_latest(work: UnitOfWork, catalog_id: str, architecture: str) -> None
         _tag(work, catalog_id, architecture, addresses.LATEST, manifest_id)
 
 
-def _put_tag(work: UnitOfWork, manifest: Manifest, name: str) -> None:
-    if queries.has_version(work.session, manifest.catalog_id, name):
-        raise NameTaken(f"The catalog id {manifest.catalog_id!r} has a version {name!r}, so no tag can have that name.")
-    _tag(work, manifest.catalog_id, manifest.architecture, name, manifest.id)
-
-
 def _tag(work: UnitOfWork, catalog_id: str, architecture: str, name: str, manifest_id: str) -> None:
     row = queries.tag(work.session, catalog_id, architecture, name)
     if row is None:
@@ -223,9 +241,6 @@ def _tag(work: UnitOfWork, catalog_id: str, architecture: str, name: str, manife
             ManifestTag(catalog_id=catalog_id, architecture=architecture, tag=name, manifest_id=manifest_id)
         )
     elif row.manifest_id != manifest_id:
-        of = queries.catalog_id(work.session, catalog_id)
-        if of is not None and of.immutable_tags and name != addresses.LATEST:
-            raise TagImmutable(f"The tag {name!r} of the catalog id {catalog_id!r} stays at the version that has it.")
         row.manifest_id = manifest_id
     work.session.flush()
 

@@ -96,6 +96,7 @@ def begin(work: UnitOfWork, wanted: Begin) -> OpenUpload:
     existing = catalog_queries.at_address(work.session, catalog_id, version, architecture)
     if existing is not None:
         check_replaceable(work, existing, wanted.force, wanted.expected_digest)
+    _check_tags(work, catalog_id, version, architecture, wanted, existing)
     upload, abandoned = _open(work, catalog_id, version, architecture)
     upload.chunk_size = wanted.chunk_size
     upload.force = wanted.force
@@ -220,6 +221,17 @@ def _check_contents(wanted: Begin, version: str) -> None:
         raise BadRequest(error.message) from None
     if "/" in wanted.name or not wanted.name.lower().endswith(f".{wanted.type}"):
         raise BadRequest(f"{wanted.name!r} is not a valid name of a {wanted.type} bundle.")
+
+
+def _check_tags(
+    work: UnitOfWork, catalog_id: str, version: str, architecture: str, wanted: Begin, existing: Manifest | None
+) -> None:
+    """Refuse tags before hours of upload, and not behind them."""
+    asked = wanted_tags(wanted.tags or (), existing.tags if existing is not None else ()) - {addresses.LATEST}
+    if version in asked:
+        raise NameTaken(f"The version {version!r} cannot have a tag of the same name.")
+    existing_id = existing.id if existing is not None else None
+    catalog.require_tags(work, catalog_id, architecture, asked, existing_id)
 
 
 def _open(work: UnitOfWork, catalog_id: str, version: str, architecture: str) -> tuple[Upload, tuple[Garbage, ...]]:
