@@ -70,7 +70,9 @@ def test_a_rotation_ends_nothing_until_the_old_key_is_dropped(start_server: Star
     assert "signs. Run catalog-server key rotate first." in said(server, "drop", str(new["key"]))
     assert "There is no key nobody." in said(server, "drop", "nobody")
     with server.services.database.reading() as session:
-        actions = session.scalars(select(AuditEntry.action).where(AuditEntry.subject_kind == "key")).all()
+        actions = session.scalars(
+            select(AuditEntry.action).where(AuditEntry.subject_kind == "key").order_by(AuditEntry.id)
+        ).all()
     assert actions == ["key.rotate", "key.drop"]
 
 

@@ -16,17 +16,21 @@ from pathlib import Path
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
     CatalogError,
 )
+from sqlalchemy import exc
 
-from catalog_server import VERSION, key_commands, schema, user_commands
+from catalog_server import VERSION, key_commands, operation_commands, schema, started_with, user_commands
 from catalog_server.app import open_services
 from catalog_server.database import database_file
+from catalog_server.operations.check import sentence
 from catalog_server.seed import seed
 from catalog_server.serve import serve
-from catalog_server.settings import Settings, SettingsError, load_settings
+from catalog_server.settings import Settings, SettingsError, configuring_files, load_settings
 from catalog_server.unit_of_work import Services, command_unit
 
 FAILED = 1
 WRONG_USE = 2
+# Of status: the server does not run, or with something else.
+RESTART = 3
 
 
 @contextmanager
@@ -47,7 +51,22 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
         schema.check(services.database)
         command_unit(services, seed)
         services.storages.prepare(services.clock())
-    return serve(settings, options.ready_file)
+    if options.state_file is None:
+        return serve(settings, options.ready_file)
+    with started_with.published(options.state_file, _configured_by(options, settings)):
+        return serve(settings, options.ready_file)
+
+
+def _status(options: argparse.Namespace, settings: Settings) -> int:
+    differences = started_with.differences(options.state_file, _configured_by(options, settings))
+    print(" ".join(differences) or "The server runs with this release and these settings.")
+    return RESTART if differences else 0
+
+
+def _configured_by(options: argparse.Namespace, settings: Settings) -> list[Path]:
+    """The files that a process reads once, when it starts."""
+    files = [*configuring_files(file=options.settings), settings.tls_certificate, settings.tls_key]
+    return [path for path in (*files, *(options.configured_by or [])) if path is not None]
 
 
 def _migrate(_options: argparse.Namespace, settings: Settings) -> int:
@@ -69,7 +88,12 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of the command."""
     whole = argparse.ArgumentParser(prog="catalog-server", description="The metadata server of a catalog of VMs.")
     whole.add_argument("--version", action="version", version=VERSION)
-    whole.add_argument("--settings", type=Path, metavar="FILE", help="a file of settings, CATALOG_NAME=value a line")
+    whole.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help="a file of settings, CATALOG_NAME=value a line; - is standard input",
+    )
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     server = _command(commands, "serve", _serve, "run the server until SIGTERM")
@@ -79,7 +103,30 @@ def parser() -> argparse.ArgumentParser:
         "--ready-file", type=Path, metavar="FILE", help="where to write the server's URL once it answers"
     )
 
+    status = _command(
+        commands,
+        "status",
+        _status,
+        "tell whether the server runs with this release and these settings; else exit with 3",
+    )
+    for command in (server, status):
+        command.add_argument(
+            "--state-file",
+            type=Path,
+            metavar="FILE",
+            required=command is status,
+            help="where the running server says what it was started with",
+        )
+        command.add_argument(
+            "--configured-by",
+            type=Path,
+            action="append",
+            metavar="FILE",
+            help="a file that configures it, too, such as its unit; may be repeated",
+        )
+
     _command(commands, "migrate", _migrate, "bring the database to the schema of this release")
+    operation_commands.add_to(commands)
     user_commands.add_to(commands)
     key_commands.add_to(commands)
     return whole
@@ -110,4 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_USE
     except (CatalogError, OSError) as error:
         print(f"catalog-server: {error}", file=sys.stderr)
+        return FAILED
+    except exc.SQLAlchemyError as error:
+        print(f"catalog-server: {sentence(error)}", file=sys.stderr)
         return FAILED

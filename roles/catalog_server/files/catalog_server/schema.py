@@ -10,16 +10,25 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, func, select
+from alembic.util import CommandError
+from sqlalchemy import Engine, func, inspect, select
 
 from catalog_server.database import Database, Lock, database_file
 from catalog_server.errors import Unavailable
+from catalog_server.models.catalog import SchemaInfo
+
+# What the schema of a database is to this release.
+SAME = "same"
+OLDER = "older"
+NEWER = "newer, and can be used"
+TOO_NEW = "too new"
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -31,24 +40,78 @@ def _config() -> Config:
 
 
 def migrate(database: Database, url: str, revision: str = "head") -> tuple[str | None, str | None]:
-    """Run what is missing up to a revision; the revisions before and after."""
+    """Run what is missing up to a revision; return the revisions before and after.
+
+    :raises Unavailable: a newer release has migrated it, and not said that this one can work with it
+    """
     config = _config()
     with _alone(database, url):
         before = _current(database.engine)
+        if before is not None and not knows(before):
+            check(database)
+            return before, before
         with database.engine.connect() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, revision)
+            try:
+                command.upgrade(config, revision)
+            except CommandError as error:
+                raise Unavailable(f"The database cannot be migrated: {error}") from error
         return before, _current(database.engine)
 
 
+@dataclass(frozen=True)
+class State:
+    """The revision of a database (None: it has no tables), that of this release, and what the one is to the other."""
+
+    found: str | None
+    wanted: str | None
+    verdict: str
+
+
 def check(database: Database) -> None:
-    """Raise Unavailable unless the database has the schema of this release."""
-    found, wanted = _current(database.engine), ScriptDirectory.from_config(_config()).get_current_head()
-    if found != wanted:
+    """Raise Unavailable unless this release can work with the database."""
+    state = state_of(database)
+    if state.verdict == OLDER:
         raise Unavailable(
-            f"The database has the schema {found or 'of no release'} and this release needs {wanted}: "
+            f"The database has the schema {state.found or 'of no release'} and this release needs {state.wanted}: "
             "run catalog-server migrate."
         )
+    if state.verdict == TOO_NEW:
+        raise Unavailable(too_new(state))
+
+
+def too_new(state: State) -> str:
+    """Return the sentence about a database that a newer release has migrated."""
+    return (
+        f"The database has the schema {state.found} of a newer release, and this release knows {state.wanted}: "
+        "run the newer release, or restore a backup of before."
+    )
+
+
+def state_of(database: Database) -> State:
+    """Return what the schema of the database is to this release.
+
+    A newer one can be used if it says that it is compatible with a revision which this release knows.
+    """
+    found, wanted = _current(database.engine), ScriptDirectory.from_config(_config()).get_current_head()
+    if found == wanted:
+        return State(found, wanted, SAME)
+    if found is None or knows(found):
+        return State(found, wanted, OLDER)
+    compatible = _compatible_from(database.engine)
+    return State(found, wanted, NEWER if compatible is not None and knows(compatible) else TOO_NEW)
+
+
+def knows(revision: str) -> bool:
+    """Return True if this release has the migration to that revision."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def _compatible_from(engine: Engine) -> str | None:
+    if not inspect(engine).has_table(SchemaInfo.__tablename__):
+        return None
+    with engine.connect() as connection:
+        return connection.scalar(select(SchemaInfo.compatible_from))
 
 
 def _current(engine: Engine) -> str | None:

@@ -12,6 +12,7 @@ substitution. A secret can be given as the path of a file that holds it, in ``CA
 from __future__ import annotations
 
 import os
+import sys
 import typing as t
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 PREFIX = "CATALOG_"
 SETTINGS_FILE = PREFIX + "SETTINGS_FILE"
+STANDARD_INPUT = Path("-")
 MIN_SECRET_LENGTH = 32
 # SQLAlchemy names the driver in it.
 POSTGRESQL_URL = "postgresql+psycopg://"
@@ -227,6 +229,18 @@ def load_settings(
         raise SettingsError("; ".join(_complaint(problem) for problem in error.errors())) from None
 
 
+def configuring_files(environment: Mapping[str, str] | None = None, file: Path | None = None) -> list[Path]:
+    """Return the file of settings and those of the secrets that it names, but that of the server's own secrets.
+
+    :raises SettingsError: the file cannot be read
+    """
+    environment = os.environ if environment is None else environment
+    file = file or (Path(environment[SETTINGS_FILE]) if environment.get(SETTINGS_FILE) else None)
+    names = {**(_read_file(file) if file is not None else {}), **environment}
+    secrets = {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS if f"{name}_file" not in Settings.model_fields}
+    return [path for path in (file, *(Path(names[name]) for name in sorted(secrets) if names.get(name))) if path]
+
+
 def _fields(names: Mapping[str, str], strict: bool) -> dict[str, str]:
     values = {}
     for name, value in names.items():
@@ -244,7 +258,7 @@ def _fields(names: Mapping[str, str], strict: bool) -> dict[str, str]:
 
 def _read_file(path: Path) -> dict[str, str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = (sys.stdin.read() if path == STANDARD_INPUT else path.read_text(encoding="utf-8")).splitlines()
     except (OSError, UnicodeError) as error:
         raise SettingsError(f"the settings in {path} cannot be read: {error}") from error
     settings = {}

@@ -39,6 +39,14 @@ class Catalog(Base):
     created_at: Mapped[datetime.datetime] = mapped_column(Timestamp)
 
 
+class SchemaInfo(Base):
+    """The one row that says which releases can work with these tables: those that know this revision."""
+
+    __tablename__ = "schema_info"
+
+    compatible_from: Mapped[str] = mapped_column(String(32), primary_key=True)
+
+
 class AudienceText(Base):
     """The required roles and claims that manifests, segments or catalog ids have, as ``access.py`` writes them."""
 

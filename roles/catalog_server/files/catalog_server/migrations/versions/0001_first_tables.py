@@ -126,6 +126,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_roles")),
     )
     op.create_table(
+        "schema_info",
+        sa.Column("compatible_from", SHORT_ID, nullable=False),
+        sa.PrimaryKeyConstraint("compatible_from", name=op.f("pk_schema_info")),
+    )
+    op.create_table(
         "storages",
         sa.Column("name", NAME, nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),

@@ -1,0 +1,76 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""``catalog-server check``, ``backup`` and ``restore``: arguments, one call, what to do next."""
+
+from __future__ import annotations
+
+import argparse
+import typing as t
+from collections.abc import Callable
+from pathlib import Path
+
+from catalog_server.operations import backup, check, restore
+from catalog_server.settings import Settings
+
+FAILED = 1
+
+
+def add_to(commands: t.Any) -> None:
+    """Add the commands to those of catalog-server; ``run`` of the result is what to call."""
+    _command(commands, "check", _check, "look at settings, keys, database, storage and clock, and change nothing")
+
+    saving = _command(commands, "backup", _backup, "save the database, the keys and the list of objects; online")
+    saving.add_argument("directory", type=Path, help="the directory to make")
+    saving.add_argument(
+        "--into", action="store_true", help="make a directory that is named by the time, below the named one"
+    )
+    saving.add_argument("--keep", type=_number, metavar="N", help="with --into: remove all but the N newest backups")
+
+    _command(commands, "restore", _restore, "restore a backup into an empty data directory").add_argument(
+        "directory", type=Path, help="the backup"
+    )
+
+
+def _command(
+    commands: t.Any, name: str, run: Callable[[argparse.Namespace, Settings], int], text: str
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(run=run)
+    return command
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _check(_options: argparse.Namespace, settings: Settings) -> int:
+    status = 0
+    for finding in check.findings(settings):
+        print(f"{finding.part:<9}{finding.verdict:<7}{finding.text}")
+        if finding.verdict == check.FAILED:
+            status = FAILED
+    return status
+
+
+def _backup(options: argparse.Namespace, settings: Settings) -> int:
+    if options.into:
+        made = backup.into(settings, options.directory, options.keep)
+    else:
+        made = backup.make(settings, options.directory)
+    print(f"backup {made}")
+    return 0
+
+
+def _restore(options: argparse.Namespace, settings: Settings) -> int:
+    manifest, missing = restore.restore(settings, options.directory)
+    print(f"catalog {manifest.catalog_uuid} restored as it was at {manifest.created_at}")
+    print("all tokens and grants have ended; garbage collection is off")
+    if missing:
+        print(f"{missing} objects of the backup are not in {settings.storage}: restore them, too")
+    print("next: catalog-server migrate")
+    return 0

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a backup is: a directory with these files, each named with its SHA-256 in the manifest, which is written last.
+
+* ``catalog.db`` (a whole SQLite database) or ``catalog.sql`` (what pg_dump writes);
+* ``server-secret``, if the secret is kept in a file;
+* ``objects.jsonl``: key and size of every object of the embedded storage, whose bytes are not in the backup;
+* ``manifest.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import typing as t
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from catalog_server.errors import BadRequest
+
+MANIFEST = "manifest.json"
+SQLITE_FILE = "catalog.db"
+SQL_FILE = "catalog.sql"
+SECRETS_FILE = "server-secret"
+OBJECTS_FILE = "objects.jsonl"
+_BLOCK_BYTES = 1 << 20
+
+
+class File(BaseModel):
+    """One file of a backup."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What a backup says of itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: t.Literal[1] = 1
+    created_at: str
+    server_version: str
+    catalog_uuid: str
+    epoch: int
+    # Revision of the database.
+    schema_revision: str
+    # SQLITE or POSTGRESQL
+    database: str
+    storage_name: str
+    storage_prefix: str
+    files: dict[str, File]
+
+
+def file_of(path: Path) -> File:
+    """Return size and SHA-256 of a file."""
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+    return File(bytes=size, sha256=digest.hexdigest())
+
+
+def read(directory: Path) -> Manifest:
+    """Return the manifest of a backup, all of whose files are as it says.
+
+    :raises BadRequest: it is not a whole backup
+    """
+    try:
+        manifest = Manifest.model_validate(json.loads((directory / MANIFEST).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise BadRequest(f"{directory} is not a backup: it has no {MANIFEST}.") from None
+    except (ValidationError, ValueError):
+        raise BadRequest(f"{directory / MANIFEST} is not one that this release can read.") from None
+    for name, wanted in manifest.files.items():
+        path = directory / name
+        if not path.is_file() or file_of(path) != wanted:
+            raise BadRequest(f"{path} is missing or damaged: it is not what {MANIFEST} says.")
+    return manifest
+
+
+def sync(path: Path) -> None:
+    """Bring a file or directory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,146 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Backups, made while the server runs.
+
+The database comes first and the list of objects behind it. So whoever copies the objects of the embedded storage behind
+the backup has all that the database of the backup refers to.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
+from sqlalchemy import text
+
+from catalog_server import VERSION
+from catalog_server.database import BUSY_SECONDS, POSTGRESQL, SQLITE, Database, database_file
+from catalog_server.errors import BadRequest, Unavailable
+from catalog_server.keys import secret_file
+from catalog_server.operations import archive, postgresql
+from catalog_server.settings import Settings
+from catalog_server.unit_of_work import utc_now
+
+_PARTIAL = ".partial-"
+_NAME = "%Y%m%dT%H%M%SZ"
+_STATE = "SELECT uuid, epoch, (SELECT version_num FROM alembic_version) FROM catalog"
+
+
+@dataclass(frozen=True)
+class _State:
+    """What the database of a backup says."""
+
+    uuid: str
+    epoch: int
+    revision: str
+
+
+def into(settings: Settings, parent: Path, keep: int | None = None) -> Path:
+    """Make a backup below ``parent``, named by the time; return its path. Of older ones, ``keep`` less one stay.
+
+    :raises Unavailable: as ``make``
+    """
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = make(settings, parent / utc_now().strftime(_NAME))
+    if keep is not None:
+        for old in _backups(parent)[:-keep]:
+            # Gone at once under its name, for half a backup is none.
+            doomed = old.rename(old.with_name(f"{_PARTIAL}{old.name}"))
+            shutil.rmtree(doomed)
+        for stale in parent.glob(f"{_PARTIAL}*"):
+            shutil.rmtree(stale, ignore_errors=True)
+    return made
+
+
+def _backups(parent: Path) -> list[Path]:
+    found = []
+    for path in parent.iterdir():
+        try:
+            datetime.datetime.strptime(path.name, _NAME)
+        except ValueError:
+            continue
+        found.append(path)
+    return sorted(found)
+
+
+def make(settings: Settings, target: Path) -> Path:
+    """Make a backup; it appears under its name when it is whole. Returns that path.
+
+    :raises BadRequest: something is there already
+    :raises Unavailable: the database cannot be read
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise BadRequest(f"{target} is there already, and not an empty directory.")
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=target.parent))
+    try:
+        _fill(settings, partial)
+        partial.rename(target)
+        archive.sync(target.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _fill(settings: Settings, directory: Path) -> None:
+    state = _database(settings, directory)
+    keys = secret_file(settings)
+    if settings.server_secret is None and keys.exists():
+        shutil.copyfile(keys, directory / archive.SECRETS_FILE)
+    with (directory / archive.OBJECTS_FILE).open("w", encoding="utf-8") as file:
+        for entry in LocalStorage(str(settings.storage)).list(settings.storage_prefix):
+            file.write(json.dumps({"key": entry.key, "bytes": entry.size}) + "\n")
+    files = {}
+    for path in sorted(directory.iterdir()):
+        path.chmod(0o600)
+        files[path.name] = archive.file_of(path)
+        archive.sync(path)
+    manifest = archive.Manifest(
+        created_at=utc_now().isoformat(timespec="seconds"),
+        server_version=VERSION,
+        catalog_uuid=state.uuid,
+        epoch=state.epoch,
+        schema_revision=state.revision,
+        database=SQLITE if database_file(settings.database) else POSTGRESQL,
+        storage_name=settings.storage_name,
+        storage_prefix=settings.storage_prefix,
+        files=files,
+    )
+    written = directory / archive.MANIFEST
+    written.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    written.chmod(0o600)
+    archive.sync(written)
+    archive.sync(directory)
+
+
+def _database(settings: Settings, directory: Path) -> _State:
+    file = database_file(settings.database)
+    if file is None:
+        database = Database(settings.database)
+        try:
+            with database.reading() as session:
+                row = session.execute(text(_STATE)).one()
+        finally:
+            database.close()
+        postgresql.dump(settings.database, directory / archive.SQL_FILE)
+        return _State(*row)
+    if not file.exists():
+        raise Unavailable(f"There is no database {file}: there is nothing to back up.")
+    copy = directory / archive.SQLITE_FILE
+    try:
+        with closing(sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+            # A copy of one state: writers go on.
+            connection.execute("VACUUM INTO ?", (str(copy),))
+        with closing(sqlite3.connect(copy)) as connection:
+            return _State(*connection.execute(_STATE).fetchone())
+    except (sqlite3.Error, TypeError) as error:
+        raise Unavailable(f"The database {file} cannot be read: {error}.") from error

@@ -1,0 +1,320 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Checking, backing up and restoring a whole installation."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
+from catalog_server import schema, started_with
+from catalog_server.app import open_services
+from catalog_server.cli import main
+from catalog_server.database import Database
+from catalog_server.errors import BadRequest, Unavailable
+from catalog_server.keys import read_secrets
+from catalog_server.models.catalog import Catalog
+from catalog_server.models.identity import User
+from catalog_server.operations import archive, backup, restore
+from catalog_server.settings import Settings
+from conftest import StartServer
+from rows import put_manifest
+from running import Template, environment
+from sqlalchemy import select
+
+BOTH = pytest.mark.parametrize("template", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(name="settings")
+def settings_fixture(template: Template, tmp_path: Path) -> Iterator[Settings]:
+    """Those of an installation with the people of the tests."""
+    with template.copied(tmp_path / "data", None) as variables:
+        fields = {name.removeprefix("CATALOG_").lower(): value for name, value in variables.items()}
+        yield Settings(data_dir=tmp_path / "data", **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture(name="empty")
+def empty_fixture(template: Template, tmp_path: Path) -> Iterator[Settings]:
+    """Those of an installation without a database, or with an empty one."""
+    target = tmp_path / "restored"
+    if template.postgres is None:
+        yield Settings(data_dir=target)
+        return
+    name = template.postgres.create()
+    yield Settings(data_dir=target, database_url=template.postgres.url(name))  # type: ignore[arg-type]
+    template.postgres.drop(name)
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    database = Database(settings.database, 1)
+    try:
+        with database.reading() as session:
+            assert session.scalars(select(User.username)).all()
+            return session.scalars(select(Catalog)).one()
+    finally:
+        database.close()
+
+
+def modes(directory: Path) -> set[int]:
+    return {path.stat().st_mode & 0o077 for path in (directory, *directory.rglob("*"))}
+
+
+@BOTH
+def test_what_was_saved_comes_back_and_old_credentials_do_not(
+    settings: Settings, empty: Settings, tmp_path: Path
+) -> None:
+    data = b"an object"
+    LocalStorage(str(settings.storage)).put("packs/p/object", data, hashlib.sha256(data).hexdigest())
+    open_services(settings).database.close()
+    made = backup.make(settings, tmp_path / "backups/first")
+    assert modes(made) == {0}
+    manifest = archive.read(made)
+    assert manifest.schema_revision == "0001" and set(manifest.files) >= {"server-secret", "objects.jsonl"}
+    assert [json.loads(line) for line in (made / "objects.jsonl").read_text("utf-8").splitlines()] == [
+        {"key": "packs/p/object", "bytes": len(data)}
+    ]
+    before = catalog_of(settings)
+    assert before.gc_enabled
+
+    assert restore.restore(empty, made) == (manifest, 1)
+    after = catalog_of(empty)
+    assert (after.uuid, after.gc_enabled) == (before.uuid, False)
+    assert after.epoch > before.epoch
+    assert read_secrets(empty.data_dir / "server-secret") == read_secrets(settings.data_dir / "server-secret")
+    schema.check(Database(empty.database, 1))
+    # A second one would overwrite what has happened since.
+    with pytest.raises(BadRequest, match="not empty|already"):
+        restore.restore(empty, made)
+
+
+def test_a_restored_server_knows_nobody_by_an_old_token(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server()
+    put_manifest(server)
+    token = server.token("pusher")
+    grant = server.call("POST", "/grants", bearer=token, json={"verb": "push", "catalog_id": "x", "version": "1"})
+    assert grant.status_code == 200, grant.text
+    # While it runs
+    backup.make(server.services.settings, tmp_path / "backup")
+    server.stop()
+    server.ended = True
+    for path in list(server.data_dir.iterdir()):
+        if path.name.startswith("catalog.db") or path.name in ("server.log", "ready", "spool", "server-secret"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    restore.restore(server.services.settings, tmp_path / "backup")
+    server.restart()
+    assert server.call("GET", "/manifests", bearer=token).status_code == 401
+    assert server.call("POST", "/grants/renew", bearer=grant.json()["grant"]).status_code == 401
+    server._tokens.clear()
+    assert server.call("GET", "/manifests", "pusher").status_code == 200
+
+
+def test_backups_below_a_directory_of_which_some_stay(settings: Settings, tmp_path: Path) -> None:
+    parent = tmp_path / "backups"
+    for name in ("20200101T000000Z", "20210101T000000Z", ".partial-killed", "by hand"):
+        (parent / name).mkdir(parents=True)
+    made = backup.into(settings, parent, keep=2)
+    assert {path.name for path in parent.iterdir()} == {"20210101T000000Z", "by hand", made.name}
+
+
+def killed_at(settings: Settings, place: str, *words: str) -> None:
+    """Run a command that is killed when it comes to ``place``, a function that is named with its module."""
+    module, _dot, name = place.rpartition(".")
+    program = (
+        f"import os, sys, {module} as m\n"
+        f"m.{name} = lambda *a, **k: os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
+        "from catalog_server.cli import main\nsys.exit(main(sys.argv[1:]))\n"
+    )
+    url = settings.database_url.get_secret_value() if settings.database_url else ""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        env=environment(settings.data_dir, {"CATALOG_DATABASE_URL": url}),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done
+
+
+@pytest.mark.parametrize("place", ["backup.secret_file", "archive.file_of"])
+def test_a_backup_that_was_killed_is_none(settings: Settings, tmp_path: Path, place: str) -> None:
+    killed_at(settings, f"catalog_server.operations.{place}", "backup", "--into", str(tmp_path / "backups"))
+    assert [path.name[:9] for path in (tmp_path / "backups").iterdir()] == [".partial-"]
+    made = backup.into(settings, tmp_path / "backups", keep=1)
+    assert [path.name for path in (tmp_path / "backups").iterdir()] == [made.name]
+
+
+@BOTH
+@pytest.mark.parametrize("place", ["restore._restore_secrets", "archive.sync", "postgresql.load"])
+def test_a_restore_that_was_killed_can_be_done_again(
+    settings: Settings, empty: Settings, tmp_path: Path, place: str
+) -> None:
+    made = backup.make(settings, tmp_path / "backup")
+    is_file = empty.database_url is None
+    if place == ("postgresql.load" if is_file else "archive.sync"):
+        return
+    killed_at(empty, f"catalog_server.operations.{place}", "restore", str(made))
+    if is_file:
+        assert not (empty.data_dir / "catalog.db").exists()
+    restore.restore(empty, made)
+    assert not catalog_of(empty).gc_enabled
+    assert not list(empty.data_dir.glob("*partial*"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda made: (made / "manifest.json").unlink(), "is not a backup"),
+        (lambda made: (made / "manifest.json").write_text("{}"), "not one that this release can read"),
+        (lambda made: (made / "catalog.db").write_bytes(b"cut"), "missing or damaged"),
+        (lambda made: (made / "objects.jsonl").unlink(), "missing or damaged"),
+    ],
+)
+def test_damaged_backups_are_refused(
+    settings: Settings, empty: Settings, tmp_path: Path, spoil: Callable[[Path], object], sentence: str
+) -> None:
+    made = backup.make(settings, tmp_path / "backup")
+    spoil(made)
+    with pytest.raises(BadRequest, match=sentence):
+        restore.restore(empty, made)
+    assert not list(empty.data_dir.glob("*")) or not empty.data_dir.exists()
+
+
+def test_a_backup_of_a_newer_release_is_refused(settings: Settings, empty: Settings, tmp_path: Path) -> None:
+    set_revision(settings.data_dir / "catalog.db", "9999")
+    with pytest.raises(BadRequest, match="the schema 9999, which this release does not know"):
+        restore.restore(empty, backup.make(settings, tmp_path / "backup"))
+
+
+def set_revision(file: Path, revision: str, compatible_from: str | None = None) -> None:
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        connection.execute("UPDATE schema_info SET compatible_from = ?", (compatible_from or revision,))
+
+
+def run(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
+) -> tuple[object, str]:
+    monkeypatch.setenv("CATALOG_DATA_DIR", str(settings.data_dir))
+    mask = os.umask(0o077)
+    try:
+        status = main(words)
+    finally:
+        os.umask(mask)
+    said = capsys.readouterr()
+    return status, said.out + said.err
+
+
+def test_databases_that_cannot_be_used_are_one_sentence(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = settings.data_dir / "catalog.db"
+    set_revision(file, "9999")
+    for words in (("migrate",), ("user", "list"), ("serve", "--port", "0")):
+        status, said = run(settings, capsys, monkeypatch, *words)
+        assert (status, said.count("\n")) == (1, 1)
+        assert "the schema 9999 of a newer release" in said
+    file.write_bytes(b"this is not a database, but it is long enough to be one" * 100)
+    for words in (("migrate",), ("user", "list"), ("backup", str(settings.data_dir / "b"))):
+        status, said = run(settings, capsys, monkeypatch, *words)
+        assert (status, said.count("\n")) == (1, 1), said
+        assert "file is not a database" in said
+
+
+def test_a_newer_schema_that_is_compatible_can_be_used(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_revision(settings.data_dir / "catalog.db", "9999", "0001")
+    assert run(settings, capsys, monkeypatch, "user", "list")[0] == 0
+    assert run(settings, capsys, monkeypatch, "migrate") == (0, "schema 9999\n")
+
+
+def test_check_has_a_line_for_each_part(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    status, said = run(settings, capsys, monkeypatch, "check")
+    lines = [line.split()[:2] for line in said.splitlines()]
+    assert lines == [[part, "ok"] for part in ("settings", "data", "keys", "tls", "database", "storage", "clock")]
+    assert status == 0
+    status, said = run(Settings(data_dir=tmp_path / "nothing"), capsys, monkeypatch, "check")
+    assert status == 1 and "data     failed" in said
+    assert not (tmp_path / "nothing").exists()
+
+
+def open_to_all(settings: Settings) -> None:
+    settings.data_dir.chmod(0o755)
+    (settings.data_dir / "catalog.db").chmod(0o644)
+
+
+@pytest.mark.parametrize(
+    ("part", "spoil"),
+    [
+        ("keys", lambda settings: (settings.data_dir / "server-secret").chmod(0o644)),
+        ("keys", lambda settings: (settings.data_dir / "server-secret").write_text("short")),
+        ("data", lambda settings: settings.data_dir.chmod(0o777)),
+        ("database", open_to_all),
+        ("database", lambda settings: set_revision(settings.data_dir / "catalog.db", "9999")),
+        ("database", lambda settings: (settings.data_dir / "catalog.db").write_bytes(b"no database" * 1000)),
+        ("storage", lambda settings: settings.storage.write_text("not a directory")),
+    ],
+)
+def test_check_finds(
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+    spoil: Callable[[Settings], object],
+) -> None:
+    spoil(settings)
+    status, said = run(settings, capsys, monkeypatch, "check")
+    assert status == 1
+    assert part in [line.split()[0] for line in said.splitlines() if line.split()[1] == "failed"]
+
+
+def test_check_finds_a_clock_that_went_back(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(settings.data_dir / "catalog.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE audit SET at = '2099-01-01 00:00:00.000000'")
+    status, said = run(settings, capsys, monkeypatch, "check")
+    assert status == 1 and "the audit log has an entry of 2099-01-01" in said
+
+
+def test_check_of_settings_that_are_not_there_yet(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the role does before it replaces them."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("CATALOG_TOKEN_SECNDS=600\n"))
+    status, said = run(settings, capsys, monkeypatch, "--settings", "-", "check")
+    assert status == 2 and "CATALOG_TOKEN_SECNDS" in said
+
+
+def test_status_compares_what_runs_with_what_should(tmp_path: Path) -> None:
+    state, file, other = tmp_path / "state", tmp_path / "settings.env", tmp_path / "unit"
+    file.write_text("A=1\n", encoding="utf-8")
+    assert started_with.differences(state, [file]) == ["The server does not run."]
+    with started_with.published(state, [file]):
+        assert started_with.differences(state, [file]) == []
+        with pytest.raises(Unavailable, match="runs already"), started_with.published(state, [file]):
+            pass
+        file.write_text("A=2\n", encoding="utf-8")
+        other.touch()
+        assert started_with.differences(state, [other]) == [f"{file} has changed.", f"{other} has changed."]
+        said = json.loads(state.read_text("utf-8"))
+        state.write_text(json.dumps(said | {"release": "/another"}), encoding="utf-8")
+        assert "It runs the release /another." in started_with.differences(state, [file])
+        state.write_text("", encoding="utf-8")
+        assert started_with.differences(state, [file])
+    assert started_with.differences(state, [file]) == ["The server does not run."]
