@@ -142,13 +142,75 @@ def test_the_life_of_an_api_key(start_server: StartServer, run: Callable[..., An
     assert server.call("GET", "/manifests", headers={"X-Api-Key": key}).status_code == 401
 
 
+def test_a_user_is_disabled_enabled_and_logged_out(start_server: StartServer, run: Callable[..., Answer]) -> None:
+    server = start_server()
+    own = partial(run, CATALOG_DATA_DIR=str(server.data_dir))
+    token = server.token("reader")
+    assert good(own("user", "disable", "reader")) == "changed\n"
+    assert good(own("user", "disable", "reader")) == "unchanged\n"
+    (reader,) = (one for one in json.loads(good(own("user", "list", "--json"))) if one["username"] == "reader")
+    assert reader["disabled"] is True
+    assert server.call("GET", "/me", bearer=token).status_code == 401
+    assert good(own("user", "enable", "reader")) == "changed\n"
+    assert server.call("GET", "/me", bearer=token).status_code == 200
+    assert good(own("user", "log-out", "reader")) == "user reader logged out everywhere\n"
+    assert server.call("GET", "/me", bearer=token).status_code == 401
+    listed = json.loads(good(own("audit", "--subject", "user:reader", "--limit", "3", "--json")))
+    assert [entry["action"] for entry in listed] == ["user.log_out", "user.edit", "user.edit"]
+    assert {entry["actor"] for entry in listed} == {"catalog-server"}
+    lines = good(own("audit", "--subject", "user", "--limit", "2")).splitlines()
+    assert [line.split("\t")[2] for line in lines] == ["user.log_out", "user.edit"]
+    assert good(own("audit", "--since", "2199-01-01")) == ""
+
+
+def test_new_names_of_roles_and_claims_are_told(run: Callable[..., Answer]) -> None:
+    words = ("--no-password", "--role", "raeder", "--claim", "LIST")
+    assert good(run("user", "add", "x", *words)) == "user x added\nnew role RAEDER\n"
+    assert good(run("user", "set", "x", "--role", "READER", "--claim", "sees")) == "changed\nnew claim SEES\n"
+
+
+def test_the_life_of_a_role(run: Callable[..., Answer]) -> None:
+    words = ("role", "set", "auditor", "--claim", "READ_AUDIT", "--description", "reads the audit log")
+    assert good(run(*words)) == "changed\nnew role AUDITOR\n"
+    assert good(run(*words)) == "unchanged\n"
+    assert "AUDITOR\tREAD_AUDIT\treads the audit log\n" in good(run("role", "list"))
+    saved = json.loads(good(run("role", "set", "auditor", "--no-claims", "--json")))
+    assert (saved["changed"], saved["claims"], saved["description"]) == (True, [], "reads the audit log")
+    assert {role["name"] for role in json.loads(good(run("role", "list", "--json")))} > {"AUDITOR", "READER"}
+    assert good(run("role", "delete", "auditor")) == "role auditor deleted\n"
+
+
+def test_the_life_of_a_catalog_id(run: Callable[..., Answer]) -> None:
+    words = ("catalog-id", "set", "runner", "--push-role", "team", "--immutable-tags", "--keep-days", "30")
+    assert good(run(*words, "--quota-bytes", "1000")) == "changed\nnew role TEAM\n"
+    assert good(run(*words)) == "unchanged\n"
+    assert good(run("catalog-id", "list")) == "runner\tTEAM\t1000\n"
+    (row,) = json.loads(good(run("catalog-id", "list", "--json")))
+    assert (row["push_roles"], row["immutable_tags"], row["retention"]["keep_days"]) == (["TEAM"], True, 30)
+    last = ("--anybody-pushes", "--no-immutable-tags", "--quota-bytes=-1", "--json")
+    saved = json.loads(good(run("catalog-id", "set", "runner", *last)))
+    assert (saved["push_roles"], saved["immutable_tags"], saved["quota_bytes"]) == ([], False, None)
+    assert good(run("catalog-id", "delete", "runner")) == "catalog id runner deleted\n"
+    assert good(run("catalog-id", "list")) == ""
+
+
 @pytest.mark.parametrize(
     ("words", "stdin", "sentence"),
     [
         (("user", "add", "reader", "--no-password"), "", "There is a user 'reader' already."),
         (("user", "add", "reader@localhost", "--no-password"), "", "There is a user 'reader@localhost' already."),
-        (("user", "add", "two words", "--no-password"), "", "'two words' is no user name"),
-        (("user", "add", "x", "--email", "nowhere", "--no-password"), "", "'nowhere' is no mail address."),
+        (("user", "add", "two words", "--no-password"), "", "'two words' is not a valid user name"),
+        (("user", "add", "x", "--email", "nowhere", "--no-password"), "", "'nowhere' is not a valid mail address."),
+        (("user", "add", "x", "--name", "x" * 5000, "--no-password"), "", "has at most 150 printable characters."),
+        (("user", "add", "x", "--password-stdin"), " " * 12, "A password has at least 5 different characters."),
+        (("user", "delete", "admin"), "", "This is the last enabled user with the role SUPER_USER"),
+        (("user", "disable", "admin"), "", "This is the last enabled user with the role SUPER_USER"),
+        (("user", "set", "admin", "--no-roles"), "", "This is the last enabled user with the role SUPER_USER"),
+        (("user", "log-out", "x"), "", "There is no user 'x'."),
+        (("role", "delete", "x"), "", "There is no role 'x'."),
+        (("role", "delete", "READER"), "", "The role 'READER' belongs to the server and cannot be deleted."),
+        (("catalog-id", "delete", "x"), "", "There is no catalog id 'x'"),
+        (("catalog-id", "set", "x", "--quota-bytes=-2"), "", "The quota is a number of bytes, or -1."),
         (("user", "add", "x", "--password-stdin"), "short", "A password has 12 to 256 characters."),
         (("user", "add", "x", "--password-env", "NO_SUCH"), "", "There is no variable NO_SUCH"),
         (("user", "set-password", "x", "--password-stdin"), PASSWORD, "There is no user 'x'."),
@@ -156,7 +218,7 @@ def test_the_life_of_an_api_key(start_server: StartServer, run: Callable[..., An
         (("user", "set", "reader", "--email", "admin@localhost"), "", "There is a user 'admin@localhost' already."),
         (("user", "delete", "x"), "", "There is no user 'x'."),
         (("user", "key", "x", "--never-expires"), "", "There is no user 'x'."),
-        (("user", "revoke-key", "x"), "", "There is no API key 'x'."),
+        (("user", "revoke-key", "x"), "", "There is no API key 'x', or it is not yours."),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(
@@ -175,6 +237,9 @@ def test_what_cannot_be_done_is_one_sentence(
         ("user", "add", "x", "--password", "secret"),
         ("user", "key", "reader"),
         ("user", "key", "reader", "--expires-days", "0"),
+        ("user", "key", "reader", "--expires-days", "nan"),
+        ("audit", "--since", "yesterday"),
+        ("audit", "--limit", "0"),
         ("gc",),
         (),
     ],

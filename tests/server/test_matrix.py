@@ -42,6 +42,8 @@ BEGIN: Cells = (401, 403, 403, 200, 200, 403, 200, 403, 403, 200, 403)
 # An upload is its pusher's own, also against whoever sees everything.
 UPLOAD: Cells = (401, 404, 404, 200, 404, 404, 404, 403, 403, 200, 403)
 RENEW: Cells = (401, 403, 400, 400, 400, 400, 400, 200, 200, 200, 200)
+KNOWN: Cells = (401, 200, 200, 200, 200, 200, 200, 403, 403, 403, 403)
+OTHERS_KEY: Cells = (401, 404, 404, 404, 404, 404, 204, 403, 403, 403, 403)
 OWN_GRANT: Cells = (401, 404, 204, 404, 404, 404, 204, 403, 403, 403, 403)
 
 
@@ -81,6 +83,20 @@ class Scene:
             ],
         }
         self.upload: dict[str, str] = {}
+        # Somebody who asks for nothing, a role and a catalog id that nobody uses.
+        self.user = f"user-{secrets.token_hex(6)}"
+        self.role = f"ROLE-{secrets.token_hex(6).upper()}"
+        self.empty = new_catalog_id()
+        self.made("POST", "/users", {"username": self.user, "roles": ["READER"]})
+        body = {"name": "matrix", "expires_in": 3600}
+        self.key = self.made("POST", f"/users/{self.user}/api_keys", body)["key"]
+        self.made("PUT", f"/roles/{self.role}", {})
+        self.made("PUT", f"/catalog_ids/{self.empty}", {})
+
+    def made(self, method: str, path: str, body: object) -> dict[str, str]:
+        reply = self.server.call(method, path, "admin", json=body)
+        assert reply.is_success, reply.text
+        return dict(reply.json())
 
     def mint(self, by: str, **body: object) -> dict[str, str]:
         reply = self.server.call("POST", "/grants", by, json=body)
@@ -107,7 +123,10 @@ class Scene:
             revision=self.upload.get("revision"),
             jti=self.jti,
             storage="local",
-            key=f"packs/{'0' * 32}/{'0' * 64}",
+            key=f"packs/{'0' * 32}/{'0' * 64}" if "/objects/" in template else self.key,
+            user=self.user,
+            role=self.role,
+            catalog_id=self.empty,
         )
 
 
@@ -125,6 +144,30 @@ MATRIX: dict[tuple[str, str, str], Row] = {
     ),
     ("POST", "/grants/renew", ""): Row(RENEW),
     ("DELETE", "/grants/{jti}", ""): Row(OWN_GRANT),
+    ("GET", "/grants", ""): Row(KNOWN),
+    ("GET", "/grants?user={user}", "of somebody else"): Row(SUPER),
+    ("DELETE", "/grants?user={user}", ""): Row(_with(SUPER, 204)),
+    ("GET", "/me", ""): Row(KNOWN),
+    ("GET", "/users", ""): Row(SUPER),
+    ("POST", "/users", ""): Row(_with(SUPER, 201), lambda _scene: {"username": f"new-{secrets.token_hex(6)}"}),
+    ("GET", "/users/{user}", ""): Row(SUPER),
+    ("PATCH", "/users/{user}", ""): Row(SUPER, lambda _scene: {"name": "Somebody"}),
+    ("PATCH", "/users/{user}", "password"): Row(SUPER, lambda _scene: {"password": "another long password"}),
+    ("DELETE", "/users/{user}", ""): Row(_with(SUPER, 204)),
+    ("POST", "/users/{user}/logout", ""): Row(_with(SUPER, 204)),
+    ("GET", "/users/{user}/api_keys", ""): Row(SUPER),
+    ("POST", "/users/{user}/api_keys", ""): Row(_with(SUPER, 201), lambda _scene: {"name": "x", "expires_in": None}),
+    ("DELETE", "/api_keys/{key}", ""): Row(OTHERS_KEY),
+    ("GET", "/roles", ""): Row(SUPER),
+    ("GET", "/roles/{role}", ""): Row(SUPER),
+    ("PUT", "/roles/{role}", ""): Row(SUPER, lambda _scene: {"description": "x"}),
+    ("DELETE", "/roles/{role}", ""): Row(_with(SUPER, 204)),
+    ("GET", "/claims", ""): Row(SUPER),
+    ("GET", "/audit", ""): Row(SUPER),
+    ("GET", "/catalog_ids", ""): Row(READ),
+    ("GET", "/catalog_ids/{catalog_id}", ""): Row(READ),
+    ("PUT", "/catalog_ids/{catalog_id}", ""): Row(SUPER, lambda _scene: {"native_only": True}),
+    ("DELETE", "/catalog_ids/{catalog_id}", ""): Row(_with(SUPER, 204)),
     ("GET", "/manifests", ""): Row(READ),
     ("GET", "/manifests/resolve?catalog_id={manifest_id}", ""): Row(_with(READ, 404)),
     ("GET", "/manifests/{manifest_id}", ""): Row(READ),

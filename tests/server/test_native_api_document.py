@@ -19,6 +19,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing i
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
 from ansible_collections.macfleet.parallels.tests.support.documents import assert_alike
 from catalog_server import access, errors
+from catalog_server.catalog import catalog_id_schemas as catalog_ids
 from catalog_server.catalog import schemas as catalog
 from catalog_server.identity import schemas as identity
 from catalog_server.transfers import grant_schemas as grants
@@ -70,12 +71,12 @@ def test_every_example_is_one(name: str, text: str) -> None:
         errors.ErrorBody.model_validate_json(text, strict=True)
         return
     model: type[BaseModel] = next(
-        getattr(module, name) for module in (catalog, identity, grants, transfers) if hasattr(module, name)
+        getattr(module, name) for module in (catalog, catalog_ids, identity, grants, transfers) if hasattr(module, name)
     )
     data = json.loads(text)
     model.model_validate(data)
     assert data.keys() <= model.model_fields.keys()
-    if not name.endswith(("Request", "Edit", "Upload")):
+    if not name.endswith(("Request", "Edit", "Upload", "NewUser")):
         assert data.keys() == model.model_fields.keys()
 
 
@@ -85,6 +86,7 @@ TEXTS = dict(EXAMPLE.findall(DOCUMENT))
 # Which examples are sent, and which are compared with what comes back
 REQUESTS = {"LoginRequest", "PullGrantRequest", "PushGrantRequest", "ManifestEdit"}
 REQUESTS |= {"BeginUpload", "NewSegments", "WantedSegments"}
+ADMINISTRATION = {"NewUser", "UserEdit", "NewApiKeyRequest", "RoleEdit", "CatalogIdEdit"}
 ANSWERS = {"", "LoginReply", "MintedGrant", "ManifestRecord", "ReadUrls", "UploadRecord", "StoreUrls"}
 Json = dict[str, Any]
 
@@ -128,8 +130,21 @@ def manifest_fixture(ci: Client) -> Json:
 
 
 def test_every_example_is_sent_or_compared() -> None:
-    assert TEXTS.keys() == REQUESTS | ANSWERS
+    assert TEXTS.keys() == REQUESTS | ADMINISTRATION | ANSWERS
     assert len(TEXTS) == len(EXAMPLE.findall(DOCUMENT))
+
+
+def test_examples_of_administration(documented: Server) -> None:
+    user = good(documented.call("POST", "/users", "admin", json=example("NewUser")))
+    assert user["roles"] == example("NewUser")["roles"]
+    edited = good(documented.call("PATCH", f"/users/{user['id']}", "admin", json=example("UserEdit")))
+    assert edited["created"]["roles"] == ["TEAM_A"]
+    path = f"/users/{user['username']}/api_keys"
+    assert good(documented.call("POST", path, "admin", json=example("NewApiKeyRequest")))["secret"]
+    role = good(documented.call("PUT", "/roles/auditor", "admin", json=example("RoleEdit")))
+    assert role["claims"] == example("RoleEdit")["claims"]
+    saved = good(documented.call("PUT", "/catalog_ids/documented", "admin", json=example("CatalogIdEdit")))
+    assert {name: saved[name] for name in example("CatalogIdEdit")} == example("CatalogIdEdit")
 
 
 def test_example_of_an_error(ci: Client) -> None:

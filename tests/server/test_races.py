@@ -10,18 +10,21 @@
 from __future__ import annotations
 
 import os
+import secrets
 import typing as t
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from catalog_server.identity import queries as people
+from catalog_server.identity import service as users
 from catalog_server.models.catalog import Manifest, ManifestSegment, ManifestTag, SegmentedContent
 from catalog_server.models.identity import LoginFailure
 from catalog_server.models.transfers import OPEN, Segment, Upload
 from packs import make_pack
 from rows import new_catalog_id, put_manifest, segments_of
-from running import PASSWORD, Server, wait_until
+from running import PASSWORD, Server, command_work, wait_until
 from sqlalchemy import func, select
 from transfer_client import FILES, NEXT_FILES, Client, good
 
@@ -150,6 +153,65 @@ def test_a_commit_that_shares_and_the_end_of_its_base(server: Server, _round: in
         ]
     )
     assert_sound(server, catalog_id)
+
+
+@pytest.mark.parametrize("_round", ROUNDS)
+@pytest.mark.parametrize("how", ["demote", "disable", "delete"])
+def test_of_two_administrators_who_remove_each_other_one_stays(server: Server, how: str, _round: int) -> None:
+    names = [f"admin-{secrets.token_hex(6)}" for _number in range(2)]
+    tokens = []
+    for name in names:
+        body = {"username": name, "password": PASSWORD, "roles": ["SUPER_USER"]}
+        assert server.call("POST", "/users", "admin", json=body).status_code == 201
+        tokens.append(good(server.login(name))["token"])
+    # Now the two are the last ones.
+    demoted = server.call("PATCH", "/users/admin", bearer=tokens[0], json={"disabled": True})
+    assert demoted.status_code == 200
+    try:
+        answers = at_once([lambda one=one: remove(server, names[one], tokens[1 - one], how) for one in (0, 1)])
+        assert sorted(answer.is_success for answer in answers) == [False, True], [one.text for one in answers]
+        # The other one lost the right, or the credentials, or was the last.
+        assert next(one.status_code for one in answers if not one.is_success) in {401, 403, 409}
+    finally:
+        with command_work(server.services) as work:
+            users.set_fields(work, "admin", disabled=False)
+    with command_work(server.services) as work:
+        left = [user for user in people.users(work.session) if user.username in names and user.disabled_at is None]
+        assert [user.username for user in left if "SUPER_USER" in {role.name for role in user.roles}]
+        for user in left:
+            users.delete(work, user.username)
+
+
+def remove(server: Server, name: str, token: str, how: str) -> httpx.Response:
+    if how == "delete":
+        return server.call("DELETE", f"/users/{name}", bearer=token)
+    edit = {"roles": ["USER"]} if how == "demote" else {"disabled": True}
+    return server.call("PATCH", f"/users/{name}", bearer=token, json=edit)
+
+
+@pytest.mark.parametrize("_round", ROUNDS)
+def test_administrators_who_step_down_at_once_leave_one(start_server: Callable[..., Server], _round: int) -> None:
+    server = start_server()
+    names = ["admin", *(f"admin-{number}" for number in range(3))]
+    for name in names[1:]:
+        body = {"username": name, "password": PASSWORD, "roles": ["SUPER_USER"]}
+        assert server.call("POST", "/users", "admin", json=body).status_code == 201
+    tokens = {name: server.token(name) for name in names}
+    answers = at_once([lambda name=name: remove(server, name, tokens[name], "demote") for name in names])
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 409]
+    assert {answer.json()["error"] for answer in answers if answer.status_code == 409} == {"last_administrator"}
+
+
+@pytest.mark.parametrize("_round", ROUNDS)
+def test_one_user_and_one_role_of_a_name(server: Server, _round: int) -> None:
+    name, role = f"user-{secrets.token_hex(6)}", f"ROLE_{secrets.token_hex(6).upper()}"
+    body = {"username": name, "roles": [role]}
+    answers = at_once([lambda: server.call("POST", "/users", "admin", json=body)] * THREADS)
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * (THREADS - 1)
+    puts = at_once(
+        [lambda: server.call("PUT", f"/catalog_ids/{name}", "admin", json={"push_roles": [f"{role}_X"]})] * THREADS
+    )
+    assert sorted(answer.json()["changed"] for answer in puts) == [False] * (THREADS - 1) + [True]
 
 
 def assert_sound(server: Server, catalog_id: str) -> None:

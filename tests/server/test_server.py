@@ -38,7 +38,7 @@ def test_probes(server: Server, prefix: str, path: str) -> None:
 def test_server_info_needs_no_credentials(server: Server, prefix: str) -> None:
     info = httpx.get(f"{server.url}{prefix}/server", trust_env=False).json()
     assert info["api"] == 1
-    assert set(info["features"]) == {"segmented", "signed", "grants"}
+    assert set(info["features"]) == {"segmented", "signed", "grants", "identity"}
     assert len(info["catalog_uuid"]) == 36
     assert info["limits"]["page"] == 200
 

@@ -143,6 +143,12 @@ def lost(scene: Scene) -> httpx.Response:
     return scene.server.call("GET", f"/manifests/{manifest_id}/listing", "reader")
 
 
+def in_use(scene: Scene) -> httpx.Response:
+    catalog_id = new_catalog_id()
+    put_manifest(scene.server, catalog_id)
+    return scene.server.call("DELETE", f"/catalog_ids/{catalog_id}", "admin")
+
+
 PROVOKED: dict[str, Callable[[Scene], httpx.Response]] = {
     "bad_request": lambda scene: scene.server.call("POST", "/grants", "reader", json={}),
     "invalid_index": lambda scene: scene.pusher.commit(scene.begun(), b"no index"),
@@ -166,6 +172,10 @@ PROVOKED: dict[str, Callable[[Scene], httpx.Response]] = {
     "revoked": lambda scene: blocked(scene, revoked=True),
     "version_exists": other_content,
     "missing_segment": nothing_stored,
+    "last_administrator": lambda scene: scene.server.call("DELETE", "/users/admin", "admin"),
+    "user_exists": lambda scene: scene.server.call("POST", "/users", "admin", json={"username": "reader"}),
+    "internal_role": lambda scene: scene.server.call("DELETE", "/roles/READER", "admin"),
+    "catalog_id_in_use": in_use,
     "shared_segments": shared,
     "upload_changed": lambda scene: scene.pusher.commit(scene.begun(), b"", NO_REVISION),
     "upload_closed": closed,

@@ -47,7 +47,7 @@ def error(response: httpx.Response, status: int, word: str) -> str:
 
 def good(response: httpx.Response) -> t.Any:
     """Check that a response is none, and return its body."""
-    assert response.status_code in (200, 204), response.text[:1000]
+    assert response.status_code in (200, 201, 204), response.text[:1000]
     return response.json() if response.content else None
 
 

@@ -90,8 +90,12 @@ def normalise_tag(text: str) -> str:
 
 
 def normalise_right(text: str) -> str:
-    """Return the name of a role or claim in capitals, with ``_`` for special characters."""
+    """Return the name of a role or claim in capitals, with ``_`` for special characters.
+
+    A letter that only looks like one of ASCII, and becomes one in capitals, is refused: it could pass for another name.
+    """
     right = text.strip().translate(_SPECIAL_TO_UNDERSCORE).upper() if isinstance(text, str) else ""
-    if not right.isprintable() or not 1 <= len(right) <= MAX_NAME_LENGTH:
+    mimics = right.isascii() and not text.strip().isascii() if right else False
+    if mimics or not right.isprintable() or not 1 <= len(right) <= MAX_NAME_LENGTH:
         raise InvalidAddress(f"{str(text)[:MAX_NAME_LENGTH]!r} is not a valid name of a role or claim.")
     return right

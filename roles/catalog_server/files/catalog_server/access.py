@@ -23,6 +23,9 @@ from catalog_server.errors import BadRequest, Forbidden, GrantScope, Unauthentic
 SUPER_USER = "SUPER_USER"
 ADMIN = "ADMIN"
 USER = "USER"
+READER = "READER"
+PUBLISHER = "PUBLISHER"
+MANAGER = "MANAGER"
 
 LIST_MANIFESTS = "LIST_CATALOG_MANIFEST"
 CREATE_MANIFESTS = "CREATE_CATALOG_MANIFEST"
@@ -33,8 +36,15 @@ PULL_MANIFESTS = "PULL_CATALOG_MANIFEST"
 PUSH_MANIFESTS = "PUSH_CATALOG_MANIFEST"
 IMPORT_MANIFESTS = "IMPORT_CATALOG_MANIFEST"
 
+# Rights that the stock service does not know.
+TAINT_MANIFESTS = "TAINT_CATALOG_MANIFEST"
+REVOKE_MANIFESTS = "REVOKE_CATALOG_MANIFEST"
+MANAGE_CATALOG_IDS = "MANAGE_CATALOG_IDS"
+MANAGE_USERS = "MANAGE_USERS"
+READ_AUDIT = "READ_AUDIT"
+
 # The names are those of the stock service, and so is what a plain user has of them.
-CLAIMS = (
+STOCK_CLAIMS = (
     LIST_MANIFESTS,
     CREATE_MANIFESTS,
     UPDATE_MANIFESTS,
@@ -49,10 +59,23 @@ CLAIMS = (
     "UPDATE",
     "DELETE",
 )
+CLAIMS = (*STOCK_CLAIMS, TAINT_MANIFESTS, REVOKE_MANIFESTS, MANAGE_CATALOG_IDS, MANAGE_USERS, READ_AUDIT)
+_READS = (LIST_MANIFESTS, PULL_MANIFESTS)
+_PUBLISHES = (*_READS, PUSH_MANIFESTS)
 ROLES = {
     USER: ("READ_ONLY", "LIST", LIST_MANIFESTS),
-    ADMIN: CLAIMS,
+    ADMIN: STOCK_CLAIMS,
     SUPER_USER: CLAIMS,
+    READER: _READS,
+    PUBLISHER: _PUBLISHES,
+    MANAGER: (
+        *_PUBLISHES,
+        UPDATE_MANIFESTS,
+        DELETE_MANIFESTS,
+        TAINT_MANIFESTS,
+        REVOKE_MANIFESTS,
+        MANAGE_CATALOG_IDS,
+    ),
 }
 
 MAX_NAMES = 50
@@ -95,7 +118,7 @@ class Grant:
     bases: frozenset[str]
     version: str | None
     architecture: str | None
-    first_minted_at: int
+    first_minted_at: float
     expires_at: int
 
 
@@ -190,6 +213,11 @@ SUPER = Needs(super_user=True)
 READ = Needs(claims=(LIST_MANIFESTS,))
 EDIT = Needs(claims=(UPDATE_MANIFESTS, MANAGER_UPDATE))
 DELETE = Needs(claims=(DELETE_MANIFESTS,))
+TAINT = Needs(claims=(TAINT_MANIFESTS,))
+REVOKE = Needs(claims=(REVOKE_MANIFESTS,))
+MANAGE_IDS = Needs(claims=(MANAGE_CATALOG_IDS,))
+MANAGE_PEOPLE = Needs(claims=(MANAGE_USERS,))
+AUDIT = Needs(claims=(READ_AUDIT,))
 MINT_PUSH = Needs()
 RENEW = Needs(claims=(LIST_MANIFESTS,), renewal=True)
 TRANSFER_IN = Needs(push=True)

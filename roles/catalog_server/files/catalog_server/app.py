@@ -16,11 +16,15 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import Scope
 
 from catalog_server import NAME, VERSION, errors
+from catalog_server.audit import routes as audit
+from catalog_server.catalog import catalog_id_routes as catalog_ids
 from catalog_server.catalog import routes as catalog
 from catalog_server.database import Database
 from catalog_server.downloads import DownloadCounter
 from catalog_server.health import routes as health
+from catalog_server.identity import role_routes as roles
 from catalog_server.identity import routes as identity
+from catalog_server.identity import user_routes as users
 from catalog_server.identity.login_limits import LimitLogins, LoginLimits
 from catalog_server.identity.passwords import Passwords
 from catalog_server.keys import load_keys
@@ -34,7 +38,17 @@ from catalog_server.unit_of_work import Services
 
 # Stock clients use both, for everything.
 PREFIXES = ("/api/v1", "/api")
-ROUTERS: tuple[APIRouter, ...] = (health.router, identity.router, grants.router, catalog.router, transfers.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    health.router,
+    identity.router,
+    users.router,
+    roles.router,
+    audit.router,
+    grants.router,
+    catalog_ids.router,
+    catalog.router,
+    transfers.router,
+)
 
 _OBJECT = re.compile(r"/api(/v1)?/objects/")
 _COMMIT = re.compile(r"/api(/v1)?/uploads/[^/]+/commit\Z")

@@ -18,7 +18,17 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors im
 )
 from sqlalchemy import exc
 
-from catalog_server import VERSION, key_commands, operation_commands, schema, started_with, user_commands
+from catalog_server import (
+    VERSION,
+    audit_commands,
+    catalog_id_commands,
+    key_commands,
+    operation_commands,
+    role_commands,
+    schema,
+    started_with,
+    user_commands,
+)
 from catalog_server.app import open_services
 from catalog_server.database import database_file
 from catalog_server.operations.check import sentence
@@ -126,9 +136,16 @@ def parser() -> argparse.ArgumentParser:
         )
 
     _command(commands, "migrate", _migrate, "bring the database to the schema of this release")
-    operation_commands.add_to(commands)
-    user_commands.add_to(commands)
-    key_commands.add_to(commands)
+    groups = (
+        operation_commands,
+        user_commands,
+        role_commands,
+        catalog_id_commands,
+        audit_commands,
+        key_commands,
+    )
+    for group in groups:
+        group.add_to(commands)
     return whole
 
 

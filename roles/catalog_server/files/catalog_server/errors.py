@@ -50,6 +50,10 @@ STATUSES = {
     "replaced": 409,
     "name_taken": 409,
     "tag_immutable": 409,
+    "last_administrator": 409,
+    "user_exists": 409,
+    "internal_role": 409,
+    "catalog_id_in_use": 409,
     "missing_segment": 409,
     "shared_segments": 409,
     "upload_changed": 409,
@@ -204,6 +208,30 @@ class TagImmutable(Conflict):
     """The tags of this catalog id stay where they were set first."""
 
     code = "tag_immutable"
+
+
+class LastAdministrator(Conflict):
+    """Nobody would be left who is enabled and has the role SUPER_USER."""
+
+    code = "last_administrator"
+
+
+class UserExists(Conflict):
+    """Another user has that user name or mail address."""
+
+    code = "user_exists"
+
+
+class InternalRole(Conflict):
+    """A role of the server's own cannot be deleted."""
+
+    code = "internal_role"
+
+
+class CatalogIdInUse(Conflict):
+    """A catalog id that still has versions."""
+
+    code = "catalog_id_in_use"
 
 
 class MissingSegment(Conflict):

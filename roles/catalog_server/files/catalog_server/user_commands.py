@@ -21,8 +21,11 @@ from catalog_server.access import SUPER_USER
 from catalog_server.errors import BadRequest
 from catalog_server.identity import queries, service
 from catalog_server.identity.passwords import check_new
+from catalog_server.identity.roles import Created
 from catalog_server.models.identity import ApiKey, User
-from catalog_server.unit_of_work import Services, command_unit
+from catalog_server.unit_of_work import Services, UnitOfWork, command_unit
+
+_MOST_DAYS = 36500
 
 Run = Callable[[argparse.Namespace, Services], int]
 
@@ -54,6 +57,15 @@ def add_to(commands: t.Any) -> None:
     _rights(fields)
     fields.add_argument("--no-roles", action="store_true", help="take all roles away")
     fields.add_argument("--no-claims", action="store_true", help="take all own claims away")
+
+    disable = _action(actions, "disable", _disable, "let nobody act as a user, by whatever credential")
+    disable.add_argument("username")
+
+    enable = _action(actions, "enable", _enable, "take back that a user is disabled")
+    enable.add_argument("username")
+
+    log_out = _action(actions, "log-out", _log_out, "end every login and every grant of a user; API keys stay")
+    log_out.add_argument("username")
 
     delete = _action(actions, "delete", _delete, "delete a user and its API keys")
     delete.add_argument("username")
@@ -94,9 +106,12 @@ def _password(parser: argparse.ArgumentParser, required: bool) -> None:
 
 
 def _days(text: str) -> float:
-    number = float(text)
-    if not 0 < number <= 36500:
-        raise ValueError
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= _MOST_DAYS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 0 to {_MOST_DAYS}")
     return number
 
 
@@ -123,7 +138,7 @@ def _add(options: argparse.Namespace, services: Services) -> int:
         print(f"user {there.username} exists")
         return 0
     hashed = services.passwords.hashed(password) if password is not None else None
-    user = command_unit(
+    saved = command_unit(
         services,
         lambda work: service.add(
             work,
@@ -134,8 +149,10 @@ def _add(options: argparse.Namespace, services: Services) -> int:
             _wanted_roles(options) or [],
             options.claims or [],
         ),
+        service.USERS_LOCK,
     )
-    print(f"user {user.username} added")
+    print(f"user {saved.user.username} added")
+    tell_created(saved.created)
     return 0
 
 
@@ -159,6 +176,7 @@ def _user(user: User) -> dict[str, t.Any]:
         "roles": [role.name for role in user.roles],
         "claims": [claim.name for claim in user.claims],
         "password": user.password_hash is not None,
+        "disabled": user.disabled_at is not None,
         "created_at": user.created_at.isoformat(),
     }
 
@@ -166,13 +184,13 @@ def _user(user: User) -> dict[str, t.Any]:
 def _set_password(options: argparse.Namespace, services: Services) -> int:
     password = _read_password(options)
     hashed = services.passwords.hashed(password or "")
-    user = command_unit(services, lambda work: service.set_password(work, options.username, hashed))
+    user = command_unit(services, lambda work: service.set_password(work, options.username, hashed), service.USERS_LOCK)
     print(f"password of {user.username} set")
     return 0
 
 
 def _set(options: argparse.Namespace, services: Services) -> int:
-    changed = command_unit(
+    return _saved(
         services,
         lambda work: service.set_fields(
             work,
@@ -183,12 +201,38 @@ def _set(options: argparse.Namespace, services: Services) -> int:
             claims=[] if options.no_claims else options.claims,
         ),
     )
-    print("changed" if changed else "unchanged")
+
+
+def _saved(services: Services, unit: Callable[[UnitOfWork], service.Saved]) -> int:
+    saved = command_unit(services, unit, service.USERS_LOCK)
+    print("changed" if saved.changed else "unchanged")
+    tell_created(saved.created)
+    return 0
+
+
+def tell_created(created: Created) -> None:
+    """Print the names that nobody had used before: one of them may be a mistake."""
+    for kind, names in (("role", created.roles), ("claim", created.claims)):
+        for name in names:
+            print(f"new {kind} {name}")
+
+
+def _disable(options: argparse.Namespace, services: Services) -> int:
+    return _saved(services, lambda work: service.set_fields(work, options.username, disabled=True))
+
+
+def _enable(options: argparse.Namespace, services: Services) -> int:
+    return _saved(services, lambda work: service.set_fields(work, options.username, disabled=False))
+
+
+def _log_out(options: argparse.Namespace, services: Services) -> int:
+    user = command_unit(services, lambda work: service.log_out(work, options.username), service.USERS_LOCK)
+    print(f"user {user.username} logged out everywhere")
     return 0
 
 
 def _delete(options: argparse.Namespace, services: Services) -> int:
-    command_unit(services, lambda work: service.delete(work, options.username))
+    command_unit(services, lambda work: service.delete(work, options.username), service.USERS_LOCK)
     print(f"user {options.username} deleted")
     return 0
 

@@ -55,6 +55,18 @@ def require_tag(work: UnitOfWork, catalog_id: str) -> None:
         _require_nothing_hidden(work, row, catalog_id, "move the tags of")
 
 
+def require_manage(work: UnitOfWork, row: CatalogId) -> None:
+    """Check that the caller, who has the claim for it, may change who pushes to a catalog id, and its other settings.
+
+    It must be able to push there and to move tags, and see every version: nobody opens to himself what is closed.
+
+    :raises CatalogIdDenied: it may not
+    """
+    for audience in (row.push_audience, row.tag_audience):
+        _named(audience, work.caller, row.name, "manage")
+    _require_nothing_hidden(work, row, row.name, "manage")
+
+
 def _named(audience: AudienceText | None, caller: Caller, catalog_id: str, verb: str) -> bool:
     """Return True if the catalog id says that the caller may, False if it says nothing."""
     if audience is None:

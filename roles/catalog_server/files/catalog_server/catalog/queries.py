@@ -127,6 +127,41 @@ def catalog_id(session: Session, name: str) -> CatalogId | None:
     return session.get(CatalogId, name)
 
 
+def page_of_catalog_ids(session: Session, caller: Caller, after: str | None, limit: int) -> Sequence[CatalogId]:
+    """The first ``limit`` catalog ids behind ``after`` that exist for the caller."""
+    statement = select(CatalogId).where(_known_to(session, caller)).order_by(CatalogId.name).limit(limit)
+    if after is not None:
+        statement = statement.where(CatalogId.name > after)
+    return session.scalars(statement).all()
+
+
+def known_catalog_id(session: Session, caller: Caller, name: str) -> CatalogId | None:
+    """One catalog id, as it is now, if it exists for the caller."""
+    statement = select(CatalogId).where(CatalogId.name == name, _known_to(session, caller))
+    return session.scalar(statement.execution_options(populate_existing=True))
+
+
+def _known_to(session: Session, caller: Caller) -> ColumnElement[bool]:
+    """What holds for catalog ids of which the caller sees a version or may push to, and for empty ones."""
+    if caller.is_super_user:
+        return true()
+    visible = exists().where(Manifest.catalog_id == CatalogId.name, _visible_to(session, caller))
+    rows = session.execute(select(AudienceText.id, AudienceText.text))
+    own = [number for number, text in rows if Audience.parse(text).admits(caller)]
+    empty = ~exists().where(Manifest.catalog_id == CatalogId.name)
+    return visible | CatalogId.push_audience_id.in_(own) | (empty & CatalogId.push_audience_id.is_(None))
+
+
+def has_manifests(session: Session, name: str) -> bool:
+    """Return True if a catalog id has a version, whoever may see it."""
+    return session.scalar(select(Manifest.id).where(Manifest.catalog_id == name).limit(1)) is not None
+
+
+def delete_catalog_id(session: Session, name: str) -> None:
+    """The row of a catalog id without versions."""
+    session.execute(delete(CatalogId).where(CatalogId.name == name))
+
+
 def audiences_of(session: Session, name: str) -> set[str]:
     """The different audiences of all manifests of a catalog id."""
     statement = select(AudienceText.text).join(Manifest, Manifest.audience_id == AudienceText.id)

@@ -6,22 +6,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 from fastapi import APIRouter, Path, Query, status
 
-from catalog_server import access, answers, pools
+from catalog_server import access, answers, paging, pools
 from catalog_server.catalog import queries, service
 from catalog_server.catalog.schemas import ManifestEdit, ManifestPage, ManifestRecord, Reason, Resolved
-from catalog_server.errors import BadRequest
 from catalog_server.models.catalog import Manifest
 from catalog_server.unit_of_work import Context
 
-DEFAULT_PAGE = 100
 _LONGEST_ADDRESS = 300
 
 router = APIRouter(tags=["manifests"])
@@ -54,9 +49,8 @@ def list_manifests(
         tainted=tainted,
         revoked=revoked,
     )
-    after = _read_cursor(cursor) if cursor else None
-    most = context.services.settings.max_page
-    length = min(limit or DEFAULT_PAGE, most)
+    after = _after(cursor) if cursor else None
+    length = paging.length(context.services.settings, limit)
     with context.reading(access.READ) as work:
         # One more than is shown tells whether there is another page.
         found = queries.page(work.session, work.caller, filters, after, length + 1)
@@ -67,18 +61,12 @@ def list_manifests(
 
 
 def _cursor(last: Manifest) -> str:
-    text = json.dumps([last.catalog_id, last.version, last.architecture])
-    return base64.urlsafe_b64encode(text.encode()).decode("ascii")
+    return paging.cursor(last.catalog_id, last.version, last.architecture)
 
 
-def _read_cursor(text: str) -> tuple[str, str, str]:
-    try:
-        parts = json.loads(base64.urlsafe_b64decode(text.encode("ascii")))
-    except (binascii.Error, ValueError):
-        parts = None
-    if not isinstance(parts, list) or len(parts) != 3 or not all(isinstance(part, str) for part in parts):
-        raise BadRequest("The cursor is none that this server gave out.")
-    return parts[0], parts[1], parts[2]
+def _after(cursor: str) -> tuple[str, str, str]:
+    catalog_id, version, architecture = paging.parts(cursor, 3)
+    return catalog_id, version, architecture
 
 
 @router.get("/manifests/resolve")
@@ -124,7 +112,7 @@ def _reason(body: Reason | None) -> str | None:
 def taint(context: Context, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
     """Let nobody pull it for now."""
     return context.write(
-        access.SUPER,
+        access.TAINT,
         lambda work: ManifestRecord.of(service.taint(work, manifest_id, _reason(body))),
         locks=lambda work: service.locks(work, manifest_id),
     )
@@ -135,7 +123,7 @@ def taint(context: Context, manifest_id: ManifestId, body: Reason | None = None)
 def untaint(context: Context, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
     """Take back a taint."""
     return context.write(
-        access.SUPER,
+        access.TAINT,
         lambda work: ManifestRecord.of(service.untaint(work, manifest_id, _reason(body))),
         locks=lambda work: service.locks(work, manifest_id),
     )
@@ -146,7 +134,7 @@ def untaint(context: Context, manifest_id: ManifestId, body: Reason | None = Non
 def revoke(context: Context, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
     """Let nobody pull it any more."""
     return context.write(
-        access.SUPER,
+        access.REVOKE,
         lambda work: ManifestRecord.of(service.revoke(work, manifest_id, _reason(body))),
         locks=lambda work: service.locks(work, manifest_id),
     )

@@ -254,6 +254,7 @@ def taint(work: UnitOfWork, manifest_id: str, reason: str | None) -> Manifest:
     :raises Revoked: nobody may anyway, for good
     """
     manifest = _not_revoked(work, manifest_id)
+    authority.require_change(work, manifest.catalog_id)
     if not manifest.tainted:
         manifest.tainted, manifest.tainted_by, manifest.tainted_at = True, work.caller.username, work.now
         manifest.untainted_by = None
@@ -264,6 +265,7 @@ def taint(work: UnitOfWork, manifest_id: str, reason: str | None) -> Manifest:
 def untaint(work: UnitOfWork, manifest_id: str, reason: str | None) -> Manifest:
     """Take back a taint."""
     manifest = _not_revoked(work, manifest_id)
+    authority.require_change(work, manifest.catalog_id)
     if manifest.tainted:
         manifest.tainted, manifest.tainted_by, manifest.tainted_at = False, None, None
         manifest.untainted_by = work.caller.username
@@ -274,6 +276,7 @@ def untaint(work: UnitOfWork, manifest_id: str, reason: str | None) -> Manifest:
 def revoke(work: UnitOfWork, manifest_id: str, reason: str | None) -> Manifest:
     """Let nobody pull it any more."""
     manifest = get(work, manifest_id)
+    authority.require_change(work, manifest.catalog_id)
     if not manifest.revoked:
         manifest.revoked, manifest.revoked_by, manifest.revoked_at = True, work.caller.username, work.now
         _marked(work, manifest, "manifest.revoke", reason)

@@ -16,7 +16,7 @@ from catalog_server import API, NAME, VERSION, schema
 from catalog_server.models.catalog import Catalog
 from catalog_server.unit_of_work import Context, Services
 
-FEATURES = ("segmented", "signed", "grants")
+FEATURES = ("segmented", "signed", "grants", "identity")
 
 router = APIRouter(tags=["health"])
 

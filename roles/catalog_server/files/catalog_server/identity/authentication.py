@@ -73,7 +73,7 @@ def _by_token(session: Session, token: tokens.Login | Grant, now: datetime.datet
     if standing is not None and token.source.catalog != standing.catalog:
         raise Unauthenticated("The token is not valid here.")
     if isinstance(token, Grant):
-        if standing is None or standing.denied or _is_over(standing, token.source, now):
+        if standing is None or _is_taken_back(standing, token) or _is_over(standing, token.source, now):
             raise GrantRevoked("The grant was revoked, or the credential that it was made with.")
         return _caller(standing, token.source, "grant", token)
     if standing is None:
@@ -83,6 +83,12 @@ def _by_token(session: Session, token: tokens.Login | Grant, now: datetime.datet
             "The login has ended: the password was changed, the API key is revoked, or it was logged out."
         )
     return _caller(standing, token.source, "token")
+
+
+def _is_taken_back(standing: queries.Standing, grant: Grant) -> bool:
+    """Return True if the grant was taken back, alone or with all that its user had then."""
+    valid_after = standing.grants_valid_after
+    return standing.denied or (valid_after is not None and grant.first_minted_at < valid_after.timestamp())
 
 
 def _is_over(standing: queries.Standing, source: Source, now: datetime.datetime) -> bool:

@@ -59,8 +59,28 @@ class _Claimed:
     stored: str | None = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Proof:
+    """That somebody knew the password of a user, the one of that version, at that time."""
+
+    standing: queries.Standing
+    version: int
+    at: datetime.datetime
+
+
 async def with_password(services: Services, attempt: Attempt) -> Token:
     """A token for the user with that id, user name or mail address.
+
+    :raises InvalidCredentials, LockedOut: as ``proved``
+    """
+    proof = await proved(services, attempt)
+    standing = proof.standing
+    source = Source(PASSWORD, proof.at.timestamp(), standing.epoch, version=proof.version, catalog=standing.catalog)
+    return _token(services, standing, source, proof.at)
+
+
+async def proved(services: Services, attempt: Attempt) -> Proof:
+    """Check the password of the user with that id, user name or mail address.
 
     Attempts for one name from one network are made one after the other: each is counted as a wrong one until it turns
     out to be right, and right ones must not lock each other out.
@@ -102,7 +122,7 @@ def _withdraw(services: Services, attempt: Attempt, claimed: _Claimed) -> None:
     )
 
 
-def _fail(services: Services, attempt: Attempt, claimed: _Claimed, _rehashed: str | None) -> Token:
+def _fail(services: Services, attempt: Attempt, claimed: _Claimed, _rehashed: str | None) -> Proof:
     if claimed.claim.failures == services.settings.login_attempts:
         now = services.clock()
         services.database.write(
@@ -113,7 +133,7 @@ def _fail(services: Services, attempt: Attempt, claimed: _Claimed, _rehashed: st
     raise InvalidCredentials(_WRONG)
 
 
-def _succeed(services: Services, attempt: Attempt, claimed: _Claimed, rehashed: str | None) -> Token:
+def _succeed(services: Services, attempt: Attempt, claimed: _Claimed, rehashed: str | None) -> Proof:
     now = services.clock()
 
     def unit(session: Session) -> tuple[queries.Standing, int] | None:
@@ -131,8 +151,7 @@ def _succeed(services: Services, attempt: Attempt, claimed: _Claimed, rehashed: 
         # Deleted, or given another password, while this one was checked
         raise InvalidCredentials(_WRONG)
     standing, version = found
-    source = Source(PASSWORD, now.timestamp(), standing.epoch, version=version, catalog=standing.catalog)
-    return _token(services, standing, source, now)
+    return Proof(standing, version, now)
 
 
 def with_api_key(services: Services, encoded: str) -> Token:

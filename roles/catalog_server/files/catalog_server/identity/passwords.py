@@ -16,6 +16,7 @@ from catalog_server.errors import BadRequest
 
 MIN_LENGTH = 12
 MAX_LENGTH = 256
+_MIN_DIFFERENT = 5
 _MEMORY_KIB = 19 * 1024
 _PASSES = 2
 _LANES = 1
@@ -51,6 +52,8 @@ def check_new(password: str) -> str:
     """A password that may be set."""
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise BadRequest(f"A password has {MIN_LENGTH} to {MAX_LENGTH} characters.")
+    if len(set(password)) < _MIN_DIFFERENT:
+        raise BadRequest(f"A password has at least {_MIN_DIFFERENT} different characters.")
     if "\0" in password or "\n" in password:
         raise BadRequest("A password has no line breaks and no zero bytes.")
     return password

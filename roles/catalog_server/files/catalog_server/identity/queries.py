@@ -11,9 +11,24 @@ import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, delete, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.orm import Session, selectinload
 
+from catalog_server.access import SUPER_USER
 from catalog_server.database import upsert
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.identity import (
@@ -62,6 +77,7 @@ class Standing:
     rights: Rights
     disabled: bool
     sessions_valid_after: datetime.datetime | None
+    grants_valid_after: datetime.datetime | None
     password_version: int
     catalog: str
     epoch: int
@@ -93,6 +109,7 @@ def _standings(joins: ColumnElement[bool]) -> Select[*tuple[t.Any, ...]]:
             User.name,
             User.disabled_at,
             User.sessions_valid_after,
+            User.grants_valid_after,
             User.password_version,
             ApiKey.id.label("key_id"),
             ApiKey.secret_sha256,
@@ -133,6 +150,7 @@ def _standing(row: Row[t.Any]) -> Standing:
         rights=Rights(_cut(row.roles), _cut(row.claims) | _cut(row.inherited)),
         disabled=row.disabled_at is not None,
         sessions_valid_after=row.sessions_valid_after,
+        grants_valid_after=row.grants_valid_after,
         password_version=row.password_version,
         catalog=row.catalog,
         epoch=row.epoch,
@@ -143,6 +161,17 @@ def _standing(row: Row[t.Any]) -> Standing:
 
 def _cut(text: str | None) -> frozenset[str]:
     return frozenset(text.split(_BETWEEN)) if text else frozenset()
+
+
+def rights_of(session: Session, user_id: str) -> Rights:
+    """The rights of a user, as they are in this transaction."""
+    own_roles = select(user_roles.c.role).where(user_roles.c.user_id == user_id)
+    own_claims = select(user_claims.c.claim).where(user_claims.c.user_id == user_id)
+    inherited = select(role_claims.c.claim).where(role_claims.c.role.in_(own_roles))
+    return Rights(
+        frozenset(session.scalars(own_roles)),
+        frozenset(session.scalars(own_claims)) | frozenset(session.scalars(inherited)),
+    )
 
 
 def user(session: Session, user_id: str) -> User | None:
@@ -167,8 +196,20 @@ def users(session: Session) -> Sequence[User]:
     return _with_rights(session)
 
 
-def _with_rights(session: Session, *conditions: ColumnElement[bool]) -> Sequence[User]:
-    statement = select(User).where(*conditions).order_by(User.username)
+def page_of_users(session: Session, after: str | None, limit: int) -> Sequence[User]:
+    """The first ``limit`` users whose user name comes behind ``after``, with roles and claims loaded."""
+    return _with_rights(session, User.username > after if after is not None else true(), limit=limit)
+
+
+def has_administrator(session: Session) -> bool:
+    """Return True if an enabled user has the role SUPER_USER."""
+    statement = select(User.id).join(user_roles, user_roles.c.user_id == User.id)
+    enabled = statement.where(user_roles.c.role == SUPER_USER, User.disabled_at.is_(None)).limit(1)
+    return session.scalar(enabled) is not None
+
+
+def _with_rights(session: Session, *conditions: ColumnElement[bool], limit: int | None = None) -> Sequence[User]:
+    statement = select(User).where(*conditions).order_by(User.username).limit(limit)
     options = (selectinload(User.roles), selectinload(User.claims))
     return session.scalars(statement.options(*options).execution_options(populate_existing=True)).all()
 
@@ -176,6 +217,32 @@ def _with_rights(session: Session, *conditions: ColumnElement[bool]) -> Sequence
 def delete_user(session: Session, user_id: str) -> None:
     """The row; the database deletes rights and API keys with it."""
     session.execute(delete(User).where(User.id == user_id))
+
+
+def all_roles(session: Session) -> Sequence[Role]:
+    """All roles, with their claims loaded."""
+    return session.scalars(select(Role).options(selectinload(Role.claims)).order_by(Role.name)).all()
+
+
+def role(session: Session, name: str) -> Role | None:
+    """One role, with its claims loaded."""
+    statement = select(Role).options(selectinload(Role.claims)).where(Role.name == name)
+    return session.scalar(statement.execution_options(populate_existing=True))
+
+
+def users_with(session: Session, role_name: str) -> Sequence[str]:
+    """The names of the users who have a role."""
+    statement = select(User.username).join(user_roles, user_roles.c.user_id == User.id)
+    return session.scalars(statement.where(user_roles.c.role == role_name).order_by(User.username)).all()
+
+
+def delete_role(session: Session, name: str) -> None:
+    """The row; the database takes it from users with it."""
+    session.execute(delete(Role).where(Role.name == name))
+
+
+def all_claims(session: Session) -> Sequence[Claim]:
+    return session.scalars(select(Claim).order_by(Claim.name)).all()
 
 
 def roles(session: Session, names: Sequence[str]) -> dict[str, Role]:

@@ -11,21 +11,34 @@ import datetime
 import hashlib
 import re
 import secrets
+import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
-
-from catalog_server.access import USER
-from catalog_server.errors import BadRequest, NotFound
-from catalog_server.identity import lockouts, queries
-from catalog_server.models.identity import ApiKey, Claim, Role, User
+from catalog_server.access import SUPER_USER, USER
+from catalog_server.database import Lock
+from catalog_server.errors import BadRequest, Forbidden, LastAdministrator, NotFound, UserExists
+from catalog_server.identity import authority, lockouts, queries
+from catalog_server.identity.roles import Created, claims_called, roles_called
+from catalog_server.models.identity import ApiKey, User
 from catalog_server.unit_of_work import UnitOfWork
 
 SUBJECT = "user"
+# What excludes every other change of who is there and what they may.
+USERS_LOCK = Lock("users")
+MAX_NAME = 150
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,99}\Z")
 _EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]{1,180}\Z")
 _SECRET_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A user as it is now, and what saving it did."""
+
+    user: User
+    changed: bool
+    created: Created
 
 
 @dataclass(frozen=True)
@@ -60,37 +73,51 @@ def add(
     password_hash: str | None,
     roles: Sequence[str],
     claims: Sequence[str],
-) -> User:
+) -> Saved:
     """A new user, with the role USER if nothing else is said.
 
-    :raises BadRequest: a name that cannot be, or is taken
+    :raises BadRequest: a name that is not valid
+    :raises UserExists: a name that is taken
+    :raises Forbidden: the caller may not give these rights
     """
-    username = username.strip().lower()
+    authority.require_manager(work)
+    username, created = username.strip().lower(), Created()
     if not _USERNAME.match(username):
-        raise BadRequest(f"{username!r} is no user name: it has letters, digits and . _ @ + - only, at most 100.")
+        raise BadRequest(
+            f"{username[:100]!r} is not a valid user name: it has letters, digits and . _ @ + - only, at most 100."
+        )
     email = _checked_email(email or (username if "@" in username else f"{username}@localhost"))
-    for text in (username, email):
-        if queries.user_called(work.session, text) is not None:
-            raise BadRequest(f"There is a user {text!r} already.")
+    _require_free(work, username)
+    _require_free(work, email)
     user = User(
         username=username,
         email=email,
-        name=name.strip(),
+        name=_checked_name(name),
         password_hash=password_hash,
         created_at=work.now,
         updated_at=work.now,
-        roles=_roles(work, roles or ([] if claims else [USER])),
-        claims=_claims(work, claims),
+        roles=roles_called(work, roles or ([] if claims else [USER]), created),
+        claims=claims_called(work, claims, created),
     )
     work.session.add(user)
     work.session.flush()
+    authority.require_all_rights_of(work, user)
     work.record("user.add", SUBJECT, user.id, username=username, **_rights(user))
-    return user
+    return Saved(user, True, created)
 
 
-def set_password(work: UnitOfWork, name: str, password_hash: str) -> User:
-    """Another password; logins from before are worth nothing any more, and a lockout ends."""
-    user = find(work, name)
+def set_password(work: UnitOfWork, name: str, password_hash: str, *, replaces: int | None = None) -> User:
+    """Another password; logins from before are worth nothing any more, and a lockout ends.
+
+    ``replaces`` is the version of the password that the caller proved to know, who needs no other right then.
+
+    :raises Forbidden: the caller may not, or there is another password by now
+    """
+    user = authority.own_or_managed(work, name)
+    if replaces is None:
+        authority.require_all_rights_of(work, user)
+    elif replaces != user.password_version or not authority.is_own(work, user):
+        raise Forbidden("The password has been changed in the meantime.")
     user.password_hash = password_hash
     user.password_version += 1
     user.updated_at = work.now
@@ -108,42 +135,122 @@ def set_fields(
     shown_name: str | None = None,
     roles: Sequence[str] | None = None,
     claims: Sequence[str] | None = None,
-) -> bool:
-    """Set what is not None; whether anything changed."""
-    user = find(work, name)
-    before = _fields(user)
+    disabled: bool | None = None,
+) -> Saved:
+    """Set what is not None.
+
+    :raises Forbidden: the caller may not manage this user, or not give these rights
+    :raises LastAdministrator: nobody would be left who may do everything
+    """
+    authority.require_manager(work)
+    user, created = find(work, name), Created()
+    authority.require_all_rights_of(work, user)
+    before, was_administrator = _fields(user), _is_administrator(user)
     if email is not None:
         email = _checked_email(email)
-        taken = queries.user_called(work.session, email)
-        if taken is not None and taken.id != user.id:
-            raise BadRequest(f"There is a user {email!r} already.")
+        if email != user.email:
+            _require_free(work, email, but=user)
         user.email = email
     if shown_name is not None:
-        user.name = shown_name.strip()
+        user.name = _checked_name(shown_name)
     if roles is not None:
-        user.roles = _roles(work, roles)
+        user.roles = roles_called(work, roles, created)
     if claims is not None:
-        user.claims = _claims(work, claims)
+        user.claims = claims_called(work, claims, created)
+    if disabled is not None and disabled != (user.disabled_at is not None):
+        user.disabled_at = work.now if disabled else None
     after = _fields(user)
     if after == before:
-        return False
+        return Saved(user, False, created)
     user.updated_at = work.now
+    authority.require_all_rights_of(work, user)
+    if was_administrator and not _is_administrator(user):
+        _require_administrator(work)
     work.record("user.edit", SUBJECT, user.id, username=user.username, before=before, after=after)
-    return True
+    work.session.flush()
+    return Saved(user, True, created)
+
+
+def edit(
+    work: UnitOfWork,
+    name: str,
+    changes: t.Mapping[str, t.Any],
+    *,
+    password_hash: str | None = None,
+    replaces: int | None = None,
+) -> Saved:
+    """Set the fields that ``set_fields`` names, and the password, both or neither."""
+    saved = None
+    if password_hash is not None:
+        saved = Saved(set_password(work, name, password_hash, replaces=replaces), True, Created())
+    if changes or saved is None:
+        fields = set_fields(work, name, **changes)
+        saved = Saved(fields.user, fields.changed or saved is not None, fields.created)
+    return saved
 
 
 def delete(work: UnitOfWork, name: str) -> None:
-    """Delete a user with its API keys; tokens and grants of it are worth nothing any more."""
+    """Delete a user with its API keys; tokens and grants of it are worth nothing any more.
+
+    :raises LastAdministrator: nobody would be left who may do everything
+    """
+    authority.require_manager(work)
     user = find(work, name)
+    authority.require_all_rights_of(work, user)
     work.record("user.delete", SUBJECT, user.id, username=user.username)
     work.session.flush()
+    was_administrator = _is_administrator(user)
     queries.delete_user(work.session, user.id)
     work.session.expunge_all()
+    if was_administrator:
+        _require_administrator(work)
+
+
+def log_out(work: UnitOfWork, name: str) -> User:
+    """Let every login token and grant of a user be worth nothing any more. API keys stay."""
+    user = _own_or_outranked(work, name)
+    user.sessions_valid_after = work.now
+    work.record("user.log_out", SUBJECT, user.id, username=user.username)
+    return user
+
+
+def end_grants(work: UnitOfWork, name: str) -> User:
+    """Let every grant of a user be worth nothing any more. Logins and API keys stay."""
+    user = _own_or_outranked(work, name)
+    user.grants_valid_after = work.now
+    work.record("user.end_grants", SUBJECT, user.id, username=user.username)
+    return user
+
+
+def _own_or_outranked(work: UnitOfWork, name: str) -> User:
+    user = authority.own_or_managed(work, name)
+    if not authority.is_own(work, user):
+        authority.require_all_rights_of(work, user)
+    return user
+
+
+def _is_administrator(user: User) -> bool:
+    return user.disabled_at is None and SUPER_USER in {role.name for role in user.roles}
+
+
+def _require_administrator(work: UnitOfWork) -> None:
+    work.session.flush()
+    if not queries.has_administrator(work.session):
+        raise LastAdministrator(
+            f"This is the last enabled user with the role {SUPER_USER}; give that role to another user first."
+        )
+
+
+# API keys
 
 
 def add_key(work: UnitOfWork, name: str, label: str, expires_at: datetime.datetime | None) -> NewKey:
-    """A new API key that acts as the user."""
-    user = find(work, name)
+    """A new API key that acts as the user.
+
+    :raises Forbidden: the caller may not make one of this user
+    """
+    user = authority.own_or_managed(work, name)
+    authority.require_new_key(work, user)
     secret = secrets.token_urlsafe(_SECRET_BYTES)
     key = ApiKey(
         key=secrets.token_hex(8).upper(),
@@ -162,17 +269,22 @@ def add_key(work: UnitOfWork, name: str, label: str, expires_at: datetime.dateti
 
 def keys(work: UnitOfWork, name: str) -> Sequence[ApiKey]:
     """The API keys of a user."""
-    return queries.api_keys_of(work.session, find(work, name).id)
+    return queries.api_keys_of(work.session, authority.own_or_managed(work, name).id)
 
 
 def revoke_key(work: UnitOfWork, key_name: str) -> bool:
-    """Let nobody use an API key any more; whether somebody could.
+    """Let nobody use an API key any more; return True if somebody could.
 
-    :raises NotFound: there is no such key
+    :raises NotFound: there is no such key, or it is of a user whom the caller may not see
     """
+    unknown = NotFound(f"There is no API key {key_name!r}, or it is not yours.")
     key = queries.api_key(work.session, key_name.strip().upper())
     if key is None:
-        raise NotFound(f"There is no API key {key_name!r}.")
+        raise unknown
+    try:
+        _own_or_outranked(work, key.user_id)
+    except Forbidden:
+        raise unknown from None
     if key.revoked_at is not None:
         return False
     key.revoked_at = work.now
@@ -180,37 +292,30 @@ def revoke_key(work: UnitOfWork, key_name: str) -> bool:
     return True
 
 
+def _require_free(work: UnitOfWork, text: str, but: User | None = None) -> None:
+    taken = queries.user_called(work.session, text)
+    if taken is not None and (but is None or taken.id != but.id):
+        raise UserExists(f"There is a user {text!r} already.")
+
+
+def _checked_name(name: str) -> str:
+    name = name.strip()
+    if len(name) > MAX_NAME or not (name.isprintable() or not name):
+        raise BadRequest(f"The name of a user has at most {MAX_NAME} printable characters.")
+    return name
+
+
 def _checked_email(email: str) -> str:
     email = email.strip().lower()
     if not _EMAIL.match(email):
-        raise BadRequest(f"{email!r} is no mail address.")
+        raise BadRequest(f"{email!r} is not a valid mail address.")
     return email
-
-
-def _roles(work: UnitOfWork, names: Sequence[str]) -> list[Role]:
-    wanted = sorted({addresses.normalise_right(name) for name in names})
-    found = queries.roles(work.session, wanted)
-    # A role is what manifests require, so a name that nobody has used is a new one.
-    for name in wanted:
-        if name not in found:
-            found[name] = Role(name=name)
-            work.record("role.add", "role", name)
-    return [found[name] for name in wanted]
-
-
-def _claims(work: UnitOfWork, names: Sequence[str]) -> list[Claim]:
-    wanted = sorted({addresses.normalise_right(name) for name in names})
-    found = queries.claims(work.session, wanted)
-    for name in wanted:
-        if name not in found:
-            found[name] = Claim(name=name)
-            work.record("claim.add", "claim", name)
-    return [found[name] for name in wanted]
 
 
 def _rights(user: User) -> dict[str, list[str]]:
     return {"roles": [role.name for role in user.roles], "claims": [claim.name for claim in user.claims]}
 
 
-def _fields(user: User) -> dict[str, str | list[str]]:
-    return {"email": user.email, "name": user.name, **_rights(user)}
+def _fields(user: User) -> dict[str, t.Any]:
+    disabled = user.disabled_at is not None
+    return {"email": user.email, "name": user.name, "disabled": disabled, **_rights(user)}

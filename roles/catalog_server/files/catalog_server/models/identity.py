@@ -73,6 +73,8 @@ class User(Base):
     password_version: Mapped[int] = mapped_column(default=1)
     # Credentials that were given out before are worth nothing: "log out everywhere".
     sessions_valid_after: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
+    # Grants that were made before are worth nothing; logins stay.
+    grants_valid_after: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     # Nobody acts as this user, by whatever credential.
     disabled_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     created_at: Mapped[datetime.datetime] = mapped_column(Timestamp)

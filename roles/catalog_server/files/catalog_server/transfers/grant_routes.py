@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import typing as t
 
-from fastapi import APIRouter, Path, status
+from fastapi import APIRouter, Path, Query, status
 
 from catalog_server import access, pools
+from catalog_server.identity.service import USERS_LOCK
 from catalog_server.transfers import grants
-from catalog_server.transfers.grant_schemas import Empty, GrantRequest, MintedGrant, PullGrantRequest, RenewedGrant
+from catalog_server.transfers.grant_schemas import (
+    Empty,
+    GrantRequest,
+    MintedGrant,
+    PullGrantRequest,
+    RenewedGrant,
+    Transfers,
+)
 from catalog_server.unit_of_work import Context
 
 router = APIRouter(tags=["grants"])
+
+UserName = t.Annotated[str | None, Query(min_length=1, max_length=300)]
 
 
 @router.post("/grants")
@@ -44,6 +54,20 @@ def renew(context: Context, _body: Empty | None = None) -> RenewedGrant:
     with context.reading(access.RENEW) as work:
         minted = grants.renew(work)
         return RenewedGrant.renewed(minted)
+
+
+@router.get("/grants")
+def list_grants(context: Context, user: UserName = None) -> Transfers:
+    """The transfers of a user, by default of the caller, that are going on."""
+    with context.reading(access.KNOWN) as work:
+        return Transfers.of(grants.in_use(work, user))
+
+
+@router.delete("/grants", status_code=status.HTTP_204_NO_CONTENT)
+@pools.writes
+def end_grants(context: Context, user: UserName = None) -> None:
+    """End every grant of a user, by default of the caller; logins and API keys stay."""
+    context.write(access.KNOWN, lambda work: grants.end_all(work, user), locks=lambda _work: [USERS_LOCK])
 
 
 @router.delete("/grants/{jti}", status_code=status.HTTP_204_NO_CONTENT)

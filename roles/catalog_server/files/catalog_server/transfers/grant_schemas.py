@@ -10,7 +10,9 @@ import typing as t
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from catalog_server.catalog.schemas import ManifestRecord, Texts
+from catalog_server.catalog.schemas import ManifestRecord, Texts, Timestamp
+from catalog_server.models.identity import GrantUse
+from catalog_server.models.transfers import Upload
 from catalog_server.transfers import grants
 
 Address = t.Annotated[str, Field(max_length=300)]
@@ -77,6 +79,47 @@ class MintedGrant(RenewedGrant):
             expires_in=minted.expires_in,
             manifests=[ManifestRecord.of(manifest) for manifest in minted.manifests],
             bases=[ManifestRecord.of(manifest) for manifest in minted.bases],
+        )
+
+
+class GrantInUse(BaseModel):
+    """A grant by which a manifest was read."""
+
+    id: str
+    manifest_id: str
+    used_at: Timestamp
+
+    @classmethod
+    def of(cls, use: GrantUse) -> GrantInUse:
+        return cls(id=use.jti, manifest_id=use.manifest_id, used_at=use.used_at)
+
+
+class OpenUpload(BaseModel):
+    """An upload that was neither committed nor aborted, and is not too old."""
+
+    id: str
+    catalog_id: str
+    version: str
+    architecture: str
+    created_at: Timestamp
+    expires_at: Timestamp
+
+    @classmethod
+    def of(cls, upload: Upload) -> OpenUpload:
+        return cls(**{name: getattr(upload, name) for name in cls.model_fields})
+
+
+class Transfers(BaseModel):
+    """What is known of the grants of a user: those that read something, and its open uploads; the newest first."""
+
+    pulls: list[GrantInUse]
+    uploads: list[OpenUpload]
+
+    @classmethod
+    def of(cls, found: grants.InUse) -> Transfers:
+        return cls(
+            pulls=[GrantInUse.of(use) for use in found.pulls],
+            uploads=[OpenUpload.of(upload) for upload in found.uploads],
         )
 
 

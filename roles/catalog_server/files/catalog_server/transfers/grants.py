@@ -22,12 +22,17 @@ from catalog_server.catalog import authority
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog
 from catalog_server.errors import BadRequest, Forbidden, GrantExpired, NotFound, Replaced
+from catalog_server.identity import authority as authority_of_users
 from catalog_server.identity import queries, tokens
+from catalog_server.identity import service as users
 from catalog_server.models.catalog import Manifest
-from catalog_server.models.identity import DeniedGrant
+from catalog_server.models.identity import DeniedGrant, GrantUse
+from catalog_server.models.transfers import Upload
+from catalog_server.transfers import queries as transfer_queries
 from catalog_server.unit_of_work import UnitOfWork
 
 MAX_BASES = 8
+MAX_LISTED = 1000
 _JTI = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\Z")
 
 _log = logging.getLogger("catalog_server.grants")
@@ -96,7 +101,8 @@ def _mint(
 ) -> Minted:
     if work.caller.user_id is None or work.caller.source is None:
         raise Forbidden("Only a user can have a grant.")
-    now = int(work.now.timestamp())
+    now = work.now.timestamp()
+    expires_at = int(now) + work.settings.grant_seconds
     grant = Grant(
         jti=tokens.new_jti(work.caller.user_id),
         user_id=work.caller.user_id,
@@ -108,14 +114,14 @@ def _mint(
         version=version,
         architecture=addresses.normalise_architecture(architecture) if architecture else None,
         first_minted_at=now,
-        expires_at=now + work.settings.grant_seconds,
+        expires_at=expires_at,
     )
     # The only trace of a grant, so that one can be taken back of which only the log is at hand.
     _log.info(
         "grant minted",
         extra={"grant": grant.jti, "user": work.caller.username, "verb": verb, "catalog_id": catalog_id},
     )
-    return Minted(grant, tokens.encode_grant(work.services.keys, grant), grant.expires_at - now, manifests, bases)
+    return Minted(grant, tokens.encode_grant(work.services.keys, grant), expires_at - int(now), manifests, bases)
 
 
 def renew(work: UnitOfWork) -> Minted:
@@ -130,7 +136,7 @@ def renew(work: UnitOfWork) -> Minted:
     if grant.verb == PUSH:
         authority.require_push(work, grant.catalog_id)
     now = int(work.now.timestamp())
-    end = grant.first_minted_at + work.settings.grant_limit_seconds
+    end = int(grant.first_minted_at) + work.settings.grant_limit_seconds
     if now >= end:
         raise GrantExpired("The grant is too old to be renewed.")
     renewed = replace(
@@ -154,6 +160,32 @@ def _still_pullable(work: UnitOfWork, manifests: Mapping[str, str]) -> Mapping[s
 def _may_pull(work: UnitOfWork, manifest_id: str, digest: str | None = None) -> bool:
     found = catalog_queries.manifest(work.session, work.caller, manifest_id)
     return found is not None and not found.tainted and not found.revoked and (digest is None or found.digest == digest)
+
+
+@dataclass(frozen=True)
+class InUse:
+    """What is known of the transfers of a user: nothing is stored of a grant before it is used."""
+
+    pulls: Sequence[GrantUse]
+    uploads: Sequence[Upload]
+
+
+def in_use(work: UnitOfWork, name: str | None) -> InUse:
+    """The transfers of a user, by default of the caller.
+
+    :raises Forbidden: it is somebody else, and the caller manages no users
+    """
+    user = authority_of_users.own_or_managed(work, name if name is not None else work.caller.user_id or "")
+    uses = transfer_queries.grants_in_use(work.session, user.id, work.now, MAX_LISTED)
+    after = user.grants_valid_after, user.sessions_valid_after
+    ended = max((at for at in after if at is not None), default=None)
+    pulls = [use for use in uses if ended is None or use.used_at > ended]
+    return InUse(pulls, transfer_queries.uploads_of(work.session, user.id, work.now, MAX_LISTED))
+
+
+def end_all(work: UnitOfWork, name: str | None) -> None:
+    """Let every grant of a user, by default of the caller, be worth nothing any more."""
+    users.end_grants(work, name if name is not None else work.caller.user_id or "")
 
 
 def deny(work: UnitOfWork, jti: str) -> None:

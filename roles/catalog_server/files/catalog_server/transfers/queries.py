@@ -14,7 +14,7 @@ from sqlalchemy import and_, delete, exists, insert, or_, select, tuple_, union
 from sqlalchemy.orm import Session, aliased
 
 from catalog_server.models.catalog import Manifest, ManifestSegment, SegmentedContent
-from catalog_server.models.identity import GrantUse
+from catalog_server.models.identity import DeniedGrant, GrantUse
 from catalog_server.models.storage import Pack
 from catalog_server.models.transfers import OPEN, LeasedSegment, Segment, Upload, UploadBase
 
@@ -115,6 +115,22 @@ def unused(session: Session, candidates: Iterable[SegmentName]) -> dict[SegmentN
         )
         found.update({(pack, sha256): storage for pack, sha256, storage in session.execute(statement)})
     return found
+
+
+def grants_in_use(session: Session, user_id: str, now: datetime.datetime, limit: int) -> Sequence[GrantUse]:
+    """The grants of a user by which something was read and that may still be good, the last use first."""
+    statement = select(GrantUse).where(
+        GrantUse.jti.startswith(f"{user_id}-", autoescape=True),
+        GrantUse.forget_at > now,
+        ~exists().where(DeniedGrant.jti == GrantUse.jti),
+    )
+    return session.scalars(statement.order_by(GrantUse.used_at.desc(), GrantUse.jti).limit(limit)).all()
+
+
+def uploads_of(session: Session, user_id: str, now: datetime.datetime, limit: int) -> Sequence[Upload]:
+    """The open uploads of a user, the newest first."""
+    statement = select(Upload).where(Upload.user_id == user_id, Upload.state == OPEN, Upload.expires_at > now)
+    return session.scalars(statement.order_by(Upload.created_at.desc(), Upload.id).limit(limit)).all()
 
 
 def grant_use(session: Session, jti: str, manifest_id: str) -> GrantUse | None:

@@ -84,6 +84,13 @@ def test_what_is_no_tag_is_refused(text: str) -> None:
         addresses.normalise_tag(text)
 
 
+@pytest.mark.parametrize("text", ["\u017fuper_user", "adm\u0131n"])
+def test_a_role_that_passes_for_another_one_is_refused(text: str) -> None:
+    assert text.upper() in {"SUPER_USER", "ADMIN"}
+    with pytest.raises(InvalidAddress):
+        addresses.normalise_right(text)
+
+
 @given(st.text())
 def test_normalising_twice_is_normalising_once_and_anything_else_is_refused(text: str) -> None:
     for normalise in (

@@ -150,6 +150,7 @@ def upgrade() -> None:
         sa.Column("password_hash", sa.String(length=255), nullable=True),
         sa.Column("password_version", sa.Integer(), nullable=False),
         sa.Column("sessions_valid_after", TIMESTAMP, nullable=True),
+        sa.Column("grants_valid_after", TIMESTAMP, nullable=True),
         sa.Column("disabled_at", TIMESTAMP, nullable=True),
         sa.Column("created_at", TIMESTAMP, nullable=False),
         sa.Column("updated_at", TIMESTAMP, nullable=False),

@@ -1,0 +1,51 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who changed what."""
+
+from __future__ import annotations
+
+import typing as t
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
+
+from catalog_server import access, paging
+from catalog_server.audit import service
+from catalog_server.audit.schemas import AuditPage, AuditRecord
+from catalog_server.errors import BadRequest
+from catalog_server.unit_of_work import Context
+
+router = APIRouter(tags=["audit"])
+
+Filter = t.Annotated[str | None, Query(min_length=1, max_length=300)]
+
+
+@router.get("/audit")
+def list_entries(
+    context: Context,
+    actor: Filter = None,
+    subject: Filter = None,
+    action: Filter = None,
+    since: AwareDatetime | None = None,
+    limit: paging.Limit = None,
+    cursor: paging.Cursor = None,
+) -> AuditPage:
+    """The changes that all filters let pass, the newest first, page by page."""
+    length = paging.length(context.services.settings, limit)
+    before = _number(paging.parts(cursor, 1)[0]) if cursor else None
+    with context.reading(access.AUDIT) as work:
+        found = service.entries(
+            work, actor=actor, subject=subject, action=action, since=since, before=before, limit=length + 1
+        )
+        return AuditPage(
+            entries=[AuditRecord.of(entry) for entry in found[:length]],
+            next=paging.cursor(str(found[length - 1].id)) if len(found) > length else None,
+        )
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise BadRequest("The cursor is not one that this server gave out.")
+    return int(text)
