@@ -99,12 +99,12 @@ options:
         type: int
   tainted:
     description:
-      - Whether the version must not be pulled for now. Only users with the role V(SUPER_USER) may change it.
+      - Whether the version must not be pulled for now. It takes the claim V(TAINT_CATALOG_MANIFEST).
     type: bool
   revoked:
     description:
       - Whether the version must not be pulled any more. It cannot be undone, so V(false) fails for what is revoked already.
-      - Only users with the role V(SUPER_USER) may change it.
+      - It takes the claim V(REVOKE_CATALOG_MANIFEST).
     type: bool
 seealso:
   - module: macfleet.parallels.catalog_manifest_info

@@ -43,7 +43,11 @@ class Connection:
     ca_certificates: str | None = field(repr=False)
 
     def client(self) -> CatalogClient:
-        """Return a client that says who asks; with a user name and password, after one login for the whole run."""
+        """Return a client for images that says who asks."""
+        return CatalogClient(self.http())
+
+    def http(self) -> Http:
+        """Return requests that say who asks; with a user name and password, after one login for the whole run."""
         send = transport(self.params, self.ca_certificates).send
         timeout_seconds = float(self.params["timeout"])
         if self.params["catalog_token"]:
@@ -61,7 +65,7 @@ class Connection:
             )
             register_secret(token)
             headers = bearer(token)
-        return CatalogClient(Http(self.url, send, authorization=lambda: headers, timeout_seconds=timeout_seconds))
+        return Http(self.url, send, authorization=lambda: headers, timeout_seconds=timeout_seconds)
 
 
 def connection(params: t.Mapping[str, t.Any], environment: t.Mapping[str, str] | None = None) -> Connection:

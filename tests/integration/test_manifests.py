@@ -123,7 +123,7 @@ def test_refusals(results: Results) -> None:
     assert_refused(results["bad query"], "invalid_option", "[?")
     assert_refused(results["unknown"], "unknown_manifest", IMAGE, "9")
     assert_refused(results["undo revocation"], "revoked", IMAGE, "1.0.0")
-    assert_refused(results["taint as pusher"], "forbidden", "taint", "SUPER_USER")
+    assert_refused(results["taint as pusher"], "forbidden", "taint", "TAINT_CATALOG_MANIFEST")
     assert_refused(results["edit as reader"], "forbidden", "description")
     assert_refused(results["hidden"], "unknown_manifest", LONELY)
     assert_refused(results["widen"], "shared_segments", IMAGE)

@@ -254,7 +254,7 @@ def test_a_grant_expires(start_server: StartServer) -> None:
 def test_renewals_end_with_the_age_of_the_grant(start_server: StartServer) -> None:
     server = start_server(CATALOG_GRANT_SECONDS="2", CATALOG_GRANT_LIMIT_SECONDS="3")
     reply = mint(server, "reader", "pull", _catalog_id_of(server, put_manifest(server))).json()
-    end = jwt.decode(reply["grant"], options={"verify_signature": False})["iat"] + 3
+    end = int(jwt.decode(reply["grant"], options={"verify_signature": False})["iat"]) + 3
     wait_until(lambda: server.call("POST", "/grants/renew", bearer=reply["grant"]).json()["expires_at"] == end)
     assert server.call("POST", "/grants/renew", bearer=reply["grant"]).json().get("expires_in", 0) <= 2
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import typing as t
 from urllib.parse import quote
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._api import paged
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import bearer
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadReply
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
@@ -27,7 +28,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_ur
 MAX_INDEX_BYTES = 512 << 20
 URLS_OF_A_PULL = 500
 URLS_OF_AN_UPLOAD = 64
-PAGE_LENGTH = 200
 # The server looks up every object of the upload before it answers.
 COMMIT_TIMEOUT_SECONDS = 900.0
 
@@ -91,24 +91,14 @@ class CatalogClient:
 
     def manifests(self, filters: t.Mapping[str, str | bool | None] | None = None) -> t.Iterator[Manifest]:
         """Yield the manifests that the caller may see and that match the filters; they come page by page."""
-        query = {"limit": str(PAGE_LENGTH)}
+        query: dict[str, str] = {}
         for name, value in (filters or {}).items():
             if isinstance(value, bool):
                 query[name] = "true" if value else "false"
             elif value:
                 query[name] = value
-        seen: set[str] = set()
-        while True:
-            reply = self._http.json("GET", "manifests", "list manifests", query=query)
-            page = reply if isinstance(reply, dict) else {}
-            yield from manifests_from_json(page.get("manifests"))
-            cursor = page.get("next")
-            if cursor is None:
-                return
-            if not isinstance(cursor, str) or cursor in seen:
-                raise BadReply("Could not list manifests: the server sends the same page again and again.")
-            seen.add(cursor)
-            query["cursor"] = cursor
+        for item in paged.items(self._http, "manifests", "manifests", "list manifests", query):
+            yield Manifest.from_json(item)
 
     def resolve(
         self, catalog_id: str, version: str | None = None, architecture: str | None = None

@@ -96,3 +96,70 @@ def info_spec() -> Spec:
         "revoked": {"type": "bool"},
         "query": {"type": "str"},
     }
+
+
+def _state_spec() -> Spec:
+    return {"state": {"type": "str", "choices": ["present", "absent"], "default": "present"}}
+
+
+def user_spec() -> Spec:
+    """The options of ``catalog_user``."""
+    return {
+        "username": {"type": "str", "required": True},
+        **_state_spec(),
+        "email": {"type": "str"},
+        "name": {"type": "str"},
+        "roles": {"type": "list", "elements": "str"},
+        "claims": {"type": "list", "elements": "str"},
+        "disabled": {"type": "bool"},
+        "password": {"type": "str", "no_log": True},
+        "update_password": {
+            "type": "str",
+            "choices": ["on_create", "always"],
+            "default": "on_create",
+            "no_log": False,
+        },
+    }
+
+
+def role_spec() -> Spec:
+    """The options of ``catalog_role``."""
+    return {
+        "name": {"type": "str", "required": True},
+        **_state_spec(),
+        "description": {"type": "str"},
+        "claims": {"type": "list", "elements": "str"},
+    }
+
+
+def api_key_spec() -> Spec:
+    """The options of ``catalog_api_key``."""
+    return {
+        "username": {"type": "str", "required": True},
+        "name": {"type": "str", "required": True},
+        **_state_spec(),
+        "expires_days": {"type": "float"},
+        "never_expires": {"type": "bool", "default": False},
+    }
+
+
+def catalog_id_spec() -> Spec:
+    """The options of ``catalog_id``."""
+    rights: Spec = {
+        name: {"type": "list", "elements": "str"} for name in ("push_roles", "push_claims", "tag_roles", "tag_claims")
+    }
+    return {
+        "catalog_id": {"type": "str", "required": True},
+        **_state_spec(),
+        **rights,
+        "native_only": {"type": "bool"},
+        "immutable_tags": {"type": "bool"},
+        "retention": {"type": "dict", "options": {"keep_versions": {"type": "int"}, "keep_days": {"type": "int"}}},
+        "quota_bytes": {"type": "int"},
+    }
+
+
+def server_info_spec() -> Spec:
+    """The options of ``catalog_server_info``."""
+    choices = ["users", "roles", "claims", "catalog_ids"]
+    return {"gather": {"type": "list", "elements": "str", "choices": choices, "default": []}}

@@ -72,7 +72,15 @@ def plain(spec: options.Spec) -> dict[str, t.Any]:
 
 @pytest.mark.parametrize(
     ("name", "own"),
-    [("catalog_manifest", options.manifest_spec()), ("catalog_manifest_info", options.info_spec())],
+    [
+        ("catalog_api_key", options.api_key_spec()),
+        ("catalog_id", options.catalog_id_spec()),
+        ("catalog_manifest", options.manifest_spec()),
+        ("catalog_manifest_info", options.info_spec()),
+        ("catalog_role", options.role_spec()),
+        ("catalog_server_info", options.server_info_spec()),
+        ("catalog_user", options.user_spec()),
+    ],
 )
 def test_modules_without_code_document_what_their_actions_take(name: str, own: options.Spec) -> None:
     assert described(documented_options(name)) == plain({**options.connection_spec(), **own})
