@@ -9,11 +9,11 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from catalog_server.models.transfers import LeasedSegment, Segment, Upload
+from catalog_server.models.transfers import LeasedSegment, Upload
 from packs import HandMade, content, make_pack
 from rows import new_catalog_id, segments_of
 from running import Server, command_work
-from transfer_client import NEXT_FILES, Client, Pushed, error, good, objects
+from transfer_client import NEXT_FILES, Client, Pushed, error, good, kept_segments
 
 # Nothing in common with what the base had
 OTHER_FILES = {"config.pvs": content(20, 1), "disk/data": content(21)}
@@ -48,13 +48,9 @@ class Delta:
         return self.client.commit(self.upload_id, self.pack.index)
 
     @property
-    def stored(self) -> set[str]:
-        """What storage has of the base as it was; its segments must be those that the database knows."""
-        names = objects(self.server, self.base.upload_id)
-        with self.server.services.database.reading() as session:
-            known = {row.sha256 for row in session.query(Segment).filter_by(pack=self.base.upload_id)}
-        assert {name for name in names if "." not in name} == known
-        return names
+    def kept(self) -> set[str]:
+        """The segments of the base as it was that are not condemned."""
+        return kept_segments(self.server, self.base.upload_id)
 
 
 def leases(server: Server, upload_id: str) -> int:
@@ -71,11 +67,11 @@ def test_a_base_that_was_replaced_meanwhile_can_still_be_shared(server: Server) 
     delta = Delta(server)
     for seed in (30, 31):
         delta.replace_base({"config.pvs": content(seed)})
-        assert delta.stored == delta.base.pack.segments.keys()
+        assert delta.kept == delta.base.pack.segments.keys()
     manifest = good(delta.commit())
     assert manifest["digest"] == delta.pack.digest
     # From now on it is the new version that keeps what it uses; nothing keeps the rest.
-    assert delta.stored == delta.kept_by(delta.pack) < delta.base.pack.segments.keys()
+    assert delta.kept == delta.kept_by(delta.pack) < delta.base.pack.segments.keys()
     assert leases(server, delta.upload_id) == 0
     names = segments_of(server, manifest["id"])
     for made in good(delta.client.read_urls(manifest["id"], names))["urls"]:
@@ -85,9 +81,9 @@ def test_a_base_that_was_replaced_meanwhile_can_still_be_shared(server: Server) 
 def test_an_abort_ends_the_lease(server: Server) -> None:
     delta = Delta(server)
     delta.replace_base()
-    assert delta.stored
+    assert delta.kept
     assert delta.client.http.delete(f"/uploads/{delta.upload_id}").status_code == 204
-    assert delta.stored == set()
+    assert delta.kept == set()
 
 
 def test_the_same_content_by_somebody_else_ends_the_lease(server: Server) -> None:
@@ -95,14 +91,14 @@ def test_the_same_content_by_somebody_else_ends_the_lease(server: Server) -> Non
     other = Client.of(server, "staff").push(delta.catalog_id, "2.0", NEXT_FILES)
     delta.replace_base()
     assert good(delta.commit()) == other.manifest
-    assert delta.stored == set()
+    assert delta.kept == set()
 
 
 def test_an_upload_that_expired_has_no_lease(server: Server) -> None:
     delta = Delta(server)
     expire(server, delta.upload_id)
     delta.replace_base()
-    assert delta.stored == set()
+    assert delta.kept == set()
 
 
 @pytest.mark.parametrize("by", ["the same pusher", "another one"])
@@ -116,7 +112,7 @@ def test_a_lease_ends_when_the_upload_expires(server: Server, by: str) -> None:
     else:
         other = Client.of(server, "staff")
         good(other.http.delete(f"/uploads/{good(other.begin(new_catalog_id()))['id']}"))
-    assert delta.stored == set()
+    assert delta.kept == set()
     assert delta.commit().json()["error"] in ("upload_closed", "upload_expired")
 
 
@@ -124,9 +120,9 @@ def test_a_begin_without_the_base_ends_its_lease(server: Server) -> None:
     delta = Delta(server)
     delta.replace_base()
     good(delta.client.begin(delta.catalog_id, "2.0", bases=[delta.base.id]))
-    assert delta.stored == delta.base.pack.segments.keys()
+    assert delta.kept == delta.base.pack.segments.keys()
     good(delta.client.begin(delta.catalog_id, "2.0"))
-    assert delta.stored == set()
+    assert delta.kept == set()
 
 
 def test_each_upload_has_its_own_lease(server: Server) -> None:
@@ -134,18 +130,18 @@ def test_each_upload_has_its_own_lease(server: Server) -> None:
     upload_id, pack = delta.begin("3.0")
     delta.replace_base()
     good(delta.client.http.delete(f"/uploads/{delta.upload_id}"))
-    assert delta.stored == delta.base.pack.segments.keys()
+    assert delta.kept == delta.base.pack.segments.keys()
     good(delta.client.commit(upload_id, pack.index))
-    assert delta.stored == delta.kept_by(pack)
+    assert delta.kept == delta.kept_by(pack)
 
 
 def test_a_lease_outlives_another_version_that_used_the_segments(server: Server) -> None:
     delta = Delta(server)
     other = delta.client.push(delta.catalog_id, "1.1", NEXT_FILES, delta.base)
     delta.replace_base()
-    assert delta.kept_by(other.pack) <= delta.stored
+    assert delta.kept_by(other.pack) <= delta.kept
     delta.client.push(delta.catalog_id, "1.1", OTHER_FILES, force=True)
-    assert delta.stored == delta.base.pack.segments.keys()
+    assert delta.kept == delta.base.pack.segments.keys()
     good(delta.commit())
 
 
@@ -187,8 +183,8 @@ def test_a_base_that_may_not_be_pulled_any_more_is_not_shared(
     else:
         good(admin.http.post(f"{path}/{verb}"))
     error(delta.commit(), *answer)
-    # Nothing was taken away that the end of the upload does not let go.
-    assert delta.base.pack.segments.keys() <= delta.stored
+    # Nothing was let go that the end of the upload does not let go; what nothing but the deleted base used is.
+    assert delta.kept == (set() if verb == "delete" and not replaced else delta.base.pack.segments.keys())
     if verb == "taint":
         good(admin.http.post(f"{path}/untaint"))
         good(delta.commit())

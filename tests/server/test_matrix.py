@@ -172,7 +172,7 @@ MATRIX: dict[tuple[str, str, str], Row] = {
     ("GET", "/manifests/resolve?catalog_id={manifest_id}", ""): Row(_with(READ, 404)),
     ("GET", "/manifests/{manifest_id}", ""): Row(READ),
     ("PATCH", "/manifests/{manifest_id}", ""): Row(EDIT, lambda _scene: {"description": "x"}),
-    ("DELETE", "/manifests/{manifest_id}", ""): Row(_with(EDIT, 204)),
+    ("DELETE", "/manifests/{manifest_id}", ""): Row(EDIT),
     ("POST", "/manifests/{manifest_id}/taint", ""): Row(SUPER),
     ("POST", "/manifests/{manifest_id}/untaint", ""): Row(SUPER),
     ("POST", "/manifests/{manifest_id}/revoke", ""): Row(SUPER),

@@ -180,6 +180,15 @@ def test_a_url_ends_with_its_manifest(server: Server, end: str) -> None:
         assert get(url).status_code == 200
 
 
+def test_a_url_outlives_a_replacement(server: Server) -> None:
+    """Whoever has begun to pull the old content may finish."""
+    pusher = Client.of(server, "pusher")
+    base = pusher.push(new_catalog_id())
+    (url,) = (one["url"] for one in good(pusher.read_urls(base.id, segments_of(server, base.id)[:1]))["urls"])
+    pusher.push(base.manifest["catalog_id"], "1.0", NEXT_FILES, force=True)
+    assert get(url).status_code == 200
+
+
 @pytest.mark.parametrize("end", ["abort", "commit"])
 def test_a_url_ends_with_its_upload(server: Server, end: str) -> None:
     pusher = Client.of(server, "pusher")

@@ -21,7 +21,7 @@ from conftest import StartServer
 from packs import CHUNK_SIZE, content, make_pack, sha256
 from rows import audiences_of, moment, new_catalog_id, segments_of
 from running import Server, command_work, wait_until
-from transfer_client import FILES, NEXT_FILES, NO_REVISION, Client, Pushed, address, error, good, objects
+from transfer_client import FILES, NEXT_FILES, NO_REVISION, Client, Pushed, address, error, good, kept_segments, objects
 
 
 @pytest.fixture(name="pusher")
@@ -566,8 +566,8 @@ def test_force_replaces_the_content(server: Server, pusher: Client, catalog_id: 
     assert new.manifest["created_at"] == old.manifest["created_at"]
     assert moment(new.manifest["updated_at"]) > moment(old.manifest["updated_at"])
     assert len(fetch_all(pusher, new)) == new.pack.locator.row_total
-    # Of the old objects those are left that another version uses.
-    assert objects(server, old.upload_id) == {name for _pack, name in shared}
+    # Of the old segments those are kept that another version uses.
+    assert kept_segments(server, old.upload_id) == {name for _pack, name in shared}
     assert len(fetch_all(pusher, kept)) == kept.pack.locator.row_total
 
 

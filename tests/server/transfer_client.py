@@ -10,6 +10,7 @@ import typing as t
 from dataclasses import dataclass
 
 import httpx
+from catalog_server.models.transfers import Segment
 from packs import CHUNK_SIZE, HandMade, content, make_pack
 from running import Server
 
@@ -143,6 +144,14 @@ class Client:
 
 
 def objects(server: Server, upload_id: str) -> set[str]:
-    """Names of the files in the folder of a pack."""
+    """Names of the files in the folder of a pack, but for its state, which a job writes at its own time."""
     folder = server.data_dir / "storage/packs" / upload_id
-    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+    return {path.name for path in folder.iterdir()} - {"state.json"} if folder.exists() else set()
+
+
+def kept_segments(server: Server, upload_id: str) -> set[str]:
+    """SHA-256 of the segments of a pack that are not condemned; those that are must still be in storage."""
+    with server.services.database.reading() as session:
+        rows = session.query(Segment).filter_by(pack=upload_id).all()
+    assert {row.sha256 for row in rows} == {name for name in objects(server, upload_id) if "." not in name}
+    return {row.sha256 for row in rows if row.condemned_at is None}

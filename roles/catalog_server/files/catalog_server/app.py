@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import APIRouter, FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.types import Scope
 
 from catalog_server import NAME, VERSION, errors
@@ -27,6 +28,8 @@ from catalog_server.identity import routes as identity
 from catalog_server.identity import user_routes as users
 from catalog_server.identity.login_limits import LimitLogins, LoginLimits
 from catalog_server.identity.passwords import Passwords
+from catalog_server.jobs.kinds import KINDS
+from catalog_server.jobs.runner import JobThread
 from catalog_server.keys import load_keys
 from catalog_server.middleware import BodyLimit, RequestId
 from catalog_server.pools import Pools, Turns
@@ -81,8 +84,11 @@ def create_app(settings: Settings) -> FastAPI:
         current_default_thread_limiter().total_tokens = settings.threads
         settings.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         services.downloads.start()
+        jobs = JobThread(services, KINDS)
+        jobs.start()
         yield
         services.pools.logins.close()
+        await run_in_threadpool(jobs.close)
         services.downloads.close()
         services.database.close()
 

@@ -22,6 +22,7 @@ from catalog_server import (
     VERSION,
     audit_commands,
     catalog_id_commands,
+    job_commands,
     key_commands,
     operation_commands,
     role_commands,
@@ -143,6 +144,7 @@ def parser() -> argparse.ArgumentParser:
         catalog_id_commands,
         audit_commands,
         key_commands,
+        job_commands,
     )
     for group in groups:
         group.add_to(commands)

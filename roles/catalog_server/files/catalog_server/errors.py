@@ -60,6 +60,7 @@ STATUSES = {
     "upload_closed": 409,
     "upload_expired": 410,
     "payload_too_large": 413,
+    "quota_exceeded": 413,
     "locked_out": 429,
     "internal_error": 500,
     "unavailable": 503,
@@ -262,6 +263,12 @@ class UploadExpired(ServerError):
     """The upload was not committed in time."""
 
     code = "upload_expired"
+
+
+class QuotaExceeded(ServerError):
+    """The versions of a catalog id take, or would take, more room than they may."""
+
+    code = "quota_exceeded"
 
 
 class LockedOut(ServerError):

@@ -145,6 +145,12 @@ class Settings(BaseModel):
     object_threads: t.Annotated[int, Field(ge=1, le=200)] = Field(
         16, description="Most blocks of the embedded storage's objects that are read or written at the same time."
     )
+    jobs_seconds: t.Annotated[int, Field(ge=0, le=3600)] = Field(
+        10, description="Pause after which the server looks for jobs that are due; 0 leaves them to other processes."
+    )
+    audit_days: t.Annotated[int, Field(ge=0, le=36500)] = Field(
+        365, description="Age in days after which entries of the audit log are deleted; 0 keeps them."
+    )
     shutdown_seconds: t.Annotated[int, Field(ge=1, le=3600)] = Field(
         30, description="How long requests in progress may continue after SIGTERM."
     )

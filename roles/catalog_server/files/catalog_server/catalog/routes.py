@@ -2,14 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Manifests: list, get, resolve, edit, taint, untaint, revoke, delete."""
+"""Manifests: list, get, resolve, edit, taint, untaint, revoke."""
 
 from __future__ import annotations
 
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
-from fastapi import APIRouter, Path, Query, status
+from fastapi import APIRouter, Path, Query
 
 from catalog_server import access, answers, paging, pools
 from catalog_server.catalog import queries, service
@@ -136,16 +136,5 @@ def revoke(context: Context, manifest_id: ManifestId, body: Reason | None = None
     return context.write(
         access.REVOKE,
         lambda work: ManifestRecord.of(service.revoke(work, manifest_id, _reason(body))),
-        locks=lambda work: service.locks(work, manifest_id),
-    )
-
-
-@router.delete("/manifests/{manifest_id}", status_code=status.HTTP_204_NO_CONTENT)
-@pools.writes
-def delete(context: Context, manifest_id: ManifestId) -> None:
-    """Delete the record of a manifest."""
-    context.write(
-        access.DELETE,
-        lambda work: service.delete(work, manifest_id),
         locks=lambda work: service.locks(work, manifest_id),
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses, resolution
 
 from catalog_server.access import Audience
-from catalog_server.catalog import authority, queries
+from catalog_server.catalog import authority, outbox, queries
 from catalog_server.catalog.tags import latest_of, wanted_tags
 from catalog_server.database import Lock
 from catalog_server.errors import NameTaken, Revoked, SharedSegments, TagImmutable, UnknownManifest
@@ -129,6 +129,7 @@ def edit(work: UnitOfWork, manifest_id: str, changes: Mapping[str, t.Any]) -> Ma
             set_tags(work, manifest, wanted)
     if before:
         manifest.updated_at = work.now
+        outbox.manifests_changed(work, manifest.id)
         work.record("manifest.edit", SUBJECT, manifest.id, before=before, after=dict(changes))
         work.session.flush()
     return get(work, manifest_id)
@@ -198,6 +199,7 @@ def set_tags(work: UnitOfWork, manifest: Manifest, wanted: Iterable[str]) -> Non
     # Where "latest" is, nobody asked for.
     asked = wanted - {addresses.LATEST}
     require_tags(work, manifest.catalog_id, manifest.architecture, asked, manifest.id)
+    outbox.manifests_changed(work, manifest.id)
     for row in queries.tags_of(work.session, manifest.id):
         if row.tag not in wanted:
             work.session.delete(row)
@@ -237,10 +239,12 @@ def _follow_latest(work: UnitOfWork, catalog_id: str, architecture: str) -> None
 def _tag(work: UnitOfWork, catalog_id: str, architecture: str, name: str, manifest_id: str) -> None:
     row = queries.tag(work.session, catalog_id, architecture, name)
     if row is None:
+        outbox.manifests_changed(work, manifest_id)
         work.session.add(
             ManifestTag(catalog_id=catalog_id, architecture=architecture, tag=name, manifest_id=manifest_id)
         )
     elif row.manifest_id != manifest_id:
+        outbox.manifests_changed(work, manifest_id, row.manifest_id)
         row.manifest_id = manifest_id
     work.session.flush()
 
@@ -292,11 +296,12 @@ def _not_revoked(work: UnitOfWork, manifest_id: str) -> Manifest:
 
 def _marked(work: UnitOfWork, manifest: Manifest, action: str, reason: str | None) -> None:
     manifest.updated_at = work.now
+    outbox.manifests_changed(work, manifest.id)
     work.record(action, SUBJECT, manifest.id, reason=reason, **_address(manifest))
 
 
 def delete(work: UnitOfWork, manifest_id: str) -> None:
-    """Delete the record. Its objects stay for the garbage collection, which knows who else uses them."""
+    """Delete the record; see ``transfers/removal.py``, which lets go what it used."""
     manifest = get(work, manifest_id)
     authority.require_change(work, manifest.catalog_id)
     work.record("manifest.delete", SUBJECT, manifest.id, digest=manifest.digest, **_address(manifest))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import typing as t
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from catalog_server.models.base import Base, Name, ShortId, Timestamp, new_short_id
@@ -18,7 +18,8 @@ from catalog_server.models.base import Base, Name, ShortId, Timestamp, new_short
 SEGMENTED = "segmented"
 PDPACK = "pdpack"
 
-# States of a pack: being written; in use; nothing refers to it and nothing may any more; its objects are gone.
+# States of a pack: being written; a manifest has its index there; none has it there any more, but segments may still be
+# used by others; its objects are gone.
 GROWING = "growing"
 LIVE = "live"
 CONDEMNED = "condemned"
@@ -55,4 +56,9 @@ class Pack(Base):
     # Who stored its objects: they may use them without a proof. Null once the user is deleted.
     user_id: Mapped[str | None] = mapped_column(ShortId, ForeignKey("users.id", ondelete="SET NULL"))
     created_at: Mapped[datetime.datetime] = mapped_column(Timestamp)
+    # When its manifest was replaced or deleted.
     condemned_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
+    # When its objects are to be compared with what the database knows; null: nothing is left over.
+    tidy_after: Mapped[datetime.datetime | None] = mapped_column(Timestamp, index=True)
+    # Counts the changes of what its state.json says.
+    state_number: Mapped[int] = mapped_column(BigInteger, default=0)

@@ -112,6 +112,6 @@ class Segment(Base):
     audience_id: Mapped[int] = mapped_column(ForeignKey("audiences.id"))
     # The storage itself has seen that the bytes have this SHA-256.
     proved: Mapped[bool] = mapped_column(default=False)
-    # Marked by the garbage collection; no commit may refer to it any more.
+    # When the last that kept it let it go; no commit may refer to it any more.
     condemned_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     created_at: Mapped[datetime.datetime] = mapped_column(Timestamp)

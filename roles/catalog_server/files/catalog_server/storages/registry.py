@@ -7,9 +7,12 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import threading
 import typing as t
 from pathlib import Path
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
 
 from catalog_server.database import Database
 from catalog_server.errors import Unavailable
@@ -21,6 +24,8 @@ from catalog_server.storages.base import Provider
 from catalog_server.storages.embedded import KIND, EmbeddedStorage
 
 _ROOT = "root"
+
+_log = logging.getLogger("catalog_server.storages")
 
 
 class Registry:
@@ -95,6 +100,19 @@ class Registry:
             free, least = provider.free_bytes(), self._settings.min_free_bytes
             if free is not None and free < least:
                 raise Unavailable(f"The storage {name!r} has {free} bytes left, and less than {least} is too little.")
+
+    def marked(self) -> list[str]:
+        """Names of the storages that have the mark of this catalog now; the others are reported."""
+        uuid = marks.catalog_uuid(self._database)
+        found = []
+        for name, is_used in marks.used_storages(self._database).items():
+            try:
+                if is_used:
+                    marks.check(self.get(name), uuid)
+                    found.append(name)
+            except (StorageError, Unavailable) as error:
+                _log.warning("the storage %s is left alone: %s", name, error.message)
+        return found
 
     def _remember(self, session: t.Any, now: datetime.datetime) -> None:
         for row in session.query(Storage):

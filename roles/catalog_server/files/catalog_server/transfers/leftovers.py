@@ -6,18 +6,24 @@
 
 Commits and aborts of one upload may cross one another, and store or remove objects before they know who comes first.
 So each of them, behind its last write, makes the pack what the database says; whoever is last leaves the right thing.
+What a crash leaves over is found by ``packs.tidy_after``, which every such transaction sets: see ``jobs/gc.py``.
 """
 
 from __future__ import annotations
 
+import datetime
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
+from sqlalchemy import select
 
 from catalog_server.errors import Unavailable
-from catalog_server.models.transfers import ABORTED, COMMITTED
+from catalog_server.models.catalog import Catalog
+from catalog_server.models.storage import GROWING, Pack
+from catalog_server.models.transfers import ABORTED, OPEN
+from catalog_server.settings import LONGEST_URL_SECONDS
 from catalog_server.transfers import packs, queries
 from catalog_server.unit_of_work import Services
 
@@ -28,62 +34,67 @@ _log = logging.getLogger("catalog_server.transfers")
 
 
 @dataclass(frozen=True)
-class Garbage:
-    """Objects that nothing refers to any more; without names, what a pack has beside what the database knows of it."""
+class _Known:
+    """What the database knows of a pack that is not written to any more."""
 
     storage: str
-    pack: str
-    names: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What the database knows of a pack whose upload is closed."""
-
     names: frozenset[str]
     record: bytes | None
+    was_committed: bool
 
 
-def discard(services: Services, garbage: Iterable[Garbage]) -> None:
-    """Remove what a transaction has let go. What fails here stays for the garbage collection."""
-    for item in garbage:
+def discard(services: Services, pack_ids: Iterable[str]) -> None:
+    """Tidy packs. What fails here is left to the garbage collection."""
+    for pack_id in pack_ids:
         try:
-            if item.names is None:
-                tidy(services, item.storage, item.pack)
-            else:
-                packs.pack_of(services, item.storage, item.pack).remove(item.names)
+            tidy(services, pack_id)
         except (StorageError, Unavailable):
-            _log.warning("objects of the pack %s could not be removed", item.pack, exc_info=True)
+            _log.warning("the pack %s could not be tidied", pack_id, exc_info=True)
 
 
-def tidy(services: Services, storage: str, pack_id: str) -> None:
-    """Make a pack what the database says, if its upload is closed; an open one may still need everything."""
+def tidy(services: Services, pack_id: str) -> bool:
+    """Make a pack what the database says, unless it is still written to or pulls that have begun may read it.
+
+    Returns True if it is as the database says now.
+    """
     done: _Known | None = None
     for _look in range(_LOOKS):
         known = _known(services, pack_id)
         if known is None or known == done:
-            return
-        _keep(packs.pack_of(services, storage, pack_id), known)
+            return known is not None
+        _keep(packs.pack_of(services, known.storage, pack_id), known)
         done = known
+    return False
 
 
 def _known(services: Services, pack_id: str) -> _Known | None:
+    began = services.clock() - datetime.timedelta(seconds=LONGEST_URL_SECONDS)
     with services.database.reading() as session:
-        upload = queries.upload(session, pack_id)
-        if upload is None or upload.state not in (ABORTED, COMMITTED):
+        pack, upload = session.get(Pack, pack_id), queries.upload(session, pack_id)
+        if pack is None or not session.scalar(select(Catalog.gc_enabled)):
+            return None
+        if pack.condemned_at is not None and pack.condemned_at > began:
+            return None
+        if pack.state == GROWING if upload is None else upload.state == OPEN:
             return None
         names = set(queries.segments_in(session, pack_id))
+        was_committed = upload is None or upload.state != ABORTED
         manifest = queries.manifest_of(session, pack_id)
         if manifest is None:
-            return _Known(frozenset(names), None)
+            return _Known(pack.storage, frozenset(names), None, was_committed)
         index = (manifest.segmented.listing_object, manifest.segmented.locator_object)
-        return _Known(frozenset({*names, *index, packs.RECORD}), packs.record(upload, manifest))
+        record = packs.record(upload, manifest) if upload is not None else None
+        return _Known(pack.storage, frozenset({*names, *index, packs.RECORD, packs.STATE}), record, was_committed)
 
 
 def _keep(pack: packs.PackObjects, known: _Known) -> None:
     if known.record is not None:
         pack.put(packs.RECORD, known.record)
-    if known.names:
-        pack.remove(pack.names() - known.names)
+    there = pack.names()
+    if not known.was_committed and packs.STATE in there:
+        # The database is older than the storage, having been restored: this may be all that is left of a push.
+        _log.warning("the pack %s was committed in a later state of the database, and is left alone", pack.folder)
+    elif known.names:
+        pack.remove(there - known.names)
     else:
         pack.remove_all()

@@ -8,6 +8,7 @@
     <prefix>/packs/<upload id>/<sha256>.listing   the listing of the manifest that the upload became
     <prefix>/packs/<upload id>/<sha256>.locator   its locator
     <prefix>/packs/<upload id>/manifest.json      its record, for the day the database is lost
+    <prefix>/packs/<upload id>/state.json         what has become of it since: see jobs/outbox.py
 
 No name is shared between uploads, so deleting one pack never touches another.
 """
@@ -26,6 +27,7 @@ from catalog_server.storages.base import OpenedObject, Provider, Signed, UrlRequ
 from catalog_server.unit_of_work import Services
 
 RECORD = "manifest.json"
+STATE = "state.json"
 RECORD_FORMAT = 1
 # The columns of a manifest that its record holds, beside its id and the tags that the push asked for
 RECORDED = (
@@ -53,6 +55,7 @@ RECORDED = (
     "locator_object",
 )
 _SEGMENT = re.compile(r"[0-9a-f]{64}\Z")
+_OURS = re.compile(r"(?:[0-9a-f]{64}(?:\.listing|\.locator)?|manifest\.json|state\.json)\Z")
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,9 @@ class PackObjects:
         return f"{self.folder}/{name}"
 
     def names(self) -> set[str]:
-        """Names of the objects that are there."""
-        return {info.key.rpartition("/")[2] for info in self.storage.list(self.folder)}
+        """Names of the objects that are there, of those that a pack can have."""
+        found = {info.key.removeprefix(f"{self.folder}/") for info in self.storage.list(self.folder)}
+        return {name for name in found if _OURS.match(name)}
 
     def segments(self) -> dict[str, int]:
         """Names and sizes of the segments that are there."""
@@ -96,13 +100,13 @@ class PackObjects:
         return self.storage.presign_put(self.key(name), size, request)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove objects."""
-        self.storage.delete_many([self.key(name) for name in names])
+        """Remove objects, the record before its state."""
+        self.storage.delete_many([self.key(name) for name in sorted(names)])
 
     def remove_all(self) -> None:
-        """Remove every object, and what is being received."""
+        """Remove every object that a pack can have, and what is being received."""
         self.storage.discard_incoming(self.folder)
-        self.storage.delete_many([info.key for info in self.storage.list(self.folder)])
+        self.remove(self.names())
 
 
 def record_of(manifest_id: str, tags: Iterable[str], columns: Mapping[str, t.Any]) -> bytes:
@@ -119,9 +123,14 @@ def record(upload: Upload, manifest: Manifest) -> bytes:
     return record_of(manifest.id, upload.fields["tags"], columns)
 
 
+def packs_folder(prefix: str) -> str:
+    """The folder of all packs of a storage."""
+    return f"{prefix}/packs" if prefix else "packs"
+
+
 def folder_of(prefix: str, pack: str) -> str:
     """The folder of a pack."""
-    return f"{prefix}/packs/{pack}" if prefix else f"packs/{pack}"
+    return f"{packs_folder(prefix)}/{pack}"
 
 
 def pack_of(services: Services, storage: str, pack: str) -> PackObjects:

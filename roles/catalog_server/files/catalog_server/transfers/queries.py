@@ -10,7 +10,7 @@ import datetime
 import typing as t
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import and_, delete, exists, insert, or_, select, tuple_, union
+from sqlalchemy import and_, delete, exists, func, insert, or_, select, tuple_, union, update
 from sqlalchemy.orm import Session, aliased
 
 from catalog_server.models.catalog import Manifest, ManifestSegment, SegmentedContent
@@ -102,18 +102,18 @@ def used_by(session: Session, manifest_id: str, wanted: Sequence[SegmentName]) -
     return {(pack, sha256): storage for pack, sha256, storage in session.execute(statement)}
 
 
-def unused(session: Session, candidates: Iterable[SegmentName]) -> dict[SegmentName, str]:
-    """Those of the candidates that no manifest uses and no upload has leased, and the storage of each."""
+def unused(session: Session, candidates: Iterable[SegmentName]) -> dict[SegmentName, int]:
+    """Those of the candidates that no manifest uses and no upload has leased, and the size of each."""
     names = sorted(candidates)
-    found: dict[SegmentName, str] = {}
+    found: dict[SegmentName, int] = {}
     for start in range(0, len(names), _PAIRS_AT_ONCE):
-        statement = select(Segment.pack, Segment.sha256, Pack.storage).where(
-            Pack.id == Segment.pack,
+        statement = select(Segment.pack, Segment.sha256, Segment.size).where(
+            Segment.condemned_at.is_(None),
             tuple_(Segment.pack, Segment.sha256).in_(names[start : start + _PAIRS_AT_ONCE]),
             ~exists().where(ManifestSegment.pack == Segment.pack, ManifestSegment.sha256 == Segment.sha256),
             ~exists().where(LeasedSegment.pack == Segment.pack, LeasedSegment.sha256 == Segment.sha256),
         )
-        found.update({(pack, sha256): storage for pack, sha256, storage in session.execute(statement)})
+        found.update({(pack, sha256): size for pack, sha256, size in session.execute(statement)})
     return found
 
 
@@ -192,12 +192,27 @@ def end_leases(session: Session, now: datetime.datetime) -> list[SegmentName]:
     return names
 
 
-def remove_segments(session: Session, names: Sequence[SegmentName]) -> None:
-    """Rows of segments that nothing uses."""
+def condemn(session: Session, names: Sequence[SegmentName], now: datetime.datetime) -> None:
+    """Mark segments that nothing uses, so that nothing may use them any more."""
     for start in range(0, len(names), _PAIRS_AT_ONCE):
         pairs = names[start : start + _PAIRS_AT_ONCE]
         session.execute(
-            delete(Segment)
+            update(Segment)
             .where(tuple_(Segment.pack, Segment.sha256).in_(pairs))
+            .values(condemned_at=now)
             .execution_options(synchronize_session=False)
         )
+
+
+def bytes_of(session: Session, catalog_id: str) -> int:
+    """What the segments that the versions of a catalog id use take in storage, each counted once."""
+    used = (
+        select(ManifestSegment.manifest_id)
+        .join(Manifest, Manifest.id == ManifestSegment.manifest_id)
+        .where(
+            Manifest.catalog_id == catalog_id,
+            ManifestSegment.pack == Segment.pack,
+            ManifestSegment.sha256 == Segment.sha256,
+        )
+    )
+    return int(session.scalar(select(func.coalesce(func.sum(Segment.size), 0)).where(used.exists())) or 0)

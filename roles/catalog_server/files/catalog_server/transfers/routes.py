@@ -20,10 +20,11 @@ from catalog_server.catalog import service as catalog
 from catalog_server.catalog.schemas import ManifestRecord
 from catalog_server.storages import holders
 from catalog_server.storages.base import OpenedObject, Signed, UrlRequest
-from catalog_server.transfers import leftovers, objects, packs, reading, service
+from catalog_server.transfers import leftovers, objects, packs, reading, removal, service
 from catalog_server.transfers.commit import run
 from catalog_server.transfers.schemas import (
     BeginUpload,
+    FreedSpace,
     NewSegments,
     ReadUrl,
     ReadUrls,
@@ -151,13 +152,24 @@ async def commit(
 @pools.writes
 def abort(context: Context, upload_id: UploadId) -> None:
     """Give up an upload, and remove what it has stored."""
-    upload, released = context.write(
+    context.write(
         access.TRANSFER_IN,
         lambda work: service.abort(work, upload_id),
         locks=lambda work: service.locks(work, upload_id),
     )
-    leftovers.discard(context.services, released)
-    leftovers.tidy(context.services, upload.storage, upload.id)
+    leftovers.discard(context.services, [upload_id])
+
+
+@router.delete("/manifests/{manifest_id}")
+@pools.writes
+def delete(context: Context, manifest_id: ManifestId) -> FreedSpace:
+    """Delete the record of a manifest; the answer says what becomes free, and when."""
+    freed = context.write(
+        access.DELETE,
+        lambda work: removal.delete(work, manifest_id),
+        locks=lambda work: catalog.locks(work, manifest_id),
+    )
+    return FreedSpace(freed_bytes=freed.bytes, freed_after=freed.after)
 
 
 @router.get("/manifests/{manifest_id}/listing", response_class=IndexFile)

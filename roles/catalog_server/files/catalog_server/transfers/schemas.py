@@ -11,7 +11,7 @@ import typing as t
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import MAX_SEGMENT_BYTES
 from pydantic import BaseModel, Field
 
-from catalog_server.catalog.schemas import MAX_DESCRIPTION, ManifestRecord, RequirementsEdit, Text, Texts
+from catalog_server.catalog.schemas import MAX_DESCRIPTION, ManifestRecord, RequirementsEdit, Text, Texts, Timestamp
 
 ManifestId = t.Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Sha256 = t.Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -93,6 +93,13 @@ class StoreUrls(BaseModel):
     """URLs that store segments."""
 
     urls: list[StoreUrl]
+
+
+class FreedSpace(BaseModel):
+    """What a deleted manifest alone used, and when the garbage collection may remove it."""
+
+    freed_bytes: int
+    freed_after: Timestamp
 
 
 class WantedSegment(BaseModel):

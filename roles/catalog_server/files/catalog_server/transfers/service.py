@@ -27,6 +27,7 @@ from catalog_server.database import Lock
 from catalog_server.errors import (
     BadRequest,
     NameTaken,
+    QuotaExceeded,
     Revoked,
     UnknownManifest,
     UnknownUpload,
@@ -38,8 +39,8 @@ from catalog_server.models.base import new_short_id
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.storage import GONE, LIVE, Pack, Storage
 from catalog_server.models.transfers import ABORTED, COMMITTED, OPEN, Upload, UploadBase
+from catalog_server.settings import LONGEST_URL_SECONDS
 from catalog_server.transfers import leases, queries
-from catalog_server.transfers.leftovers import Garbage
 from catalog_server.unit_of_work import UnitOfWork
 
 SUBJECT = "upload"
@@ -68,7 +69,7 @@ class Begin:
 
 @dataclass(frozen=True)
 class OpenUpload:
-    """An open upload; ``abandoned`` are objects that expired uploads have left, or that nothing leases any more."""
+    """An open upload; ``abandoned`` are the packs of expired ones, which the caller tidies."""
 
     id: str
     storage: str
@@ -76,7 +77,7 @@ class OpenUpload:
     expires_at: datetime.datetime
     revision: str
     bases: tuple[Manifest, ...]
-    abandoned: tuple[Garbage, ...] = ()
+    abandoned: tuple[str, ...] = ()
 
 
 def begin(work: UnitOfWork, wanted: Begin) -> OpenUpload:
@@ -91,6 +92,7 @@ def begin(work: UnitOfWork, wanted: Begin) -> OpenUpload:
     access.check_push(work.caller, catalog_id, version, architecture, wanted.bases)
     _check_contents(wanted, version)
     authority.require_push(work, catalog_id)
+    check_quota(work, catalog_id)
     if catalog_queries.has_tag(work.session, catalog_id, version):
         raise NameTaken(f"The catalog id {catalog_id!r} has a tag {version!r}, so no version can have that name.")
     existing = catalog_queries.at_address(work.session, catalog_id, version, architecture)
@@ -110,7 +112,8 @@ def begin(work: UnitOfWork, wanted: Begin) -> OpenUpload:
     bases = _bases(work, upload, wanted.bases)
     _lease(work, upload, bases)
     work.record("upload.begin", SUBJECT, upload.id, catalog_id=catalog_id, version=version, architecture=architecture)
-    return _opened(work, upload, bases, (*abandoned, *leases.release(work)))
+    leases.release(work)
+    return _opened(work, upload, bases, abandoned)
 
 
 def resume(work: UnitOfWork, upload_id: str) -> OpenUpload:
@@ -119,15 +122,16 @@ def resume(work: UnitOfWork, upload_id: str) -> OpenUpload:
     return _opened(work, upload, usable_bases(work, upload), ())
 
 
-def abort(work: UnitOfWork, upload_id: str) -> tuple[Upload, tuple[Garbage, ...]]:
-    """Close an upload that is not committed. The caller tidies its pack and removes the garbage that it returns."""
+def abort(work: UnitOfWork, upload_id: str) -> Upload:
+    """Close an upload that is not committed. The caller tidies its pack."""
     upload = own_upload(work, upload_id)
     if upload.state == OPEN:
         close(work, upload, ABORTED)
         work.record("upload.abort", SUBJECT, upload.id)
     elif upload.state != ABORTED:
         raise UploadClosed("The upload was committed and cannot be aborted.")
-    return upload, leases.release(work)
+    leases.release(work)
+    return upload
 
 
 def locks(work: UnitOfWork, upload_id: str) -> tuple[Lock, ...]:
@@ -180,10 +184,12 @@ def revision_of(work: UnitOfWork, upload: Upload) -> str:
 
 
 def close(work: UnitOfWork, upload: Upload, state: str) -> None:
-    """End an upload, and its lease."""
+    """End an upload, and its lease. What it has stored and nothing refers to is removed, at the latest by the job."""
     upload.state = state
     upload.closed_at = work.now
     upload.pack.state = LIVE if state == COMMITTED else GONE
+    # The last URL that stores an object of it may have been used just now.
+    upload.pack.tidy_after = work.in_seconds(LONGEST_URL_SECONDS)
 
 
 def usable_bases(work: UnitOfWork, upload: Upload) -> tuple[Manifest, ...]:
@@ -206,6 +212,22 @@ def check_replaceable(work: UnitOfWork, existing: Manifest, force: bool, digest:
         )
     if force and existing.revoked:
         raise Revoked(f"Version {existing.version!r} of catalog id {existing.catalog_id!r} is revoked for good.")
+
+
+def check_quota(work: UnitOfWork, catalog_id: str, *, is_pushed: bool = False) -> None:
+    """Check that the versions of a catalog id take no more than they may; with ``is_pushed``, the new one included.
+
+    :raises QuotaExceeded: they do, or nothing is left for a new one
+    """
+    row = catalog_queries.catalog_id(work.session, catalog_id)
+    if row is None or row.quota_bytes is None:
+        return
+    used = queries.bytes_of(work.session, catalog_id)
+    if used > row.quota_bytes or (used == row.quota_bytes and not is_pushed):
+        raise QuotaExceeded(
+            f"The versions of the catalog id {catalog_id!r} {'would ' if is_pushed else ''}take {used} bytes in "
+            f"storage, and its quota is {row.quota_bytes}: delete versions that nobody needs, or have the quota raised."
+        )
 
 
 def _check_contents(wanted: Begin, version: str) -> None:
@@ -234,7 +256,7 @@ def _check_tags(
     catalog.require_tags(work, catalog_id, architecture, asked, existing_id)
 
 
-def _open(work: UnitOfWork, catalog_id: str, version: str, architecture: str) -> tuple[Upload, tuple[Garbage, ...]]:
+def _open(work: UnitOfWork, catalog_id: str, version: str, architecture: str) -> tuple[Upload, tuple[str, ...]]:
     user_id = t.cast(str, work.caller.user_id)
     found = queries.open_uploads(work.session, user_id, catalog_id, version, architecture)
     alive = [upload for upload in found if upload.expires_at > work.now]
@@ -243,7 +265,7 @@ def _open(work: UnitOfWork, catalog_id: str, version: str, architecture: str) ->
         close(work, upload, ABORTED)
         work.record("upload.expire", SUBJECT, upload.id)
     work.session.flush()
-    abandoned = tuple(Garbage(upload.storage, upload.id) for upload in dead)
+    abandoned = tuple(upload.id for upload in dead)
     if alive:
         return alive[0], abandoned
     pack = Pack(id=new_short_id(), user_id=user_id, created_at=work.now)
@@ -327,8 +349,6 @@ def _lease(work: UnitOfWork, upload: Upload, bases: Sequence[Manifest]) -> None:
     work.session.add_all(UploadBase(upload_id=upload.id, manifest_id=base) for base in sorted(wanted))
 
 
-def _opened(
-    work: UnitOfWork, upload: Upload, bases: tuple[Manifest, ...], abandoned: tuple[Garbage, ...]
-) -> OpenUpload:
+def _opened(work: UnitOfWork, upload: Upload, bases: tuple[Manifest, ...], abandoned: tuple[str, ...]) -> OpenUpload:
     revision = revision_of(work, upload)
     return OpenUpload(upload.id, upload.storage, upload.chunk_size, upload.expires_at, revision, bases, abandoned)

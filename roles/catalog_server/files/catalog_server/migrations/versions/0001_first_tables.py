@@ -199,12 +199,15 @@ def upgrade() -> None:
         sa.Column("user_id", SHORT_ID, nullable=True),
         sa.Column("created_at", TIMESTAMP, nullable=False),
         sa.Column("condemned_at", TIMESTAMP, nullable=True),
+        sa.Column("tidy_after", TIMESTAMP, nullable=True),
+        sa.Column("state_number", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["storage"], ["storages.name"], name=op.f("fk_packs_storage")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_packs_user_id"), ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_packs")),
     )
     op.create_index("ix_packs_state", "packs", ["state", "condemned_at"], unique=False)
     op.create_index("ix_packs_storage", "packs", ["storage"], unique=False)
+    op.create_index(op.f("ix_packs_tidy_after"), "packs", ["tidy_after"], unique=False)
     op.create_table(
         "role_claims",
         sa.Column("role", NAME, nullable=False),

@@ -13,14 +13,12 @@ from catalog_server.catalog.schemas import ManifestRecord
 from catalog_server.errors import Unavailable
 from catalog_server.transfers import leftovers, service
 from catalog_server.transfers.commit.draft import committable, draft
-from catalog_server.transfers.commit.prepare import Prepared, prepare
+from catalog_server.transfers.commit.prepare import prepare
 from catalog_server.transfers.commit.settle import Overtaken, settle
-from catalog_server.unit_of_work import RequestContext, UnitOfWork
+from catalog_server.unit_of_work import RequestContext
 
 # How often a version may come into being, and go, between a draft and its transaction.
 _DRAFTS = 5
-
-Outcome = tuple[ManifestRecord, tuple[leftovers.Garbage, ...]]
 
 
 def check(context: RequestContext, upload_id: str, revision: str) -> None:
@@ -49,18 +47,11 @@ def _attempt(context: RequestContext, upload_id: str, revision: str, index: t.IO
     index.seek(0)
     try:
         prepared = prepare(services, made, index.read())
-        record, garbage = context.write(
+        return context.write(
             access.TRANSFER_IN,
-            lambda work: _settled(work, prepared),
+            lambda work: ManifestRecord.of(settle(work, prepared)),
             locks=lambda work: service.locks(work, upload_id),
         )
     finally:
         if made.is_open:
-            leftovers.discard(services, [leftovers.Garbage(made.storage, upload_id)])
-    leftovers.discard(services, garbage)
-    return record
-
-
-def _settled(work: UnitOfWork, prepared: Prepared) -> Outcome:
-    settled = settle(work, prepared)
-    return ManifestRecord.of(settled.manifest), settled.garbage
+            leftovers.discard(services, [upload_id])

@@ -7,18 +7,16 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
 
-from catalog_server.catalog import authority
+from catalog_server.catalog import authority, outbox
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog
 from catalog_server.errors import NameTaken, UploadClosed
 from catalog_server.models.catalog import Manifest, SegmentedContent
 from catalog_server.models.transfers import ABORTED, COMMITTED, OPEN, Upload
-from catalog_server.transfers import leases, packs, queries, service
+from catalog_server.transfers import leases, queries, service
 from catalog_server.transfers.commit.draft import at_address, committable, reusable_segments
 from catalog_server.transfers.commit.prepare import Prepared, check_references
-from catalog_server.transfers.leftovers import Garbage
 from catalog_server.unit_of_work import UnitOfWork
 
 
@@ -26,20 +24,13 @@ class Overtaken(Exception):
     """Since the draft, somebody else has pushed the version for the first time: draft it again."""
 
 
-@dataclass(frozen=True)
-class Settled:
-    """The manifest of a commit, and objects that nothing refers to any more."""
-
-    manifest: Manifest
-    garbage: tuple[Garbage, ...] = ()
-
-
-def settle(work: UnitOfWork, prepared: Prepared) -> Settled:
+def settle(work: UnitOfWork, prepared: Prepared) -> Manifest:
     """Make the manifest. A caller who asks again after a lost answer gets the same answer.
 
     :raises UploadClosed, UploadExpired, UploadChanged: the upload cannot be committed any more, or not as that
     :raises VersionExists, Revoked: another manifest is at the address and may not be replaced
     :raises UnknownSegment: a base has changed since the draft
+    :raises QuotaExceeded: the catalog id may not take so much
     :raises Overtaken: the draft names another manifest than the one that is at the address now
     """
     made = prepared.draft
@@ -59,27 +50,28 @@ def settle(work: UnitOfWork, prepared: Prepared) -> Settled:
             f"The catalog id {upload.catalog_id!r} has a tag {upload.version!r}, so no version can have that name."
         )
     check_references(prepared.locator.segments, upload.id, reusable_segments(work, upload))
-    garbage = _write(work, prepared, upload, existing)
-    return Settled(catalog.get(work, made.manifest_id), garbage)
+    _write(work, prepared, upload, existing)
+    service.check_quota(work, upload.catalog_id, is_pushed=True)
+    return catalog.get(work, made.manifest_id)
 
 
 def _is_visible(work: UnitOfWork, manifest: Manifest) -> bool:
     return catalog_queries.manifest(work.session, work.caller, manifest.id) is not None
 
 
-def _already_there(work: UnitOfWork, upload: Upload, existing: Manifest) -> Settled:
+def _already_there(work: UnitOfWork, upload: Upload, existing: Manifest) -> Manifest:
     if upload.state == OPEN:
         service.close(work, upload, ABORTED)
         work.record("upload.abort", service.SUBJECT, upload.id, reason="the same content is there already")
-    return Settled(catalog.get(work, existing.id), leases.release(work))
+    leases.release(work)
+    return catalog.get(work, existing.id)
 
 
-def _write(work: UnitOfWork, prepared: Prepared, upload: Upload, existing: Manifest | None) -> tuple[Garbage, ...]:
+def _write(work: UnitOfWork, prepared: Prepared, upload: Upload, existing: Manifest | None) -> None:
     session, made = work.session, prepared.draft
     service.close(work, upload, COMMITTED)
     _add_own_segments(work, prepared, upload)
     columns = {**made.columns, **_times(work), "push_number": catalog.next_push_number(work, upload.catalog_id)}
-    replaced: Garbage | None = None
     old_digest: str | None = None
     before: set[queries.SegmentName] = set()
     if existing is None:
@@ -90,9 +82,8 @@ def _write(work: UnitOfWork, prepared: Prepared, upload: Upload, existing: Manif
         before = queries.segments_of(session, existing.id)
         leases.keep(work, existing.id)
         content = existing.segmented
-        replaced = Garbage(
-            content.storage, content.pack, (content.listing_object, content.locator_object, packs.RECORD)
-        )
+        leases.let_go_pack(work, content.pack)
+        outbox.packs_changed(work, [content.pack])
         old_digest = content.digest
         for row, values in ((existing, columns), (content, prepared.content)):
             for name, value in values.items():
@@ -111,8 +102,8 @@ def _write(work: UnitOfWork, prepared: Prepared, upload: Upload, existing: Manif
         upload=upload.id,
         replaced_digest=old_digest,
     )
-    released = leases.release(work, before)
-    return (replaced, *released) if replaced else released
+    outbox.packs_changed(work, [upload.id])
+    leases.release(work, before)
 
 
 def _times(work: UnitOfWork) -> dict[str, t.Any]:

@@ -1,0 +1,100 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Housekeeping: what is over is closed, and what nobody will ask for any more is forgotten."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import typing as t
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from catalog_server import access
+from catalog_server.catalog import service as catalog
+from catalog_server.jobs.runner import Run
+from catalog_server.models.audit import AuditEntry
+from catalog_server.models.identity import DeniedGrant, GrantUse, LoginFailure
+from catalog_server.models.transfers import ABORTED, OPEN, Upload
+from catalog_server.settings import LONGEST_URL_SECONDS
+from catalog_server.transfers import leases, leftovers, service
+from catalog_server.transfers.packs import packs_folder
+from catalog_server.unit_of_work import Services, UnitOfWork
+
+# A commit whose answer was lost may be asked for again so long.
+UPLOADS_KEPT_DAYS = 30
+_AT_ONCE = 2000
+
+
+def work(run: Run) -> None:
+    """Do everything, one small transaction after the other."""
+    _close_expired(run)
+    _forget(run)
+    _remove_unfinished(run)
+
+
+def _close_expired(run: Run) -> None:
+    services = run.services
+    with services.database.reading() as session:
+        expired = select(Upload.id, Upload.catalog_id).where(
+            Upload.state == OPEN, Upload.expires_at <= services.clock()
+        )
+        found = [(row.id, row.catalog_id) for row in session.execute(expired)]
+    for upload_id, catalog_id in found:
+        expire = functools.partial(_expire, services, upload_id)
+        if services.database.write(expire, catalog.locks_of(catalog_id)):
+            run.add("uploads_closed")
+            leftovers.discard(services, [upload_id])
+        run.checkpoint()
+
+
+def _expire(services: Services, upload_id: str, session: Session) -> bool:
+    work_of = UnitOfWork(services, session, services.clock(), access.COMMAND)
+    upload = session.get(Upload, upload_id)
+    if upload is None or upload.state != OPEN or upload.expires_at > work_of.now:
+        return False
+    service.close(work_of, upload, ABORTED)
+    work_of.record("upload.expire", service.SUBJECT, upload.id)
+    leases.release(work_of)
+    return True
+
+
+def _forget(run: Run) -> None:
+    services = run.services
+    settings, now = services.settings, services.clock()
+    days = datetime.timedelta(days=1)
+    kinds: list[tuple[str, t.Any, t.Any]] = [
+        ("grant_uses", GrantUse.jti, GrantUse.forget_at < now),
+        ("denials", DeniedGrant.jti, DeniedGrant.forget_at < now),
+        (
+            "login_failures",
+            LoginFailure.subject,
+            LoginFailure.last_at < now - datetime.timedelta(seconds=settings.lockout_seconds),
+        ),
+        ("uploads", Upload.id, (Upload.state != OPEN) & (Upload.closed_at < now - UPLOADS_KEPT_DAYS * days)),
+    ]
+    if settings.audit_days:
+        kinds.append(("audit", AuditEntry.id, AuditEntry.at < now - settings.audit_days * days))
+    for what, column, condition in kinds:
+        while number := services.database.write(functools.partial(_delete_some, column, condition)):
+            run.add(what, number)
+            run.checkpoint()
+
+
+def _delete_some(column: t.Any, condition: t.Any, session: Session) -> int:
+    some = select(column).where(condition).limit(_AT_ONCE)
+    statement = delete(column.class_).where(column.in_(some)).execution_options(synchronize_session=False)
+    return t.cast(t.Any, session.execute(statement)).rowcount or 0
+
+
+def _remove_unfinished(run: Run) -> None:
+    """Objects that were being received when a server died. What is still received gets bytes all the time."""
+    services = run.services
+    before = (services.clock() - datetime.timedelta(seconds=LONGEST_URL_SECONDS)).timestamp()
+    for name in services.storages.marked():
+        provider = services.storages.get(name)
+        run.add("unfinished_objects", provider.discard_incoming(packs_folder(provider.prefix), before))
+        run.checkpoint()

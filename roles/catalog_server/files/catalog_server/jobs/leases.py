@@ -1,0 +1,101 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lease of a job: which process runs it, until when, and how its last run ended."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from catalog_server.database import Lock, upsert
+from catalog_server.models.jobs import Job
+from catalog_server.unit_of_work import Services
+
+LEASE_SECONDS = 300
+
+
+class LeaseLost(Exception):
+    """Another process runs the job now."""
+
+
+def jobs(session: Session) -> Sequence[Job]:
+    """All jobs that have ever run."""
+    return session.scalars(select(Job).order_by(Job.name)).all()
+
+
+def is_due(session: Session, name: str, now: datetime.datetime, period_seconds: float) -> bool:
+    """Returns True if nobody runs the job, and its last run ended, or failed, so long ago."""
+    job = session.get(Job, name)
+    if job is None:
+        return True
+    if job.owner is not None and job.leased_until is not None and job.leased_until > now:
+        return False
+    # A run that was interrupted is resumed at once.
+    if job.owner is not None or job.finished_at is None:
+        return True
+    return job.finished_at + datetime.timedelta(seconds=period_seconds) <= now
+
+
+def take(services: Services, name: str, owner: str) -> dict[str, t.Any] | None:
+    """Take the lease of a job; returns what its last run has left to resume from, None if another process runs it."""
+    now = services.clock()
+
+    def unit(session: Session) -> dict[str, t.Any] | None:
+        session.execute(upsert(session, Job).values(name=name, result={}, progress={}).on_conflict_do_nothing())
+        job = session.get_one(Job, name, populate_existing=True)
+        if job.owner not in (None, owner) and job.leased_until is not None and job.leased_until > now:
+            return None
+        job.owner, job.leased_until, job.started_at = owner, _end(now), now
+        return dict(job.progress)
+
+    return services.database.write(unit, [_lock(name)])
+
+
+def extend(services: Services, name: str, owner: str, progress: dict[str, t.Any]) -> None:
+    """Extend the lease, and note what has been done.
+
+    :raises LeaseLost: another process has taken it
+    """
+    now = services.clock()
+
+    def unit(session: Session) -> None:
+        job = _own(session, name, owner)
+        job.leased_until, job.progress = _end(now), dict(progress)
+
+    services.database.write(unit, [_lock(name)])
+
+
+def end(services: Services, name: str, owner: str, result: dict[str, t.Any], error: str | None) -> None:
+    """Give the lease back behind a run.
+
+    :raises LeaseLost: another process has taken it
+    """
+    now = services.clock()
+
+    def unit(session: Session) -> None:
+        job = _own(session, name, owner)
+        job.owner = job.leased_until = None
+        job.finished_at, job.error, job.result, job.progress = now, error, dict(result), {}
+
+    services.database.write(unit, [_lock(name)])
+
+
+def _own(session: Session, name: str, owner: str) -> Job:
+    job = session.get_one(Job, name, populate_existing=True)
+    if job.owner != owner:
+        raise LeaseLost(name)
+    return job
+
+
+def _end(now: datetime.datetime) -> datetime.datetime:
+    return now + datetime.timedelta(seconds=LEASE_SECONDS)
+
+
+def _lock(name: str) -> Lock:
+    return Lock("job", name)
