@@ -88,6 +88,7 @@ REQUESTS = {"LoginRequest", "PullGrantRequest", "PushGrantRequest", "ManifestEdi
 REQUESTS |= {"BeginUpload", "NewSegments", "WantedSegments"}
 ADMINISTRATION = {"NewUser", "UserEdit", "NewApiKeyRequest", "RoleEdit", "CatalogIdEdit"}
 ANSWERS = {"", "LoginReply", "MintedGrant", "ManifestRecord", "ReadUrls", "UploadRecord", "StoreUrls"}
+ANSWERS |= {"FreedSpace"}
 Json = dict[str, Any]
 
 
@@ -226,3 +227,9 @@ def test_example_of_an_edit(ci: Client, manifest: Json) -> None:
     assert edited["description"] == edit["description"]
     assert set(edit["tags"]) <= set(edited["tags"])
     assert edited["minimum_requirements"] == {**manifest["minimum_requirements"], **edit["minimum_requirements"]}
+
+
+def test_example_of_a_deletion(documented: Server, ci: Client) -> None:
+    pushed = ci.push("an-image-to-delete")
+    freed = good(documented.call("DELETE", f"/manifests/{pushed.id}", "admin"))
+    assert_alike(example("FreedSpace"), freed, "FreedSpace")

@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import os
 import secrets
 import typing as t
@@ -19,14 +21,17 @@ import httpx
 import pytest
 from catalog_server.identity import queries as people
 from catalog_server.identity import service as users
+from catalog_server.jobs import gc
+from catalog_server.jobs.runner import JobKind, new_owner, run
 from catalog_server.models.catalog import Manifest, ManifestSegment, ManifestTag, SegmentedContent
 from catalog_server.models.identity import LoginFailure
 from catalog_server.models.transfers import OPEN, Segment, Upload
+from catalog_server.unit_of_work import Services, utc_now
 from packs import make_pack
 from rows import new_catalog_id, put_manifest, segments_of
 from running import PASSWORD, Server, command_work, wait_until
 from sqlalchemy import func, select
-from transfer_client import FILES, NEXT_FILES, Client, good
+from transfer_client import FILES, NEXT_FILES, Client, good, kept_segments
 
 ROUNDS = range(int(os.environ.get("MACFLEET_TEST_RACES", "4")))
 THREADS = 12
@@ -212,6 +217,43 @@ def test_one_user_and_one_role_of_a_name(server: Server, _round: int) -> None:
         [lambda: server.call("PUT", f"/catalog_ids/{name}", "admin", json={"push_roles": [f"{role}_X"]})] * THREADS
     )
     assert sorted(answer.json()["changed"] for answer in puts) == [False] * (THREADS - 1) + [True]
+
+
+@pytest.mark.parametrize("_round", ROUNDS)
+def test_a_commit_that_shares_and_a_garbage_collection(server: Server, _round: int) -> None:
+    """The collections think that it is an hour later: what is condemned before them is swept."""
+    catalog_id, admin = new_catalog_id(), Client.of(server, "admin")
+    base = admin.push(catalog_id)
+    kept = admin.push(catalog_id, "1.1", NEXT_FILES, base)
+    upload_id = good(admin.begin(catalog_id, "2.0", bases=[base.id, kept.id]))["id"]
+    pack = make_pack(upload_id, {**FILES, "more": b"more"}, base=base.pack)
+    admin.store(upload_id, pack)
+    replacement = good(admin.begin(catalog_id, "1.0", force=True))["id"]
+    other = make_pack(replacement, {"config.pvs": b"other"})
+    admin.store(replacement, other)
+    later = dataclasses.replace(server.services, clock=lambda: utc_now() + datetime.timedelta(hours=1))
+    with ThreadPoolExecutor(2) as pool:
+        collections = [pool.submit(collect, later, f"race-{number}") for number in range(2)]
+        at_once(
+            [
+                lambda: admin.commit(upload_id, pack.index),
+                lambda: admin.commit(replacement, other.index),
+                lambda: admin.http.delete(f"/manifests/{kept.id}"),
+                lambda: admin.http.delete(f"/manifests/{base.id}"),
+            ]
+        )
+        for one in collections:
+            one.result(60)
+    collect(later, "race-0")
+    assert_sound(server, catalog_id)
+    # What has a row has an object, and the reverse.
+    for pushed in (base, kept):
+        kept_segments(server, pushed.upload_id)
+
+
+def collect(services: Services, name: str) -> None:
+    """Collect garbage as a job of its own: two at once, as if one of them had been too slow for its lease."""
+    run(services, JobKind(name, "a test", 0, gc.work), new_owner())
 
 
 def assert_sound(server: Server, catalog_id: str) -> None:

@@ -149,6 +149,13 @@ def in_use(scene: Scene) -> httpx.Response:
     return scene.server.call("DELETE", f"/catalog_ids/{catalog_id}", "admin")
 
 
+def full(scene: Scene) -> httpx.Response:
+    pushed = scene.pusher.push(new_catalog_id())
+    with command_work(scene.server.services) as work:
+        work.session.get_one(CatalogId, pushed.manifest["catalog_id"]).quota_bytes = 1
+    return scene.pusher.begin(pushed.manifest["catalog_id"], "2.0")
+
+
 PROVOKED: dict[str, Callable[[Scene], httpx.Response]] = {
     "bad_request": lambda scene: scene.server.call("POST", "/grants", "reader", json={}),
     "invalid_index": lambda scene: scene.pusher.commit(scene.begun(), b"no index"),
@@ -181,6 +188,7 @@ PROVOKED: dict[str, Callable[[Scene], httpx.Response]] = {
     "upload_closed": closed,
     "upload_expired": expired,
     "payload_too_large": lambda scene: scene.server.call("POST", "/grants", content=bytes(2000)),
+    "quota_exceeded": full,
     "locked_out": locked_out,
     "internal_error": mistake,
     "unavailable": lost,
