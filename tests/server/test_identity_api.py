@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 from typing import Any
 
@@ -329,3 +330,19 @@ def test_no_secret_is_audited(server: Server) -> None:
     for part in (PASSWORD, OTHER_PASSWORD, base64.b64decode(secret).decode().partition(":")[2], "argon2"):
         assert not [text for text in texts if part in text]
     assert secret not in server.log
+
+
+# The log
+
+
+def test_the_line_of_a_request_says_who_and_which_route(server: Server) -> None:
+    name = add(server)
+    answers = [server.call("GET", f"/users/{other}", name) for other in (name, "admin")]
+    answers.append(server.call("GET", f"/users/{name}"))
+    lines = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
+    requests = {line["request_id"]: line for line in lines if line["message"] == "request"}
+    found = [requests[answer.headers["X-Request-Id"]] for answer in answers]
+    assert [line["status"] for line in found] == [200, 403, 401]
+    assert [line.get("user") for line in found] == [name, name, None]
+    assert [line.get("credential") for line in found] == ["token", "token", None]
+    assert all(line["route"].endswith("/users/{user}") for line in found)

@@ -37,6 +37,8 @@ class RequestId:
             await self.app(scope, receive, send)
             return
         scope["request_id"] = str(uuid.uuid4())
+        # Whoever knows who asks writes it here.
+        scope["logged"] = {}
         telemetry.request_id.set(scope["request_id"])
         begun = time.monotonic()
         status = 0
@@ -67,7 +69,9 @@ class RequestId:
             extra={
                 "method": scope["method"],
                 "path": scope["path"],
+                "route": getattr(scope.get("route"), "path", None),
                 "status": status,
+                **scope["logged"],
                 "milliseconds": round(seconds * 1000, 1),
                 "client": (scope.get("client") or [None])[0],
             },

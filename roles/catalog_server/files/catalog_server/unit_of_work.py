@@ -100,6 +100,8 @@ class RequestContext:
     request_id: str | None
     # Of the API as the client sees it, with its prefix and without a slash at the end
     base_url: str
+    # What the log line of the request says beside.
+    logged: dict[str, t.Any] = field(default_factory=dict, repr=False)
 
     @property
     def pools(self) -> Pools:
@@ -129,7 +131,11 @@ class RequestContext:
         return self.services.database.write(lambda session: unit(self._work(session, now, needs)), wanted)
 
     def _work(self, session: Session, now: datetime.datetime, needs: Needs) -> UnitOfWork:
-        caller = access.check(authenticate(session, self.services.keys, self.credentials, now), needs)
+        caller = authenticate(session, self.services.keys, self.credentials, now)
+        if caller is not None:
+            # Also of a request that is refused
+            self.logged.update(user=caller.username, credential=caller.credential)
+        caller = access.check(caller, needs)
         return UnitOfWork(self.services, session, now, caller, self.request_id)
 
 
@@ -148,6 +154,7 @@ async def request_context(request: Request) -> RequestContext:
         credentials=Credentials(request.headers.get("authorization"), request.headers.get("x-api-key")),
         request_id=request.scope.get("request_id"),
         base_url=f"{base}/api/v1",
+        logged=request.scope.get("logged", {}),
     )
 
 
