@@ -157,6 +157,14 @@ manifests:
         - stable
       tainted: false
       version: 1.4.1
+freed_bytes:
+  description:
+    - How many bytes in storage nothing uses any more since the versions were deleted.
+    - The server removes them when no pull that has begun can need them, a quarter of an hour later at the earliest.
+    - A stock server does not say it; then it is 0.
+  returned: if a version was deleted
+  type: int
+  sample: 1572864
 error_code:
   description: A stable word for what went wrong, for example V(unknown_manifest) or V(shared_segments).
   returned: failure

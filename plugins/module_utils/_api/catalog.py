@@ -14,6 +14,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api import pag
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import bearer
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadReply
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.json_reader import JsonReader
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest, manifests_from_json
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.server_info import ServerInfo
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.tokens import MintedGrant, RenewedGrant
@@ -136,9 +137,10 @@ class CatalogClient:
         reply = self._http.json("POST", path, f"{verb} the manifest {manifest_id}", body=body, idempotent=True)
         return Manifest.from_json(reply)
 
-    def delete_manifest(self, manifest_id: str) -> None:
-        """Delete a manifest and what only it uses."""
-        self._http.json("DELETE", _of(manifest_id), f"delete the manifest {manifest_id}")
+    def delete_manifest(self, manifest_id: str) -> int:
+        """Delete a manifest; return how many stored bytes become free by it, 0 if the server does not say."""
+        reply = self._http.json("DELETE", _of(manifest_id), f"delete the manifest {manifest_id}")
+        return 0 if reply is None else JsonReader(reply, "deletion").number("freed_bytes", 0)
 
     # What a transfer needs
 

@@ -210,11 +210,18 @@ def _tags(wanted: Wanted, there: tuple[str, ...]) -> tuple[str, ...]:
     return _kept(_sorted(tags), there)
 
 
-def apply(client: CatalogClient, change: Change) -> Manifest | None:
-    """Carry out one change; returns the record as it is afterwards."""
+@dataclass(frozen=True)
+class Applied:
+    """A record as it is behind a change, None if it was deleted; then ``freed_bytes`` become free in storage."""
+
+    manifest: Manifest | None
+    freed_bytes: int = 0
+
+
+def apply(client: CatalogClient, change: Change) -> Applied:
+    """Carry out one change."""
     if change.after is None:
-        client.delete_manifest(change.before.id)
-        return None
+        return Applied(None, client.delete_manifest(change.before.id))
     manifest = change.before
     if change.edits:
         manifest = client.edit_manifest(manifest.id, change.edits)
@@ -225,19 +232,18 @@ def apply(client: CatalogClient, change: Change) -> Manifest | None:
             manifest = client.untaint(manifest.id)
         else:
             manifest = client.revoke(manifest.id)
-    return manifest
+    return Applied(manifest)
 
 
 def ensure(client: CatalogClient, options: t.Mapping[str, t.Any], *, check_mode: bool, diff: bool) -> dict[str, t.Any]:
     """The result of ``catalog_manifest``."""
     wanted = Wanted.from_options(options)
     changes = plan(wanted, find(client, wanted.address))
-    manifests = []
-    for change in changes:
-        after = change.after if check_mode or not change.changed else apply(client, change)
-        if after is not None:
-            manifests.append(after.to_json())
+    done = [Applied(change.after) if check_mode or not change.changed else apply(client, change) for change in changes]
+    manifests = [one.manifest.to_json() for one in done if one.manifest is not None]
     result: dict[str, t.Any] = {"changed": any(change.changed for change in changes), "manifests": manifests}
+    if any(change.after is None for change in changes) and not check_mode:
+        result["freed_bytes"] = sum(one.freed_bytes for one in done)
     if diff:
         result["diff"] = [change.diff() for change in changes if change.changed]
     return result

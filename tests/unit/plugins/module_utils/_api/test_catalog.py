@@ -86,13 +86,15 @@ def test_edits(server: Recording, catalog: CatalogClient) -> None:
     server.expect("POST", f"manifests/{ID}/taint", body={"reason": "broken"}, reply=manifest(tainted=True))
     server.expect("POST", f"manifests/{ID}/untaint", body={}, reply=manifest())
     server.expect("POST", f"manifests/{ID}/revoke", body={}, reply=manifest(revoked=True))
+    server.expect("DELETE", f"manifests/{ID}", reply={"freed_bytes": 7, "freed_after": "2026-11-27T10:15:00.000Z"})
     server.expect("DELETE", f"manifests/{ID}", status=204)
     assert catalog.manifest(ID).tags == ("latest",)
     assert catalog.edit_manifest(ID, {"tags": ["a"]}).tags == ("a",)
     assert catalog.taint(ID, "broken").tainted
     assert not catalog.untaint(ID).tainted
     assert catalog.revoke(ID).revoked
-    catalog.delete_manifest(ID)
+    assert catalog.delete_manifest(ID) == 7
+    assert catalog.delete_manifest(ID) == 0
 
 
 def test_indexes(server: Recording, catalog: CatalogClient) -> None:

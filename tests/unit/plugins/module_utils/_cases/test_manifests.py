@@ -147,15 +147,17 @@ def test_check_mode_says_the_same_and_only_looks() -> None:
     assert result == {"changed": True, "manifests": [manifest(description="New", revoked=True)]}
     result = ensure(there(manifest()), check_mode=True, diff=True, state="absent")
     assert (result["changed"], result["manifests"], result["diff"][0]["after"]) == (True, [], {})
+    assert "freed_bytes" not in result
 
 
 def test_all_architectures_of_a_version_unless_one_is_named() -> None:
     other = manifest(id="b2" * 32, architecture="x86_64")
     like = manifest(id="c3" * 32, version="1.4.1")
     server = there(other, like, manifest())
-    server.expect("DELETE", f"manifests/{ID}", status=204)
-    server.expect("DELETE", f"manifests/{'b2' * 32}", status=204)
-    assert ensure(server, state="absent")["changed"]
+    server.expect("DELETE", f"manifests/{ID}", reply={"freed_bytes": 7})
+    server.expect("DELETE", f"manifests/{'b2' * 32}", reply={"freed_bytes": 5})
+    result = ensure(server, state="absent")
+    assert (result["changed"], result["freed_bytes"]) == (True, 12)
     query = {**QUERY, "architecture": "x86_64"}
     server = Recording().expect("GET", "manifests", query=query, reply={"manifests": [other, manifest()]})
     server.expect("DELETE", f"manifests/{'b2' * 32}", status=204)
