@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from machine import OLDEST_TARGET, Machine, Version, written
@@ -28,6 +29,7 @@ INTEGRATION = "tests/integration"
 # Each process of pytest-xdist has its own servers and volumes; one that a test kills takes its tests along.
 IN_PARALLEL = ("--numprocesses=2", "--dist=loadfile")
 LIFE_OF_AN_IMAGE = f"{INTEGRATION}/test_life_of_an_image.py"
+SCENARIOS = ("catalog_server", "catalog_host")
 NOTHING_TO_CHECK = "No tests applicable"
 
 
@@ -240,6 +242,23 @@ class House:
             variables["MACFLEET_TEST_TARGET_PYTHON"] = str(self.machine.pythons[version])
         return self.pytest(name, self.server(), [tests], variables)
 
+    def molecule(self, scenario: str, *actions: str) -> Tally:
+        """Actions of a scenario of a role, on hosts that it makes on this machine."""
+        requirements = self.requirements("molecule", "controller")
+        programs = self.machine.virtual_environment("molecule", self.machine.newest, requirements)
+        tally = Tally()
+        for action in actions:
+            finished = self.call(
+                f"molecule-{scenario}",
+                programs,
+                [programs / "molecule", action, "--scenario-name", scenario],
+                directory=self.machine.collection / "extensions",
+                seconds=TEST_SECONDS,
+                variables={"MOLECULE_EPHEMERAL_DIRECTORY": str(self.machine.build / "molecule" / scenario)},
+            )
+            tally.add(one(f"molecule {action} {scenario}", finished.succeeded))
+        return tally
+
     def demo(self) -> Tally:
         programs = self.tools()
         finished = self.call(
@@ -262,7 +281,7 @@ def static_steps(house: House) -> list[Step]:
     ]
 
 
-def running_steps(house: House, versions: Iterable[Version]) -> list[Step]:
+def running_steps(house: House, versions: Iterable[Version], whole_scenarios: bool = False) -> list[Step]:
     def units_on(version: Version) -> Step:
         return Step(f"unit tests, Python {written(version)}", lambda: house.units(version))
 
@@ -276,5 +295,8 @@ def running_steps(house: House, versions: Iterable[Version]) -> list[Step]:
     steps.append(Step("tests of the server", house.server_tests))
     for version, tests in ((OLDEST_TARGET, INTEGRATION), (house.machine.newest, LIFE_OF_AN_IMAGE)):
         steps.append(integration_on(version, tests))
+    actions = ("test",) if whole_scenarios else ("syntax", "create", "destroy")
+    for scenario in SCENARIOS:
+        steps.append(Step(f"molecule, {scenario}", partial(house.molecule, scenario, *actions)))
     steps.append(Step("demo", house.demo))
     return steps
