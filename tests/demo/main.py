@@ -202,7 +202,9 @@ def log_in(
     demo: Demo, server: dict[str, t.Any], environment: dict[str, str], hosts: t.Sequence[ssh_hosts.Host]
 ) -> None:
     """Credentials for the controller; the hosts never see them."""
-    password = Path(server["catalog_server_config_directory"], "admin-password").read_text(encoding="utf-8").strip()
+    password = (
+        Path(server["catalog_server_config_directory"], "secrets/admin-password").read_text(encoding="utf-8").strip()
+    )
     credentials = {"MACFLEET_CATALOG_USERNAME": "admin", "MACFLEET_CATALOG_PASSWORD": password}
     demo.know_hosts(hosts, {**environment, **credentials}, "images")
 

@@ -7,10 +7,8 @@
 from __future__ import annotations
 
 import getpass
-import os
 import re
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
@@ -25,7 +23,6 @@ from ansible_collections.macfleet.parallels.tests.integration.images import smal
 from ansible_collections.macfleet.parallels.tests.integration.stage import (
     ARCHITECTURE,
     BUILDER,
-    COLLECTIONS,
     DEADLINE_SECONDS,
     MACS,
     Mac,
@@ -34,7 +31,7 @@ from ansible_collections.macfleet.parallels.tests.integration.stage import (
     User,
     task,
 )
-from ansible_collections.macfleet.parallels.tests.support import documents
+from ansible_collections.macfleet.parallels.tests.support import documents, server_environment
 from ansible_collections.macfleet.parallels.tests.support.ansible_runs import RunFailed
 
 IMAGE = "playbook-image"
@@ -172,14 +169,7 @@ def test_a_prepared_host_has_facts(stage: Stage, pushed: tuple[Results, Results]
 def server_settings(stage: Stage) -> t.Iterator[dict[str, t.Any]]:
     """Parameters of the playbook ``server``: below a directory of its own, with packages that are there already."""
     place = stage.work / "deployed"
-    role_files = COLLECTIONS / "ansible_collections/macfleet/parallels/roles/catalog_server/files"
-    environment = place / "program/venv"
-    (environment / "bin").mkdir(parents=True)
-    # What a virtual environment is, with the packages of the one that runs this.
-    (environment / "bin/python").symlink_to(os.path.realpath(sys.executable))
-    shutil.copy(Path(sys.prefix) / "pyvenv.cfg", environment / "pyvenv.cfg")
-    (environment / "lib").symlink_to(Path(sys.prefix) / "lib")
-    shutil.copy(role_files / "requirements.txt", environment / "requirements.txt")
+    server_environment.make(place / "program", sys.executable)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -237,7 +227,7 @@ def test_server(deployed: Deployed, stage: Stage) -> None:
     assert deployed.first.changed()
     assert deployed.second.changed() == []
     assert [row for row in deployed.second.rows if row.task.endswith("Wait until the server is ready")]
-    password = deployed.path("<config>/admin-password").read_text("utf-8").strip()
+    password = deployed.path("<config>/secrets/admin-password").read_text("utf-8").strip()
     credentials = {"username": "admin", "password": password}
     url = deployed.said["catalog_server_public_url"]
     status, reply = stage.server.ask("POST", "/auth/token", None, credentials, url)
@@ -266,7 +256,18 @@ def test_server_lies_where_its_readme_says(deployed: Deployed) -> None:
     ],
 )
 def test_documented_commands_of_the_server(deployed: Deployed, document: str, command: str, rest: str) -> None:
-    assert documents.inline(document, "catalog-server ") == [command]
+    documented = documents.inline(document, "catalog-server ")
+    assert command in documented
+    for one in documented:
+        # What is written in capitals is for the reader to fill in.
+        known = [word for word in shlex.split(one)[1:] if word.islower() and word != "--settings"]
+        done = subprocess.run(
+            [deployed.path("<install>/bin/catalog-server"), *known, "--help"],
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, one
     program, *words = shlex.split(f"{command} {rest}")
     words = [str(deployed.path("<config>/settings.env")) if word == "FILE" else word for word in words]
     done = subprocess.run(

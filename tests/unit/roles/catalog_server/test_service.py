@@ -15,13 +15,20 @@ import pytest
 from ansible_collections.macfleet.parallels.tests.support.debian import Program, find_program
 
 TEMPLATES = pathlib.Path(__file__).parents[4] / "roles/catalog_server/templates"
-TARGETS = ("basic", "multi-user", "network-online", "shutdown", "sysinit")
+TARGETS = ("basic", "multi-user", "network-online", "shutdown", "sysinit", "time-sync", "time-set", "timers")
 VARIABLES = {
     "catalog_server_user": "daemon",
     "catalog_server_group": "daemon",
     "__catalog_server_command": "/bin/true",
     "catalog_server_data_directory": "/var/lib/catalog-server",
     "catalog_server_storage_directory": "/srv/catalog",
+    "catalog_server_backup_directory": "/var/backups/catalog-server",
+    "catalog_server_backup_schedule": "daily",
+    "catalog_server_backups_kept": 7,
+    "catalog_server_open_files": 65536,
+    "catalog_server_memory_max": "2G",
+    "__catalog_server_state_file": "/var/lib/catalog-server/running.json",
+    "__catalog_server_unit": "/etc/systemd/system/catalog-server.service",
 }
 
 
@@ -47,18 +54,24 @@ def complaints(analyze: Program, unit: pathlib.Path) -> str:
     return done.stdout + done.stderr
 
 
-def rendered() -> str:
+def rendered(name: str) -> str:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    return environment.from_string((TEMPLATES / "catalog-server.service.j2").read_text("utf-8")).render(VARIABLES)
+    return environment.from_string((TEMPLATES / f"{name}.j2").read_text("utf-8")).render(VARIABLES)
 
 
-def test_systemd_understands_the_unit(analyze: Program, tmp_path: pathlib.Path) -> None:
-    unit = tmp_path / "catalog-server.service"
-    unit.write_text(rendered(), encoding="utf-8")
-    assert complaints(analyze, unit) == ""
+def test_systemd_understands_the_units(analyze: Program, tmp_path: pathlib.Path) -> None:
+    for name in ("catalog-server.service", "catalog-server-backup.service", "catalog-server-backup.timer"):
+        (tmp_path / name).write_text(rendered(name), encoding="utf-8")
+    for unit in sorted(tmp_path.glob("catalog-server*")):
+        assert complaints(analyze, unit) == ""
 
 
 def test_systemd_would_complain(analyze: Program, tmp_path: pathlib.Path) -> None:
     unit = tmp_path / "catalog-server.service"
-    unit.write_text(rendered().replace("UMask=", "Umask="), encoding="utf-8")
+    unit.write_text(rendered(unit.name).replace("UMask=", "Umask="), encoding="utf-8")
     assert "Umask" in complaints(analyze, unit)
+
+
+def test_the_limits_are_those_of_the_variables() -> None:
+    unit = rendered("catalog-server.service")
+    assert "LimitNOFILE=65536\n" in unit and "MemoryMax=2G\n" in unit
