@@ -88,6 +88,9 @@ def prepare(data_dir: Path, database_url: str | None = None) -> None:
         for name, (roles, claims) in PEOPLE.items():
             users.add(work, name, None, name.capitalize(), hashed, roles, claims)
     services.database.close()
+    if database_url is None:
+        # The command makes it with such a mode, and tests have another umask.
+        (data_dir / "catalog.db").chmod(0o600)
 
 
 @dataclass(frozen=True)

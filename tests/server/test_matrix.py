@@ -192,6 +192,9 @@ MATRIX: dict[tuple[str, str, str], Row] = {
     # Only the signature in the URL counts.
     ("GET", "/objects/{storage}/{key}", ""): Row(UNSIGNED),
     ("HEAD", "/objects/{storage}/{key}", ""): Row(UNSIGNED),
+    ("HEAD", "/health/probe", ""): Row(OPEN),
+    ("HEAD", "/health/live", ""): Row(OPEN),
+    ("HEAD", "/health/ready", ""): Row(OPEN),
     ("PUT", "/objects/{storage}/{key}", ""): Row(UNSIGNED),
 }
 

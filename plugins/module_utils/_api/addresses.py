@@ -50,6 +50,9 @@ def _checked(text: str, what: str, longest: int) -> str:
         raise InvalidAddress(f"{text!r} is not a valid {what}.")
     if len(text) > longest:
         raise InvalidAddress(f"{text[:40] + '…'!r} is not a valid {what}: it has more than {longest} characters.")
+    if not text.isascii() and what != "tag":
+        # Some characters look like others; stock clients send nothing else.
+        raise InvalidAddress(f"{text!r} is not a valid {what}.", "Use the letters a to z, digits, '.', '_' and '-'.")
     if any(unicodedata.category(character).startswith("C") for character in text):
         raise InvalidAddress(f"{text!r} is not a valid {what}: it contains control characters.")
     return text

@@ -233,6 +233,11 @@ def pulling(manifest_id: str) -> Needs:
     return Needs(claims=(LIST_MANIFESTS,), pull_of=manifest_id)
 
 
+def no_credentials() -> Unauthenticated:
+    """The error of a request that says nothing of who sends it."""
+    return Unauthenticated("This needs credentials: a token, an API key or a grant.")
+
+
 def check(caller: Caller | None, needs: Needs) -> Caller:
     """The caller, if it fulfils what is needed.
 
@@ -241,7 +246,7 @@ def check(caller: Caller | None, needs: Needs) -> Caller:
     :raises Forbidden: it lacks a right
     """
     if caller is None:
-        raise Unauthenticated("This needs credentials: a token, an API key or a grant.")
+        raise no_credentials()
     if caller.grant is not None and not _lets_in(caller.grant, needs):
         raise GrantScope("This grant was made for another transfer and opens nothing else.")
     if caller.is_super_user:

@@ -14,15 +14,17 @@ from contextlib import asynccontextmanager
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from catalog_server import NAME, VERSION, errors
+from catalog_server import NAME, VERSION, errors, schema
 from catalog_server.audit import routes as audit
 from catalog_server.catalog import catalog_id_routes as catalog_ids
 from catalog_server.catalog import routes as catalog
 from catalog_server.database import Database
 from catalog_server.downloads import DownloadCounter
 from catalog_server.health import routes as health
+from catalog_server.health.readiness import Readiness
 from catalog_server.identity import role_routes as roles
 from catalog_server.identity import routes as identity
 from catalog_server.identity import user_routes as users
@@ -37,7 +39,7 @@ from catalog_server.settings import Settings
 from catalog_server.storages.registry import Registry
 from catalog_server.transfers import grant_routes as grants
 from catalog_server.transfers import routes as transfers
-from catalog_server.unit_of_work import Services
+from catalog_server.unit_of_work import Services, identify
 
 # Stock clients use both, for everything.
 PREFIXES = ("/api/v1", "/api")
@@ -53,6 +55,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     transfers.router,
 )
 
+# The longest body of somebody without credentials: a login
+_ANONYMOUS_BYTES = 16 << 10
 _OBJECT = re.compile(r"/api(/v1)?/objects/")
 _COMMIT = re.compile(r"/api(/v1)?/uploads/[^/]+/commit\Z")
 
@@ -72,6 +76,11 @@ def open_services(settings: Settings) -> Services:
         passwords=Passwords(),
         storages=Registry(database, settings, keys),
     )
+
+
+def _check(services: Services) -> None:
+    schema.check(services.database)
+    services.storages.check()
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -103,16 +112,21 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
+    app.state.readiness = Readiness(lambda: _check(services))
     app.state.commits = asyncio.Semaphore(settings.commits_at_once)
     for prefix in PREFIXES:
         for router in ROUTERS:
             app.include_router(router, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
-    errors.install(app)
+    errors.install(app, identify)
 
     def limit(scope: Scope) -> int | None:
         if _OBJECT.match(scope["path"]):
             return None
-        return settings.max_index_bytes if _COMMIT.match(scope["path"]) else settings.max_json_bytes
+        if _COMMIT.match(scope["path"]):
+            return settings.max_index_bytes
+        headers = Headers(scope=scope)
+        is_anonymous = "authorization" not in headers and "x-api-key" not in headers
+        return min(settings.max_json_bytes, _ANONYMOUS_BYTES) if is_anonymous else settings.max_json_bytes
 
     app.add_middleware(BodyLimit, limit=limit)
     logins = LoginLimits(settings.login_burst, settings.logins_per_minute / 60)

@@ -33,6 +33,7 @@ from catalog_server import (
 from catalog_server.app import open_services
 from catalog_server.database import database_file
 from catalog_server.operations.check import sentence
+from catalog_server.permissions import require_private
 from catalog_server.seed import seed
 from catalog_server.serve import serve
 from catalog_server.settings import Settings, SettingsError, configuring_files, load_settings
@@ -47,9 +48,11 @@ RESTART = 3
 @contextmanager
 def _opened(settings: Settings) -> Iterator[Services]:
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    require_private(settings.data_dir)
     file = database_file(settings.database)
     if file is not None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        require_private(file)
     services = open_services(settings)
     try:
         yield services

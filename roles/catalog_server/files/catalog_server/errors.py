@@ -27,6 +27,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 STATUSES = {
     "bad_request": 400,
@@ -69,6 +70,7 @@ STATUSES = {
 # What else can come out of the framework, as the word that says it best
 _WORDS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 _MOST_PROBLEMS = 5
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 _log = logging.getLogger("catalog_server.errors")
 
@@ -306,6 +308,13 @@ class ErrorBody(BaseModel):
 RESPONSES: dict[int | str, dict[str, t.Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
 
 
+# Of the routes that need no credentials, in their description
+PUBLIC: dict[str, t.Any] = {"security": []}
+
+# Raises Unauthenticated unless the credentials of a request are good.
+Identify = t.Callable[[Request], t.Awaitable[None]]
+
+
 def reply(word: str, message: str, headers: t.Mapping[str, str] | None = None) -> JSONResponse:
     """An error as a response."""
     extra = dict(headers or {})
@@ -344,9 +353,19 @@ def _of_framework(request: Request, error: Exception) -> JSONResponse:
     word = _WORDS.get(error.status_code, "internal_error" if error.status_code >= 500 else "bad_request")
     texts = {
         "not_found": f"There is no resource {request.url.path}.",
-        "method_not_allowed": f"{request.url.path} knows no {request.method}.",
+        "method_not_allowed": f"{request.method} is not allowed for {request.url.path}.",
     }
-    return reply(word, texts.get(word, str(error.detail)), error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_allowed(request))
+    return reply(word, texts.get(word, str(error.detail)), headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of all routes that have the path of a request."""
+    scopes = [{**request.scope, "method": method} for method in _METHODS]
+    routes = request.app.router.routes
+    return [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 def _of_nobody(_request: Request, _error: Exception) -> Response:
@@ -354,9 +373,21 @@ def _of_nobody(_request: Request, _error: Exception) -> Response:
     return Response(status_code=400)
 
 
-def install(app: FastAPI) -> None:
-    """Render every error of ``app`` in the one shape."""
+def install(app: FastAPI, identify: Identify) -> None:
+    """Render every error of ``app`` in the one shape.
+
+    What is wrong with a request is told only to those whose credentials are good, except for routes that need none.
+    """
+
+    async def of_validation(request: Request, error: Exception) -> JSONResponse:
+        if getattr(request.scope.get("route"), "openapi_extra", None) != PUBLIC:
+            try:
+                await identify(request)
+            except CatalogError as refused:
+                return _of_ours(request, refused)
+        return _of_validation(request, error)
+
     app.add_exception_handler(CatalogError, _of_ours)
-    app.add_exception_handler(RequestValidationError, _of_validation)
+    app.add_exception_handler(RequestValidationError, of_validation)
     app.add_exception_handler(HTTPException, _of_framework)
     app.add_exception_handler(ClientDisconnect, _of_nobody)

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from catalog_server.errors import BadRequest, NotFound
+from catalog_server.permissions import require_private
 from catalog_server.settings import MIN_SECRET_LENGTH, Settings, SettingsError
 
 SECRET_FILE = "server-secret"
@@ -42,11 +43,12 @@ class Key:
     login: bytes = field(repr=False)
     grants: bytes = field(repr=False)
     objects: bytes = field(repr=False)
+    cursors: bytes = field(repr=False)
 
     @classmethod
     def derived(cls, secret: str) -> Key:
         """Return the keys that follow from a secret; its id tells nothing about it."""
-        purposes = {purpose: _derived(secret, purpose) for purpose in ("login", "grants", "objects")}
+        purposes = {purpose: _derived(secret, purpose) for purpose in ("login", "grants", "objects", "cursors")}
         return cls(kid=_derived(secret, "key id").hex()[:12], **purposes)
 
 
@@ -130,6 +132,8 @@ def load_keys(settings: Settings) -> KeyRing:
     try:
         if settings.server_secret_file is None and not path.exists():
             _make(path)
+        if settings.server_secret_file is None:
+            require_private(path)
         return KeyRing.of_file(path)
     except OSError as error:
         raise SettingsError(f"the server's secret in {path} cannot be read or made: {error}") from error

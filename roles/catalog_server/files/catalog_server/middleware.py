@@ -47,11 +47,19 @@ class RequestId:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = scope["request_id"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = scope["request_id"]
+                headers["X-Content-Type-Options"] = "nosniff"
+                # Tokens, grants and URLs are in no cache; what may be says so itself.
+                headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_id)
+            if _names_one_host(scope):
+                await self.app(scope, receive, send_with_id)
+            else:
+                reply = errors.reply("bad_request", "A request has one header Host.", {"Connection": "close"})
+                await reply(scope, receive, send_with_id)
         except Exception:
             # All that is expected was turned into an answer further inside.
             _log.exception("unexpected error")
@@ -76,6 +84,12 @@ class RequestId:
                 "client": (scope.get("client") or [None])[0],
             },
         )
+
+
+def _names_one_host(scope: Scope) -> bool:
+    """Return True if the request has one header Host, or is of HTTP/1.0 and has none (RFC 9112, section 3.2)."""
+    count = sum(name == b"host" for name, _value in scope["headers"])
+    return count == 1 or (count == 0 and scope["http_version"] == "1.0")
 
 
 class BodyLimit:

@@ -6,20 +6,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import typing as t
 
 from fastapi import Query
 
-from catalog_server.errors import BadRequest
+from catalog_server import cursors
+from catalog_server.keys import KeyRing
 from catalog_server.settings import Settings
+from catalog_server.texts import Wanted
 
 _DEFAULT_LENGTH = 100
 
 Limit = t.Annotated[int | None, Query(ge=1)]
-Cursor = t.Annotated[str | None, Query(max_length=2000)]
+Cursor = t.Annotated[Wanted | None, Query(max_length=2000)]
 
 
 def length(settings: Settings, limit: int | None) -> int:
@@ -27,20 +26,14 @@ def length(settings: Settings, limit: int | None) -> int:
     return min(limit or _DEFAULT_LENGTH, settings.max_page)
 
 
-def cursor(*parts: str) -> str:
+def cursor(keys: KeyRing, *parts: str) -> str:
     """Return the cursor that says where the page ended."""
-    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode("ascii")
+    return cursors.encode(keys, parts)
 
 
-def parts(text: str, count: int) -> list[str]:
+def parts(keys: KeyRing, text: str, count: int) -> tuple[str, ...]:
     """Return what ``cursor`` was given.
 
     :raises BadRequest: it is not a cursor of this server
     """
-    try:
-        found = json.loads(base64.urlsafe_b64decode(text.encode("ascii")))
-    except (binascii.Error, ValueError):
-        found = None
-    if not isinstance(found, list) or len(found) != count or not all(isinstance(part, str) for part in found):
-        raise BadRequest("The cursor is not one that this server gave out.")
-    return found
+    return cursors.decode(keys, text, count)

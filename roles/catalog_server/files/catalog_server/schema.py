@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,7 +94,7 @@ def state_of(database: Database) -> State:
 
     A newer one can be used if it says that it is compatible with a revision which this release knows.
     """
-    found, wanted = _current(database.engine), ScriptDirectory.from_config(_config()).get_current_head()
+    found, wanted = _current(database.engine), _head()
     if found == wanted:
         return State(found, wanted, SAME)
     if found is None or knows(found):
@@ -112,6 +113,12 @@ def _compatible_from(engine: Engine) -> str | None:
         return None
     with engine.connect() as connection:
         return connection.scalar(select(SchemaInfo.compatible_from))
+
+
+@functools.cache
+def _head() -> str | None:
+    """The revision of this release, read once from the scripts."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def _current(engine: Engine) -> str | None:

@@ -11,11 +11,15 @@ substitution. A secret can be given as the path of a file that holds it, in ``CA
 
 from __future__ import annotations
 
+import ipaddress
+import logging
 import os
+import re
 import sys
 import typing as t
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
@@ -30,6 +34,9 @@ POSTGRESQL_URL = "postgresql+psycopg://"
 LONGEST_URL_SECONDS = 900
 
 Seconds = t.Annotated[int, Field(ge=1, le=366 * 86400)]
+
+
+_log = logging.getLogger("catalog_server.settings")
 
 
 class SettingsError(Exception):
@@ -163,9 +170,25 @@ class Settings(BaseModel):
     def _plain_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        if not value.startswith(("http://", "https://")) or "?" in value or "#" in value:
-            raise ValueError("it must begin with http:// or https:// and have neither query nor fragment")
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "?" in value or "#" in value:
+            raise ValueError("it must be http:// or https:// and a host, and have neither query nor fragment")
+        if "@" in parts.netloc:
+            raise ValueError("it must not hold a user name or a password")
+        # Raises ValueError for what is no port
+        _port = parts.port
         return value.rstrip("/")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for part in value.split(","):
+            if part.strip() not in ("", "*"):
+                try:
+                    ipaddress.ip_network(part.strip())
+                except ValueError:
+                    raise ValueError("it must be IP addresses and networks, separated by commas, or *") from None
+        return value
 
     @field_validator("database_url")
     @classmethod
@@ -213,6 +236,8 @@ class Settings(BaseModel):
         return self.storage_root or self.data_dir.absolute() / "storage"
 
 
+_OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)\Z|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?\Z")
+
 SECRETS = frozenset(name for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None)
 
 
@@ -226,8 +251,8 @@ def load_settings(
     environment = os.environ if environment is None else environment
     file = file or (Path(environment[SETTINGS_FILE]) if environment.get(SETTINGS_FILE) else None)
     values: dict[str, t.Any] = {}
-    for names, strict in ((_read_file(file) if file else {}, True), (environment, False)):
-        values.update(_fields(names, strict))
+    for names in (_read_file(file) if file else {}, environment):
+        values.update(_fields(names))
     values.update({name: value for name, value in overrides.items() if value is not None})
     try:
         return Settings(**values)
@@ -247,19 +272,30 @@ def configuring_files(environment: Mapping[str, str] | None = None, file: Path |
     return [path for path in (file, *(Path(names[name]) for name in sorted(secrets) if names.get(name))) if path]
 
 
-def _fields(names: Mapping[str, str], strict: bool) -> dict[str, str]:
+def _fields(names: Mapping[str, str]) -> dict[str, str]:
     values = {}
     for name, value in names.items():
-        if not name.startswith(PREFIX) or name == SETTINGS_FILE or not value:
+        if not name.startswith(PREFIX) or name == SETTINGS_FILE:
             continue
         field = name.removeprefix(PREFIX).lower()
-        if field in Settings.model_fields:
+        if _is_of_kubernetes(name, value):
+            _log.warning("%s is ignored: Kubernetes sets it for a service, and it is not a setting", name)
+        elif field.removesuffix("_file") in SECRETS and field.endswith("_file") and field not in Settings.model_fields:
+            if value:
+                values[field.removesuffix("_file")] = _read_secret(name, Path(value))
+        elif field not in Settings.model_fields:
+            raise SettingsError(f"{name} is not a setting")
+        elif value:
             values[field] = value
-        elif field.removesuffix("_file") in SECRETS and field.endswith("_file"):
-            values[field.removesuffix("_file")] = _read_secret(name, Path(value))
-        elif strict:
-            raise SettingsError(f"{name} is no setting")
     return values
+
+
+def _is_of_kubernetes(name: str, value: str) -> bool:
+    """Return True for a variable that Kubernetes makes for a service whose name begins with ``catalog``.
+
+    https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+    """
+    return value.startswith(("tcp://", "udp://", "sctp://")) or _OF_A_SERVICE.search(name) is not None
 
 
 def _read_file(path: Path) -> dict[str, str]:

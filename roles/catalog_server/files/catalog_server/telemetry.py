@@ -51,7 +51,7 @@ class JsonLines(logging.Formatter):
                 line[name] = redacted(value) if isinstance(value, str) else value
         if record.exc_info:
             line["exception"] = redacted(self.formatException(record.exc_info))
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return json.dumps(line, default=str, ensure_ascii=True)
 
 
 def configure(level: str) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from catalog_server import access
 from catalog_server.access import Caller, Needs
@@ -156,6 +157,22 @@ async def request_context(request: Request) -> RequestContext:
         base_url=f"{base}/api/v1",
         logged=request.scope.get("logged", {}),
     )
+
+
+async def identify(request: Request) -> None:
+    """Check only the credentials of a request.
+
+    :raises Unauthenticated: there are none, or they are not good
+    """
+    context = await request_context(request)
+
+    def check() -> None:
+        with context.services.database.reading() as session:
+            caller = authenticate(session, context.services.keys, context.credentials, context.services.clock())
+        if caller is None:
+            raise access.no_credentials()
+
+    await run_in_threadpool(check)
 
 
 Context = t.Annotated[RequestContext, Depends(request_context)]

@@ -34,14 +34,14 @@ def list_entries(
 ) -> AuditPage:
     """The changes that all filters let pass, the newest first, page by page."""
     length = paging.length(context.services.settings, limit)
-    before = _number(paging.parts(cursor, 1)[0]) if cursor else None
+    before = _number(paging.parts(context.services.keys, cursor, 1)[0]) if cursor is not None else None
     with context.reading(access.AUDIT) as work:
         found = service.entries(
             work, actor=actor, subject=subject, action=action, since=since, before=before, limit=length + 1
         )
         return AuditPage(
             entries=[AuditRecord.of(entry) for entry in found[:length]],
-            next=paging.cursor(str(found[length - 1].id)) if len(found) > length else None,
+            next=paging.cursor(context.services.keys, str(found[length - 1].id)) if len(found) > length else None,
         )
 
 

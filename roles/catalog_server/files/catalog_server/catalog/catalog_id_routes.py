@@ -27,13 +27,13 @@ Name = t.Annotated[str, Path(max_length=300)]
 @router.get("/catalog_ids")
 def list_catalog_ids(context: Context, limit: paging.Limit = None, cursor: paging.Cursor = None) -> CatalogIdPage:
     """The catalog ids that exist for the caller, ordered by name, page by page."""
-    after = paging.parts(cursor, 1)[0] if cursor else None
+    after = paging.parts(context.services.keys, cursor, 1)[0] if cursor is not None else None
     length = paging.length(context.services.settings, limit)
     with context.reading(access.READ) as work:
         found = queries.page_of_catalog_ids(work.session, work.caller, after, length + 1)
         return CatalogIdPage(
             catalog_ids=[CatalogIdRecord.of(row) for row in found[:length]],
-            next=paging.cursor(found[length - 1].name) if len(found) > length else None,
+            next=paging.cursor(context.services.keys, found[length - 1].name) if len(found) > length else None,
         )
 
 

@@ -14,15 +14,17 @@ from fastapi import APIRouter, Path, Query
 from catalog_server import access, answers, paging, pools
 from catalog_server.catalog import queries, service
 from catalog_server.catalog.schemas import ManifestEdit, ManifestPage, ManifestRecord, Reason, Resolved
+from catalog_server.keys import KeyRing
 from catalog_server.models.catalog import Manifest
+from catalog_server.texts import Line, Wanted
 from catalog_server.unit_of_work import Context
 
 _LONGEST_ADDRESS = 300
 
 router = APIRouter(tags=["manifests"])
 
-ManifestId = t.Annotated[str, Path(max_length=200)]
-Address = t.Annotated[str | None, Query(max_length=_LONGEST_ADDRESS)]
+ManifestId = t.Annotated[Line, Path(max_length=200)]
+Address = t.Annotated[Wanted | None, Query(max_length=_LONGEST_ADDRESS)]
 
 
 @router.get("/manifests")
@@ -37,35 +39,35 @@ def list_manifests(
     tainted: bool | None = None,
     revoked: bool | None = None,
     limit: t.Annotated[int | None, Query(ge=1)] = None,
-    cursor: t.Annotated[str | None, Query(max_length=2000)] = None,
+    cursor: t.Annotated[Wanted | None, Query(max_length=2000)] = None,
 ) -> ManifestPage:
     """The manifests that the caller may see and that all filters let pass, ordered by address, page by page."""
     filters = queries.Filters(
-        catalog_id=addresses.normalise_catalog_id(catalog_id) if catalog_id else None,
-        version=addresses.normalise_version(version) if version else None,
-        architecture=addresses.normalise_architecture(architecture) if architecture else None,
-        tag=addresses.normalise_tag(tag) if tag else None,
+        catalog_id=addresses.normalise_catalog_id(catalog_id) if catalog_id is not None else None,
+        version=addresses.normalise_version(version) if version is not None else None,
+        architecture=addresses.normalise_architecture(architecture) if architecture is not None else None,
+        tag=addresses.normalise_tag(tag) if tag is not None else None,
         type=type,
         tainted=tainted,
         revoked=revoked,
     )
-    after = _after(cursor) if cursor else None
+    after = _after(context.services.keys, cursor) if cursor is not None else None
     length = paging.length(context.services.settings, limit)
     with context.reading(access.READ) as work:
         # One more than is shown tells whether there is another page.
         found = queries.page(work.session, work.caller, filters, after, length + 1)
         return ManifestPage(
             manifests=[ManifestRecord.of(manifest) for manifest in found[:length]],
-            next=_cursor(found[length - 1]) if len(found) > length else None,
+            next=_cursor(context.services.keys, found[length - 1]) if len(found) > length else None,
         )
 
 
-def _cursor(last: Manifest) -> str:
-    return paging.cursor(last.catalog_id, last.version, last.architecture)
+def _cursor(keys: KeyRing, last: Manifest) -> str:
+    return paging.cursor(keys, last.catalog_id, last.version, last.architecture)
 
 
-def _after(cursor: str) -> tuple[str, str, str]:
-    catalog_id, version, architecture = paging.parts(cursor, 3)
+def _after(keys: KeyRing, cursor: str) -> tuple[str, str, str]:
+    catalog_id, version, architecture = paging.parts(keys, cursor, 3)
     return catalog_id, version, architecture
 
 
@@ -73,7 +75,7 @@ def _after(cursor: str) -> tuple[str, str, str]:
 @answers.written
 def resolve(
     context: Context,
-    catalog_id: t.Annotated[str, Query(max_length=_LONGEST_ADDRESS)],
+    catalog_id: t.Annotated[Wanted, Query(max_length=_LONGEST_ADDRESS)],
     version: Address = None,
     architecture: Address = None,
 ) -> Resolved:

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from catalog_server.access import Audience
 from catalog_server.models.catalog import Manifest
+from catalog_server.texts import Line, RequestBody
+from catalog_server.texts import Text as LongText
 
 MAX_DESCRIPTION = 10_000
 MAX_LIST = 100
@@ -23,9 +25,10 @@ def _rfc3339(moment: datetime.datetime) -> str:
 
 
 Timestamp = t.Annotated[datetime.datetime, PlainSerializer(_rfc3339)]
-Text = t.Annotated[str, Field(max_length=200)]
+Text = t.Annotated[Line, Field(max_length=200)]
 Texts = t.Annotated[list[Text], Field(max_length=MAX_LIST)]
 Labels = t.Annotated[dict[Text, Text], Field(max_length=MAX_LIST)]
+Description = t.Annotated[LongText, Field(max_length=MAX_DESCRIPTION)]
 
 
 class MinimumRequirements(BaseModel):
@@ -130,7 +133,7 @@ class Resolved(BaseModel):
 Amount = t.Annotated[int, Field(ge=0, le=1 << 40)]
 
 
-class RequirementsEdit(BaseModel):
+class RequirementsEdit(RequestBody):
     """What is not named stays."""
 
     model_config = ConfigDict(extra="forbid")
@@ -140,13 +143,13 @@ class RequirementsEdit(BaseModel):
     disk_mb: Amount | None = None
 
 
-class ManifestEdit(BaseModel):
+class ManifestEdit(RequestBody):
     """What is not named, or null, stays."""
 
     model_config = ConfigDict(extra="forbid")
 
-    description: t.Annotated[str, Field(max_length=MAX_DESCRIPTION)] | None = None
-    release_notes: t.Annotated[str, Field(max_length=MAX_DESCRIPTION)] | None = None
+    description: Description | None = None
+    release_notes: Description | None = None
     labels: Labels | None = None
     superseded_by: Text | None = None
     tags: Texts | None = None
@@ -155,9 +158,9 @@ class ManifestEdit(BaseModel):
     minimum_requirements: RequirementsEdit | None = None
 
 
-class Reason(BaseModel):
+class Reason(RequestBody):
     """Why; it is kept in the audit log."""
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: t.Annotated[str, Field(max_length=1000)] | None = None
+    reason: t.Annotated[LongText, Field(max_length=1000)] | None = None

@@ -12,9 +12,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from sqlalchemy import select
 
-from catalog_server import API, NAME, VERSION, schema
+from catalog_server import API, NAME, VERSION, errors
+from catalog_server.health.readiness import Readiness
 from catalog_server.models.catalog import Catalog
-from catalog_server.unit_of_work import Context, Services
+from catalog_server.unit_of_work import Context
 
 FEATURES = ("segmented", "signed", "grants", "identity")
 
@@ -38,23 +39,25 @@ class ServerInfo(BaseModel):
     limits: dict[str, int]
 
 
-@router.get("/health/probe")
-@router.get("/health/live")
+@router.head("/health/probe", include_in_schema=False)
+@router.head("/health/live", include_in_schema=False)
+@router.get("/health/probe", openapi_extra=errors.PUBLIC)
+@router.get("/health/live", openapi_extra=errors.PUBLIC)
 async def live() -> Status:
     """The process is there."""
     return Status()
 
 
-@router.get("/health/ready")
+@router.head("/health/ready", include_in_schema=False)
+@router.get("/health/ready", openapi_extra=errors.PUBLIC)
 def ready(request: Request) -> Status:
     """It can work: the database has the schema of this release, and every storage is there and has room."""
-    services: Services = request.app.state.services
-    schema.check(services.database)
-    services.storages.check()
+    readiness: Readiness = request.app.state.readiness
+    readiness.check()
     return Status()
 
 
-@router.get("/server")
+@router.get("/server", openapi_extra=errors.PUBLIC)
 def server(context: Context) -> ServerInfo:
     """Which catalog this is, and what it can do."""
     settings = context.services.settings

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import datetime
 import hashlib
 import hmac
@@ -19,6 +18,7 @@ from catalog_server.access import API_KEY, PASSWORD, Caller, Grant, Source
 from catalog_server.errors import GrantRevoked, InvalidCredentials, TokenExpired, Unauthenticated
 from catalog_server.identity import queries, tokens
 from catalog_server.keys import KeyRing
+from catalog_server.texts import clean_line
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ def _caller(standing: queries.Standing, source: Source, credential: str, grant: 
 def _split(encoded: str) -> tuple[str, str]:
     try:
         name, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
-    except (binascii.Error, ValueError):
+        name, secret = clean_line(name), clean_line(secret)
+    except ValueError:
         name = colon = secret = ""
     if not colon or not name or not secret:
         raise InvalidCredentials("An API key is the base64 text of key:secret.")

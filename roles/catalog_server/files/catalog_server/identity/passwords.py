@@ -13,6 +13,7 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from catalog_server.errors import BadRequest
+from catalog_server.texts import clean_line
 
 MIN_LENGTH = 12
 MAX_LENGTH = 256
@@ -54,6 +55,7 @@ def check_new(password: str) -> str:
         raise BadRequest(f"A password has {MIN_LENGTH} to {MAX_LENGTH} characters.")
     if len(set(password)) < _MIN_DIFFERENT:
         raise BadRequest(f"A password has at least {_MIN_DIFFERENT} different characters.")
-    if "\0" in password or "\n" in password:
-        raise BadRequest("A password has no line breaks and no zero bytes.")
-    return password
+    try:
+        return clean_line(password)
+    except ValueError:
+        raise BadRequest("A password has no line breaks and no other characters that are not shown.") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
+from catalog_server import errors
 from catalog_server.errors import BadRequest
 from catalog_server.identity import login
 from catalog_server.identity.schemas import LoginReply, LoginRequest
@@ -17,7 +18,7 @@ from catalog_server.unit_of_work import Context
 router = APIRouter(tags=["identity"])
 
 
-@router.post("/auth/token")
+@router.post("/auth/token", openapi_extra=errors.PUBLIC)
 async def get_token(request: Request, context: Context, body: LoginRequest) -> LoginReply:
     """A login token for a password or an API key."""
     if body.api_key:

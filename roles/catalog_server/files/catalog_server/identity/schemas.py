@@ -9,22 +9,23 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field
 
 from catalog_server.access import Caller
 from catalog_server.catalog.schemas import Text, Texts, Timestamp
 from catalog_server.identity.roles import Created, SavedRole
 from catalog_server.identity.service import NewKey, Saved
 from catalog_server.models.identity import ApiKey, Claim, Role, User
+from catalog_server.texts import Line, RequestBody, SecretText
 
-Password = t.Annotated[SecretStr, Field(max_length=1000)]
+Password = t.Annotated[SecretText, Field(max_length=1000)]
 
 
-class LoginRequest(BaseModel):
+class LoginRequest(RequestBody):
     """As stock clients send it: an API key, or a password and whose it is."""
 
-    email: t.Annotated[str, Field(max_length=300)] | None = None
-    username: t.Annotated[str, Field(max_length=300)] | None = None
+    email: t.Annotated[Line, Field(max_length=300)] | None = None
+    username: t.Annotated[Line, Field(max_length=300)] | None = None
     password: Password | None = None
     api_key: Password | None = None
 

@@ -43,13 +43,13 @@ def me(context: Context) -> Me:
 @router.get("/users")
 def list_users(context: Context, limit: paging.Limit = None, cursor: paging.Cursor = None) -> UserPage:
     """All users, ordered by user name, page by page."""
-    after = paging.parts(cursor, 1)[0] if cursor else None
+    after = paging.parts(context.services.keys, cursor, 1)[0] if cursor is not None else None
     length = paging.length(context.services.settings, limit)
     with context.reading(access.MANAGE_PEOPLE) as work:
         found = queries.page_of_users(work.session, after, length + 1)
         return UserPage(
             users=[UserRecord.of(user) for user in found[:length]],
-            next=paging.cursor(found[length - 1].username) if len(found) > length else None,
+            next=paging.cursor(context.services.keys, found[length - 1].username) if len(found) > length else None,
         )
 
 

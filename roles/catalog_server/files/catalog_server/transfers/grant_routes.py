@@ -12,6 +12,7 @@ from fastapi import APIRouter, Path, Query, status
 
 from catalog_server import access, pools
 from catalog_server.identity.service import USERS_LOCK
+from catalog_server.texts import Line
 from catalog_server.transfers import grants
 from catalog_server.transfers.grant_schemas import (
     Empty,
@@ -72,6 +73,6 @@ def end_grants(context: Context, user: UserName = None) -> None:
 
 @router.delete("/grants/{jti}", status_code=status.HTTP_204_NO_CONTENT)
 @pools.writes
-def revoke(context: Context, jti: t.Annotated[str, Path(max_length=100)]) -> None:
+def revoke(context: Context, jti: t.Annotated[Line, Path(max_length=100)]) -> None:
     """Take a grant back."""
     context.write(access.KNOWN, lambda work: grants.deny(work, jti))

@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from catalog_server.catalog.schemas import ManifestRecord, Texts, Timestamp
 from catalog_server.models.identity import GrantUse
 from catalog_server.models.transfers import Upload
+from catalog_server.texts import RequestBody
 from catalog_server.transfers import grants
+from catalog_server.transfers.schemas import Address
 
-Address = t.Annotated[str, Field(max_length=300)]
 
-
-class PullGrantRequest(BaseModel):
+class PullGrantRequest(RequestBody):
     """For a pull: a version, tag or range; ``latest`` if nothing is said."""
 
     model_config = ConfigDict(extra="forbid")
@@ -29,7 +29,7 @@ class PullGrantRequest(BaseModel):
     architecture: Address | None = None
 
 
-class PushGrantRequest(BaseModel):
+class PushGrantRequest(RequestBody):
     """For a push: the version that it makes, what that will require, and the versions that it may refer to."""
 
     model_config = ConfigDict(extra="forbid")
@@ -123,7 +123,7 @@ class Transfers(BaseModel):
         )
 
 
-class Empty(BaseModel):
+class Empty(RequestBody):
     """Nothing."""
 
     model_config = ConfigDict(extra="forbid")

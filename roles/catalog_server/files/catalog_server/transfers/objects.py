@@ -18,24 +18,28 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
     StorageMissing,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import Incoming, OpenObject
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from catalog_server.errors import BadRequest, Forbidden, NotFound
+from catalog_server.settings import LONGEST_URL_SECONDS
 from catalog_server.storages import holders
 from catalog_server.storages.embedded import EmbeddedStorage
 from catalog_server.storages.signing import GET, PUT, Permit
-from catalog_server.transfers.streaming import ObjectResponse, parse_range, receive_object
+from catalog_server.texts import Line
+from catalog_server.transfers.streaming import object_response, receive_object
 from catalog_server.unit_of_work import Services
 
 # To clients these are whatever a signed URL opens, here or at a provider, and no part of the API.
 router = APIRouter(include_in_schema=False)
 
+# What a URL opens never changes; a cache keeps it no longer than the URL is good.
+_IMMUTABLE = f"max-age={LONGEST_URL_SECONDS}, immutable"
 _Number = t.Annotated[int, Query(ge=0, lt=1 << 53)]
-_Text = t.Annotated[str, Query(max_length=128)]
+_Text = t.Annotated[Line, Query(max_length=128)]
 
-
-_Holder = t.Annotated[str, Query(alias="for", max_length=128)]
+_Part = t.Annotated[Line, Path(max_length=1000)]
+_Holder = t.Annotated[Line, Query(alias="for", max_length=128)]
 
 
 def _admitted(request: Request, permit: Permit, signature: str) -> EmbeddedStorage:
@@ -55,7 +59,7 @@ def _admitted(request: Request, permit: Permit, signature: str) -> EmbeddedStora
 @router.get("/objects/{storage}/{key:path}")
 @router.head("/objects/{storage}/{key:path}")
 async def read_object(
-    request: Request, storage: str, key: str, method: _Text, expires: _Number, holder: _Holder, signature: _Text
+    request: Request, storage: _Part, key: _Part, method: _Text, expires: _Number, holder: _Holder, signature: _Text
 ) -> Response:
     """Send an object, or one range of it."""
     if method != GET:
@@ -70,19 +74,14 @@ async def read_object(
         opened = await pool.run(opening)
     except (StorageMissing, InvalidKey):
         raise NotFound(f"There is no object {key}.") from None
-    try:
-        wanted = parse_range(request.headers.get("range"), opened.size)
-    except ValueError:
-        opened.close()
-        return Response(status_code=416, headers={"Content-Range": f"bytes */{opened.size}"})
-    return ObjectResponse(opened, wanted, pool, head=request.method == "HEAD")
+    return object_response(request, opened, key.rpartition("/")[2], pool, {"Cache-Control": _IMMUTABLE})
 
 
 @router.put("/objects/{storage}/{key:path}")
 async def store_object(
     request: Request,
-    storage: str,
-    key: str,
+    storage: _Part,
+    key: _Part,
     method: _Text,
     expires: _Number,
     size: _Number,

@@ -20,6 +20,7 @@ from catalog_server.catalog import service as catalog
 from catalog_server.catalog.schemas import ManifestRecord
 from catalog_server.storages import holders
 from catalog_server.storages.base import OpenedObject, Signed, UrlRequest
+from catalog_server.texts import Line
 from catalog_server.transfers import leftovers, objects, packs, reading, removal, service
 from catalog_server.transfers.commit import run
 from catalog_server.transfers.schemas import (
@@ -36,14 +37,14 @@ from catalog_server.transfers.schemas import (
     UploadRecord,
     WantedSegments,
 )
-from catalog_server.transfers.streaming import RECEIVED_BYTES, ObjectResponse, receive_file
+from catalog_server.transfers.streaming import RECEIVED_BYTES, object_response, receive_file
 from catalog_server.unit_of_work import Context, RequestContext, UnitOfWork
 
 router = APIRouter(tags=["transfers"])
 router.include_router(objects.router)
 
-UploadId = t.Annotated[str, Path(max_length=200)]
-ManifestId = t.Annotated[str, Path(max_length=200)]
+UploadId = t.Annotated[Line, Path(max_length=200)]
+ManifestId = t.Annotated[Line, Path(max_length=200)]
 # Of the content that is meant; another one is answered 409 replaced.
 Digest = t.Annotated[Sha256 | None, Query()]
 
@@ -173,19 +174,23 @@ def delete(context: Context, manifest_id: ManifestId) -> FreedSpace:
 
 
 @router.get("/manifests/{manifest_id}/listing", response_class=IndexFile)
-async def listing(context: Context, manifest_id: ManifestId, digest: Digest = None) -> Response:
+async def listing(request: Request, context: Context, manifest_id: ManifestId, digest: Digest = None) -> Response:
     """What a manifest contains."""
-    return await _index_file(context, lambda work: reading.listing_object(work, manifest_id, digest), manifest_id)
+    return await _index_file(
+        request, context, lambda work: reading.listing_object(work, manifest_id, digest), manifest_id
+    )
 
 
 @router.get("/manifests/{manifest_id}/locator", response_class=IndexFile)
-async def locator(context: Context, manifest_id: ManifestId, digest: Digest = None) -> Response:
+async def locator(request: Request, context: Context, manifest_id: ManifestId, digest: Digest = None) -> Response:
     """Where the content of a manifest lies."""
-    return await _index_file(context, lambda work: reading.locator_object(work, manifest_id, digest), manifest_id)
+    return await _index_file(
+        request, context, lambda work: reading.locator_object(work, manifest_id, digest), manifest_id
+    )
 
 
 async def _index_file(
-    context: RequestContext, find: Callable[[UnitOfWork], reading.IndexObject], manifest_id: str
+    request: Request, context: RequestContext, find: Callable[[UnitOfWork], reading.IndexObject], manifest_id: str
 ) -> Response:
     """Stream an index file: its bytes are checked where they are written, and by whoever reads them."""
 
@@ -196,7 +201,8 @@ async def _index_file(
         return pack.open(found.name), found.name.partition(".")[0]
 
     file, sha256 = await run_in_threadpool(opened)
-    return ObjectResponse(file, None, context.pools.objects, headers={"X-Content-SHA256": sha256})
+    headers = {"X-Content-SHA256": sha256, "Cache-Control": "private, no-cache"}
+    return object_response(request, file, sha256, context.pools.objects, headers)
 
 
 @router.post("/manifests/{manifest_id}/urls")

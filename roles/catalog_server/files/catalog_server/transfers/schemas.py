@@ -11,8 +11,10 @@ import typing as t
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import MAX_SEGMENT_BYTES
 from pydantic import BaseModel, Field
 
-from catalog_server.catalog.schemas import MAX_DESCRIPTION, ManifestRecord, RequirementsEdit, Text, Texts, Timestamp
+from catalog_server.catalog.schemas import Description, ManifestRecord, RequirementsEdit, Text, Texts, Timestamp
+from catalog_server.texts import Line, RequestBody, Wanted
 
+Address = t.Annotated[Wanted, Field(max_length=300)]
 ManifestId = t.Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Sha256 = t.Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Revision = t.Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -23,16 +25,16 @@ URLS_OF_AN_UPLOAD = 64
 MAX_BASES = 50
 
 
-class BeginUpload(BaseModel):
+class BeginUpload(RequestBody):
     """What a pusher says when it begins. What it leaves out keeps its value if a version is replaced."""
 
-    catalog_id: Text
-    version: Text
-    architecture: Text
+    catalog_id: Address
+    version: Address
+    architecture: Address
     type: t.Literal["pvm", "macvm"]
-    name: t.Annotated[str, Field(min_length=1, max_length=255)]
+    name: t.Annotated[Line, Field(min_length=1, max_length=255)]
     chunk_size: int
-    description: t.Annotated[str, Field(max_length=MAX_DESCRIPTION)] | None = None
+    description: Description | None = None
     tags: Texts | None = None
     required_roles: Texts | None = None
     required_claims: Texts | None = None
@@ -66,14 +68,14 @@ class UploadRecord(BaseModel):
     segments: list[StoredSegment]
 
 
-class NewSegment(BaseModel):
+class NewSegment(RequestBody):
     """A segment that is about to be stored."""
 
     sha256: Sha256
     size: t.Annotated[int, Field(gt=0, le=MAX_SEGMENT_BYTES)]
 
 
-class NewSegments(BaseModel):
+class NewSegments(RequestBody):
     """Segments that are about to be stored."""
 
     segments: t.Annotated[list[NewSegment], Field(max_length=URLS_OF_AN_UPLOAD)]
@@ -102,14 +104,14 @@ class FreedSpace(BaseModel):
     freed_after: Timestamp
 
 
-class WantedSegment(BaseModel):
+class WantedSegment(RequestBody):
     """A segment as a locator names it."""
 
     pack: PackId
     sha256: Sha256
 
 
-class WantedSegments(BaseModel):
+class WantedSegments(RequestBody):
     """Segments that are about to be read; ``digest`` is that of the content that is meant."""
 
     digest: Sha256 | None = None

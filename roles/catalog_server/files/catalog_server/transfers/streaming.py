@@ -50,6 +50,27 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
     return ByteRange(start, end - start)
 
 
+def object_response(
+    request: Request, opened: OpenedObject, name: str, pool: Pool, headers: t.Mapping[str, str]
+) -> Response:
+    """Return the answer to a GET or HEAD of an open object.
+
+    ``name`` says what its content is, so it is its entity tag (RFC 9110, sections 8.8.3 and 13.1).
+    """
+    tag = f'"{name}"'
+    fields = {**headers, "ETag": tag}
+    if tag in [one.strip() for one in request.headers.get("if-none-match", "").split(",")]:
+        opened.close()
+        return Response(status_code=304, headers=fields)
+    only_if = request.headers.get("if-range")
+    try:
+        wanted = parse_range(request.headers.get("range") if only_if in (None, tag) else None, opened.size)
+    except ValueError:
+        opened.close()
+        return Response(status_code=416, headers={"Content-Range": f"bytes */{opened.size}"})
+    return ObjectResponse(opened, wanted, pool, head=request.method == "HEAD", headers=fields)
+
+
 class ObjectResponse(Response):
     """Sends a range of an open object, and closes it."""
 

@@ -19,8 +19,6 @@ from hypothesis import strategies as st
         ("macos-15-runner", "macos-15-runner"),
         ("Win 11", "win_11"),
         ("A/B\\C?d", "a_b_c_d"),
-        ("Grün", "grün"),
-        ("Gru\u0308n", "grün"),
         ("x\n", "x"),
     ],
 )
@@ -28,7 +26,9 @@ def test_a_catalog_id_has_one_way_to_be_written(text: str, expected: str) -> Non
     assert addresses.normalise_catalog_id(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", ".", "..", "a\nb", "a\x00b", "a" * 151, "\ud800", "\u202egnp"])
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "a\nb", "a\x00b", "a" * 151, "\ud800", "\u202egnp", "grün", "c\u0430t", "a\u00a0b"]
+)
 def test_what_is_no_catalog_id_is_refused(text: str) -> None:
     with pytest.raises(InvalidAddress) as failure:
         addresses.normalise_catalog_id(text)
