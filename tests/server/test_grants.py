@@ -330,3 +330,17 @@ def test_nobody_else_takes_a_grant_back_but_a_super_user(server: Server) -> None
     assert server.call("DELETE", f"/grants/{minted['id']}", "admin").status_code == 204
     assert server.call("POST", "/grants/renew", bearer=minted["grant"]).status_code == 401
     assert error_of(server.call("DELETE", "/grants/rubbish", "admin")) == (404, "not_found")
+
+
+def test_only_grants_of_this_server_are_taken_back(server: Server) -> None:
+    """Whoever has no right at all must not fill a table with ids that they made up."""
+    made = server.call(
+        "POST", "/grants", "pusher", json={"verb": "push", "catalog_id": new_catalog_id(), "version": "1"}
+    )
+    jti = made.json()["id"]
+    user_id = jti.partition("-")[0]
+    wrong = [f"{user_id}-{'0' * 32}", jti[:-1] + ("0" if jti[-1] != "0" else "1"), jti.replace(user_id, "0" * 32)]
+    for one in wrong:
+        for name in ("pusher", "admin"):
+            assert server.call("DELETE", f"/grants/{one}", name).status_code == 404
+    assert server.call("DELETE", f"/grants/{jti}", "pusher").status_code == 204

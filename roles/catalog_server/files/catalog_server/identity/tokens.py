@@ -9,6 +9,9 @@ The two are signed with different keys and carry different types, so neither is 
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import re
 import secrets
 import typing as t
 from dataclasses import dataclass
@@ -23,6 +26,9 @@ LOGIN_TYPE = "login"
 GRANT_TYPE = "grant"
 _ALGORITHM = "HS256"
 _LONGEST = 16384
+# Of what is random in the id of a grant, and of its signature
+_JTI_BYTES = 8
+_JTI = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\Z")
 
 
 @dataclass(frozen=True)
@@ -56,9 +62,26 @@ def _source(payload: t.Mapping[str, t.Any]) -> Source:
     return Source(kind, issued_at, epoch, version, name, payload["iss"])
 
 
-def new_jti(user_id: str) -> str:
-    """The id of a grant tells whose it is, so that its owner can take it back though nothing is stored of it."""
-    return f"{user_id}-{secrets.token_hex(16)}"
+def new_jti(keys: KeyRing, user_id: str) -> str:
+    """Return the id of a new grant.
+
+    It tells whose it is, and that it is of this server, so that its owner can take it back though nothing is stored of
+    it, and nobody can have ids remembered that they made up.
+    """
+    text = f"{user_id}-{secrets.token_hex(_JTI_BYTES)}"
+    return text + _jti_signature(keys.signing, text)
+
+
+def is_jti(keys: KeyRing, jti: str) -> bool:
+    """Return True if ``jti`` is the id of a grant of this server."""
+    if not _JTI.match(jti):
+        return False
+    text, signature = jti[: -2 * _JTI_BYTES], jti[-2 * _JTI_BYTES :]
+    return any(hmac.compare_digest(_jti_signature(key, text), signature) for key in keys.keys)
+
+
+def _jti_signature(key: Key, text: str) -> str:
+    return hmac.new(key.grants, f"jti {text}".encode(), hashlib.sha256).hexdigest()[: 2 * _JTI_BYTES]
 
 
 def encode_grant(keys: KeyRing, grant: Grant) -> str:

@@ -11,7 +11,6 @@ until it could not have been renewed any more.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -33,7 +32,6 @@ from catalog_server.unit_of_work import UnitOfWork
 
 MAX_BASES = 8
 MAX_LISTED = 1000
-_JTI = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\Z")
 
 _log = logging.getLogger("catalog_server.grants")
 
@@ -104,7 +102,7 @@ def _mint(
     now = work.now.timestamp()
     expires_at = int(now) + work.settings.grant_seconds
     grant = Grant(
-        jti=tokens.new_jti(work.caller.user_id),
+        jti=tokens.new_jti(work.services.keys, work.caller.user_id),
         user_id=work.caller.user_id,
         source=work.caller.source,
         verb=verb,
@@ -194,7 +192,7 @@ def deny(work: UnitOfWork, jti: str) -> None:
     :raises NotFound: it is neither's
     """
     own = work.caller.user_id is not None and jti.startswith(f"{work.caller.user_id}-")
-    if not _JTI.match(jti) or not (own or work.caller.is_super_user):
+    if not tokens.is_jti(work.services.keys, jti) or not (own or work.caller.is_super_user):
         raise NotFound(f"There is no grant {jti}, or it is not yours.")
     queries.forget_denied_grants(work.session, work.now)
     if not queries.is_denied(work.session, jti):

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import tracemalloc
 import typing as t
 import zlib
 from array import array
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, index, paths
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, columns, index, paths
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import MalformedIndex, PackError
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     DIRECTORY,
@@ -28,6 +29,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_fil
     INDEX_MAGIC,
     decode_index,
     encode_index,
+    memory_bytes,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import (
     LISTING_MAGIC,
@@ -331,3 +333,42 @@ def test_a_bomb_of_columns_does_not_fill_the_memory() -> None:
         assert tracemalloc.get_traced_memory()[1] < 3 * len(data)
     finally:
         tracemalloc.stop()
+
+
+# How much memory it takes, told by the headers
+
+
+def _of_directories(count: int) -> Listing:
+    return make_listing(CHUNK, [Entry(DIRECTORY, f"{'a' * 60}{number:07}") for number in range(count)], b"")
+
+
+def _of_holes(count: int) -> Listing:
+    return make_listing(CHUNK, [Entry(FILE, "a", size=count * CHUNK, chunk_count=count)], ZERO * count)
+
+
+@pytest.mark.parametrize("listing", [_of_directories(20_000), _of_holes(200_000)], ids=["directories", "holes"])
+def test_the_headers_tell_what_an_index_needs(listing: Listing) -> None:
+    data = encode_index(encode_listing(listing), encode_locator(locator_of(listing)))
+    tracemalloc.start()
+    decode_index(data)
+    _now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.7 < memory_bytes(data) / peak < 3
+
+
+@pytest.mark.parametrize(
+    "data", [b"", INDEX_MAGIC, INDEX_MAGIC + bytes(16), SMALL_INDEX[:-1], encode_index(b"a", b"b")]
+)
+def test_what_is_no_index_has_no_headers(data: bytes) -> None:
+    with pytest.raises(MalformedIndex):
+        memory_bytes(data)
+
+
+def test_the_headers_are_bounded() -> None:
+    assert 0 < memory_bytes(SMALL_INDEX) < 1 << 20
+    (length,) = struct.unpack_from("<I", SMALL_INDEX, 24 + 8)
+    header = json.loads(SMALL_INDEX[36 : 36 + length])
+    for fields in ({**header, "entries": 1 << 40}, {**header, "entries": -1}, {"features": [], "format": 1}):
+        listing = columns.encode_file(LISTING_MAGIC, columns.canonical_json(fields), [])
+        with pytest.raises(MalformedIndex):
+            memory_bytes(encode_index(listing, SMALL_INDEX[24 + struct.unpack_from("<Q", SMALL_INDEX, 8)[0] :]))

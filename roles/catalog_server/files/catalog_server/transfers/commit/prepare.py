@@ -16,7 +16,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     Locator,
     SegmentRef,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index, memory_bytes
 
 from catalog_server.errors import InvalidIndex, MissingSegment, UnknownSegment
 from catalog_server.transfers import packs, queries
@@ -24,6 +24,8 @@ from catalog_server.transfers.commit.draft import Draft
 from catalog_server.unit_of_work import Services
 
 _MOST_NAMED = 20
+_MEMORY_BYTES = 140 << 20
+_MEMORY_OF_A_BYTE = 8
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ def prepare(services: Services, made: Draft, body: bytes) -> Prepared:
     :raises UnknownSegment: it refers to a segment that it may not use, whether that exists or not
     :raises MissingSegment: an object that it refers to is not in storage, or has another size
     """
+    _check_memory(body)
     index = decode_index(body)
     _check_announced(made, index)
     prepared = Prepared(made, index.locator, {**made.content, **_content_of_index(index)})
@@ -50,6 +53,19 @@ def prepare(services: Services, made: Draft, body: bytes) -> Prepared:
         _check_objects(services, made, index.locator.segments)
         _store(services, prepared, index)
     return prepared
+
+
+def _check_memory(body: bytes) -> None:
+    """Refuse an index that says little and needs much: an honest one hardly shrinks, as ids are random.
+
+    What all need, and what comes with each byte, leaves room for the largest disks, which are mostly holes.
+    """
+    allowed = _MEMORY_BYTES + _MEMORY_OF_A_BYTE * len(body)
+    needed = memory_bytes(body)
+    if needed > allowed:
+        raise InvalidIndex(
+            f"The index needs {needed >> 20} MiB of memory, and an index of its size may need {allowed >> 20} MiB."
+        )
 
 
 def _check_announced(made: Draft, index: Index) -> None:
