@@ -15,11 +15,12 @@ from catalog_server import access, paging
 from catalog_server.audit import service
 from catalog_server.audit.schemas import AuditPage, AuditRecord
 from catalog_server.errors import BadRequest
+from catalog_server.texts import Wanted
 from catalog_server.unit_of_work import Context
 
 router = APIRouter(tags=["audit"])
 
-Filter = t.Annotated[str | None, Query(min_length=1, max_length=300)]
+Filter = t.Annotated[Wanted | None, Query(max_length=300)]
 
 
 @router.get("/audit")

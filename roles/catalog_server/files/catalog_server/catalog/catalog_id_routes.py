@@ -17,11 +17,12 @@ from catalog_server.catalog.catalog_id_schemas import CatalogIdEdit, CatalogIdPa
 from catalog_server.catalog.service import catalog_id_lock
 from catalog_server.database import Lock
 from catalog_server.identity.service import USERS_LOCK
+from catalog_server.texts import Line
 from catalog_server.unit_of_work import Context
 
 router = APIRouter(tags=["catalog ids"])
 
-Name = t.Annotated[str, Path(max_length=300)]
+Name = t.Annotated[Line, Path(max_length=300)]
 
 
 @router.get("/catalog_ids")

@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from catalog_server.catalog import catalog_ids
 from catalog_server.catalog.schemas import Texts, Timestamp
+from catalog_server.texts import RequestBody
 from catalog_server.identity.schemas import NewNames
 from catalog_server.models.catalog import CatalogId
 
 _MOST_BYTES = (1 << 63) - 1
 
 
-class Retention(BaseModel):
+class Retention(RequestBody):
     """What a clean-up keeps: the newest versions, by number, and those that are younger than so many days."""
 
     model_config = ConfigDict(extra="forbid")
@@ -27,7 +28,7 @@ class Retention(BaseModel):
     keep_days: t.Annotated[int, Field(ge=1, le=36_600)] | None = None
 
 
-class CatalogIdEdit(BaseModel):
+class CatalogIdEdit(RequestBody):
     """What to set of a catalog id; what is left out stays, and is empty in a new one."""
 
     model_config = ConfigDict(extra="forbid")

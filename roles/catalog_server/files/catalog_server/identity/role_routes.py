@@ -20,11 +20,12 @@ from catalog_server.identity.schemas import (
     Roles,
     SavedRoleRecord,
 )
+from catalog_server.texts import Line
 from catalog_server.unit_of_work import Context
 
 router = APIRouter(tags=["roles"])
 
-RoleName = t.Annotated[str, Path(max_length=200)]
+RoleName = t.Annotated[Line, Path(max_length=200)]
 
 
 @router.get("/roles")

@@ -17,6 +17,7 @@ from catalog_server.identity.roles import Created, SavedRole
 from catalog_server.identity.service import NewKey, Saved
 from catalog_server.models.identity import ApiKey, Claim, Role, User
 from catalog_server.texts import Line, RequestBody, SecretText
+from catalog_server.texts import Text as LongText
 
 Password = t.Annotated[SecretText, Field(max_length=1000)]
 
@@ -128,25 +129,25 @@ class UserPage(BaseModel):
     next: str | None
 
 
-class NewUser(BaseModel):
+class NewUser(RequestBody):
     """A user to add; without a password, it acts by API keys only."""
 
     model_config = ConfigDict(extra="forbid")
 
     username: Text
-    email: t.Annotated[str, Field(max_length=300)] | None = None
+    email: t.Annotated[Line, Field(max_length=300)] | None = None
     name: Text = ""
     password: Password | None = None
     roles: Texts | None = None
     claims: Texts | None = None
 
 
-class UserEdit(BaseModel):
+class UserEdit(RequestBody):
     """What to set. One's own password takes the old one, too."""
 
     model_config = ConfigDict(extra="forbid")
 
-    email: t.Annotated[str, Field(max_length=300)] | None = None
+    email: t.Annotated[Line, Field(max_length=300)] | None = None
     name: Text | None = None
     roles: Texts | None = None
     claims: Texts | None = None
@@ -179,12 +180,12 @@ class ApiKeys(BaseModel):
     api_keys: list[ApiKeyRecord]
 
 
-class NewApiKeyRequest(BaseModel):
+class NewApiKeyRequest(RequestBody):
     """An API key to make; null lets it be good until it is revoked."""
 
     model_config = ConfigDict(extra="forbid")
 
-    name: t.Annotated[str, Field(min_length=1, max_length=100)]
+    name: t.Annotated[Line, Field(min_length=1, max_length=100)]
     expires_in: t.Annotated[int, Field(ge=60, le=100 * 366 * 86400)] | None
 
 
@@ -240,12 +241,12 @@ class Roles(BaseModel):
     roles: list[RoleRecord]
 
 
-class RoleEdit(BaseModel):
+class RoleEdit(RequestBody):
     """What to set of a role; what is left out stays, and is empty in a new one."""
 
     model_config = ConfigDict(extra="forbid")
 
-    description: t.Annotated[str, Field(max_length=1000)] | None = None
+    description: t.Annotated[LongText, Field(max_length=1000)] | None = None
     claims: Texts | None = None
 
 

@@ -26,11 +26,12 @@ from catalog_server.identity.schemas import (
     UserPage,
     UserRecord,
 )
+from catalog_server.texts import Line
 from catalog_server.unit_of_work import Context, UnitOfWork
 
 router = APIRouter(tags=["users"])
 
-UserName = t.Annotated[str, Path(max_length=300)]
+UserName = t.Annotated[Line, Path(max_length=300)]
 
 
 @router.get("/me")
@@ -154,6 +155,6 @@ def add_key(context: Context, user: UserName, body: NewApiKeyRequest) -> NewApiK
 
 @router.delete("/api_keys/{key}", status_code=status.HTTP_204_NO_CONTENT)
 @pools.writes
-def revoke_key(context: Context, key: t.Annotated[str, Path(max_length=100)]) -> None:
+def revoke_key(context: Context, key: t.Annotated[Line, Path(max_length=100)]) -> None:
     """Let nobody use an API key any more; what was obtained with it ends."""
     context.write(access.KNOWN, lambda work: service.revoke_key(work, key), locks=lambda _work: [service.USERS_LOCK])

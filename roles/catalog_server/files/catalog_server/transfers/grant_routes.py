@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, status
 
 from catalog_server import access, pools
 from catalog_server.identity.service import USERS_LOCK
-from catalog_server.texts import Line
+from catalog_server.texts import Line, Wanted
 from catalog_server.transfers import grants
 from catalog_server.transfers.grant_schemas import (
     Empty,
@@ -26,7 +26,7 @@ from catalog_server.unit_of_work import Context
 
 router = APIRouter(tags=["grants"])
 
-UserName = t.Annotated[str | None, Query(min_length=1, max_length=300)]
+UserName = t.Annotated[Wanted | None, Query(max_length=300)]
 
 
 @router.post("/grants")
