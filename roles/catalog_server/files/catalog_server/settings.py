@@ -172,7 +172,7 @@ class Settings(BaseModel):
             return None
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname or "?" in value or "#" in value:
-            raise ValueError("it must be http:// or https:// and a host, and have neither query nor fragment")
+            raise ValueError("it must begin with http:// or https://, name a host, and have neither query nor fragment")
         if "@" in parts.netloc:
             raise ValueError("it must not hold a user name or a password")
         # Raises ValueError for what is no port

@@ -39,8 +39,8 @@ class ServerInfo(BaseModel):
     limits: dict[str, int]
 
 
-@router.head("/health/probe", include_in_schema=False)
-@router.head("/health/live", include_in_schema=False)
+@router.head("/health/probe", openapi_extra=errors.PUBLIC, include_in_schema=False)
+@router.head("/health/live", openapi_extra=errors.PUBLIC, include_in_schema=False)
 @router.get("/health/probe", openapi_extra=errors.PUBLIC)
 @router.get("/health/live", openapi_extra=errors.PUBLIC)
 async def live() -> Status:
@@ -48,7 +48,7 @@ async def live() -> Status:
     return Status()
 
 
-@router.head("/health/ready", include_in_schema=False)
+@router.head("/health/ready", openapi_extra=errors.PUBLIC, include_in_schema=False)
 @router.get("/health/ready", openapi_extra=errors.PUBLIC)
 def ready(request: Request) -> Status:
     """It can work: the database has the schema of this release, and every storage is there and has room."""

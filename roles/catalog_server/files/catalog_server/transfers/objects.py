@@ -21,7 +21,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from catalog_server.errors import BadRequest, Forbidden, NotFound
+from catalog_server.errors import PUBLIC, BadRequest, Forbidden, NotFound
 from catalog_server.settings import LONGEST_URL_SECONDS
 from catalog_server.storages import holders
 from catalog_server.storages.embedded import EmbeddedStorage
@@ -56,8 +56,8 @@ def _admitted(request: Request, permit: Permit, signature: str) -> EmbeddedStora
     raise Forbidden("The signature of this URL does not allow this, or has expired.")
 
 
-@router.get("/objects/{storage}/{key:path}")
-@router.head("/objects/{storage}/{key:path}")
+@router.get("/objects/{storage}/{key:path}", openapi_extra=PUBLIC)
+@router.head("/objects/{storage}/{key:path}", openapi_extra=PUBLIC)
 async def read_object(
     request: Request, storage: _Part, key: _Part, method: _Text, expires: _Number, holder: _Holder, signature: _Text
 ) -> Response:
@@ -77,7 +77,7 @@ async def read_object(
     return object_response(request, opened, key.rpartition("/")[2], pool, {"Cache-Control": _IMMUTABLE})
 
 
-@router.put("/objects/{storage}/{key:path}")
+@router.put("/objects/{storage}/{key:path}", openapi_extra=PUBLIC)
 async def store_object(
     request: Request,
     storage: _Part,
