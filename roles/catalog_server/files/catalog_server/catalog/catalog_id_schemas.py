@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from catalog_server.catalog import catalog_ids
 from catalog_server.catalog.schemas import Texts, Timestamp
-from catalog_server.texts import RequestBody
 from catalog_server.identity.schemas import NewNames
 from catalog_server.models.catalog import CatalogId
+from catalog_server.texts import RequestBody
 
 _MOST_BYTES = (1 << 63) - 1
 
