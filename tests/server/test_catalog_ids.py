@@ -149,7 +149,7 @@ def test_what_a_reader_a_publisher_and_a_manager_may(server: Server) -> None:
     assert statuses("PUT", f"/catalog_ids/{name}", {"quota_bytes": 1}) == [403, 403, 200]
     for verb in ("taint", "untaint", "revoke"):
         assert statuses("POST", f"/manifests/{manifest_id}/{verb}", {}) == [403, 403, 200]
-    assert statuses("DELETE", f"/manifests/{manifest_id}") == [403, 403, 204]
+    assert statuses("DELETE", f"/manifests/{manifest_id}") == [403, 403, 200]
     for path in ("/users", "/roles", "/claims", "/audit"):
         assert statuses("GET", path) == [403, 403, 403]
     assert statuses("PUT", "/roles/READER", {"claims": []}) == [403, 403, 403]

@@ -21,6 +21,7 @@ HINTS = {
         "pulled."
     ),
     "revoked": "Choose another version. version: '*' selects the newest one that may be pulled.",
+    "quota_exceeded": "Delete versions of this catalog id, or ask the administrator of the catalog for more room.",
     "replaced": "Run the task again; it pulls what is there now.",
     "catalog_id_denied": "Ask the administrator of the catalog for the right to push to this catalog id.",
     "name_taken": "Choose another name for the version or the tag.",
