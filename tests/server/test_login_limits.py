@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 
 import pytest
@@ -64,7 +65,7 @@ def test_who_is_known_goes_first() -> None:
         await asyncio.sleep(0)
         waiting = []
         for name in ("unknown 1", "unknown 2", "known 1", "known 2"):
-            call = lambda name=name: order.append(name)  # noqa: E731
+            call = functools.partial(order.append, name)
             waiting.append(asyncio.create_task(pool.run(call, first=name.startswith("known"))))
             await asyncio.sleep(0)
         gate.set()

@@ -388,7 +388,7 @@ def test_a_url_of_an_interrupted_push_that_has_expired_is_renewed(pusher: Pusher
 def segment_of(host: Host, path: str) -> dict[str, t.Any]:
     """A segment that an upload has already."""
     _root, pack, name = path.split("/")
-    return {"sha256": name, "size": len(host.storage.objects[path]), "url": host.url(pack, name)}
+    return {"sha256": name, "size": len(host.storage.objects[path]), "url": host.url(pack, name), "expires_in": 900}
 
 
 @pytest.mark.parametrize(

@@ -71,11 +71,9 @@ class OpenedObject(t.Protocol):
 
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes from ``offset`` on."""
-        ...
 
     def close(self) -> None:
         """Close it. It may be called twice."""
-        ...
 
 
 class Provider(t.Protocol):
@@ -87,51 +85,40 @@ class Provider(t.Protocol):
     @property
     def name(self) -> str:
         """Name of its row."""
-        ...
 
     @property
     def prefix(self) -> str:
         """Folder of all keys, or nothing."""
-        ...
 
     @property
     def capabilities(self) -> Capabilities: ...
 
     def presign_get(self, key: str, request: UrlRequest) -> Signed:
         """Return a URL that reads an object."""
-        ...
 
     def presign_put(self, key: str, size: int, request: UrlRequest) -> Signed:
         """Return a URL that stores an object of ``size`` bytes, whose SHA-256 is the last part of its key."""
-        ...
 
     def open(self, key: str) -> OpenedObject:
         """Open an object to read it in pieces."""
-        ...
 
     def get(self, key: str) -> bytes:
         """Return all of an object."""
-        ...
 
     def put(self, key: str, data: bytes) -> None:
         """Store an object that the server itself made."""
-        ...
 
     def list(self, folder: str) -> Iterator[ObjectInfo]:
         """Yield the objects below a folder in order of their keys."""
-        ...
 
     def delete_many(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are not there are deleted already."""
-        ...
 
     def discard_incoming(self, folder: str, before: float | None = None) -> int:
         """Remove what was begun to be stored below a folder and not finished; return how many there were.
 
         With ``before``, in Unix time, only what got no bytes since.
         """
-        ...
 
     def free_bytes(self) -> int | None:
         """Return how much more can be stored; None if nobody knows."""
-        ...
