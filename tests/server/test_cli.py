@@ -240,7 +240,8 @@ def test_what_cannot_be_done_is_one_sentence(
         ("user", "key", "reader", "--expires-days", "nan"),
         ("audit", "--since", "yesterday"),
         ("audit", "--limit", "0"),
-        ("gc",),
+        ("gc", "--dry-run", "--after-restore"),
+        ("sweep",),
         (),
     ],
 )

@@ -84,9 +84,8 @@ def test_what_was_saved_comes_back_and_old_credentials_do_not(
     assert modes(made) == {0}
     manifest = archive.read(made)
     assert manifest.schema_revision == "0001" and set(manifest.files) >= {"server-secret", "objects.jsonl"}
-    assert [json.loads(line) for line in (made / "objects.jsonl").read_text("utf-8").splitlines()] == [
-        {"key": "packs/p/object", "bytes": len(data)}
-    ]
+    listed = [json.loads(line) for line in (made / "objects.jsonl").read_text("utf-8").splitlines()]
+    assert listed == [{"key": "packs/p/object", "bytes": len(data)}]
     before = catalog_of(settings)
     assert before.gc_enabled
 
@@ -258,6 +257,11 @@ def open_to_all(settings: Settings) -> None:
     (settings.data_dir / "catalog.db").chmod(0o644)
 
 
+def file_in_place_of_the_storage(settings: Settings) -> None:
+    shutil.rmtree(settings.storage, ignore_errors=True)
+    settings.storage.write_text("not a directory", encoding="ascii")
+
+
 @pytest.mark.parametrize(
     ("part", "spoil"),
     [
@@ -267,7 +271,7 @@ def open_to_all(settings: Settings) -> None:
         ("database", open_to_all),
         ("database", lambda settings: set_revision(settings.data_dir / "catalog.db", "9999")),
         ("database", lambda settings: (settings.data_dir / "catalog.db").write_bytes(b"no database" * 1000)),
-        ("storage", lambda settings: settings.storage.write_text("not a directory")),
+        ("storage", file_in_place_of_the_storage),
     ],
 )
 def test_check_finds(

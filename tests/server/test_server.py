@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import ssl
 import subprocess
@@ -229,10 +230,13 @@ def test_tls_of_its_own(start_server: StartServer, certificate: tuple[Path, Path
         httpx.get(f"{server.url}/api/health/ready", trust_env=False)
 
 
-def test_a_certificate_that_is_none_is_one_sentence(template: Template, certificate: tuple[Path, Path]) -> None:
+def test_a_certificate_that_is_none_is_one_sentence(
+    template: Template, certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data_dir = shutil.copytree(template.data_dir, tmp_path / "data")
     for wrong in ("/no/such/file", str(certificate[1])):
         settings = {"CATALOG_TLS_CERTIFICATE": wrong, "CATALOG_TLS_KEY": str(certificate[1])}
-        answer = command(template.data_dir, "serve", "--port", "0", settings=settings)
+        answer = command(data_dir, "serve", "--port", "0", settings=settings)
         assert answer.returncode == 2
         assert answer.stderr.splitlines()[-1].startswith("catalog-server: the certificate")
         assert wrong in answer.stderr
