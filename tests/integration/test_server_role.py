@@ -194,7 +194,8 @@ def test_a_failing_migration_leaves_everything_as_it_was(installation: Installat
     with closing(sqlite3.connect(installation.data / "catalog.db")) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
         assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchall()
-    # The next run of the release in use finds nothing to do.
+    # The next run of the release in use removes the other one, and has nothing else to do.
+    assert installation.run() == ["Remove them"]
     assert installation.run() == []
 
 

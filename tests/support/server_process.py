@@ -48,7 +48,9 @@ class ServerProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> ServerProcess:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The server refuses a directory that others may look into.
+        self.directory.chmod(0o700)
         self.command("migrate")
         self.command("user", "add", "bench", "--if-missing", "--super-user", "--password-stdin", text=self.password)
         ready = self.directory / "ready"
