@@ -72,7 +72,12 @@ server:
       - grants
       - identity
     limits:
-      page: 1000
+      grant_limit_seconds: 86400
+      grant_seconds: 3600
+      index_bytes: 134217728
+      json_bytes: 1048576
+      page: 200
+      upload_seconds: 172800
     name: macfleet-catalog
     version: 1.0.0
 me:

@@ -29,6 +29,7 @@ from ansible_collections.macfleet.parallels.tests.integration.stage import (
 )
 from ansible_collections.macfleet.parallels.tests.support import bundles, documents
 
+ADMINISTRATION = ("catalog_role", "catalog_user", "catalog_api_key", "catalog_id", "catalog_server_info")
 MODULES = sorted(path.stem for path in (documents.ROOT / "plugins/modules").glob("*.py"))
 HOST_README = "roles/catalog_host/README.md"
 
@@ -93,6 +94,10 @@ def story(stage: Stage) -> Story:
         "catalog_pull": examples_of("catalog_pull", url),
         "catalog_push": examples_of("catalog_push", {**url, BUNDLE: bundle, OTHER_BUNDLE: other}),
     }
+    # The administrator of the tests has another name.
+    named = {"catalog_api_key": {**url, "catalog_username: admin": "catalog_username: bench"}}
+    administration = {module: examples_of(module, named.get(module, url)) for module in ADMINISTRATION}
+    examples.update(administration)
     started, filled, preview, stopped, absent, purged, facts = examples["catalog_pull"].values()
     verified, emptied, dropped = examples["catalog_cache"].values()
     owners = {f"owner: {owner}": f"owner: {stage.user}" for owner in ("build", "qa")}
@@ -132,10 +137,19 @@ def story(stage: Stage) -> Story:
         play("macs", stopped, absent, purged, *examples["catalog_manifest"].values()),
         play("mac02", emptied),
         play("mac01", *examples["catalog_manifest_info"].values()),
+        {
+            "hosts": "mac01",
+            "gather_facts": False,
+            "tasks": [
+                task("somebody", "catalog_user", {"username": "ann"}),
+                *(one for tasks in administration.values() for one in tasks.values()),
+            ],
+        },
     ]
     homes = {BUILDER: builder, **{name: stage.mac(name).home for name in MACS}}
     variables = {
         "vault_catalog_api_key": stage.server.process.command("user", "key", "bench", "--never-expires").strip(),
+        "vault_catalog_password": stage.server.process.password,
         "places": {host: str(home / "documented") for host, home in homes.items()},
         # The role's play works as root, and keeps to directories of the machine.
         "ansible_become": False,
@@ -216,7 +230,9 @@ def test_examples_of_catalog_manifest_info(story: Story) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_what_is_returned_is_what_is_documented(module: str, story: Story) -> None:
-    assert_returned(module, [row.result for row in story.results.rows if row.action == f"macfleet.parallels.{module}"])
+    rows = [row.result for row in story.results.rows if row.action == f"macfleet.parallels.{module}"]
+    # Of a task that made a secret nothing is shown.
+    assert_returned(module, [result for result in rows if "censored" not in result])
 
 
 # Plays
