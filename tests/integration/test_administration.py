@@ -20,7 +20,7 @@ KEY = {"username": "ann", "name": "ci"}
 
 @pytest.fixture(scope="module")
 def results(stage: Stage, reader: User) -> Results:
-    password = {"password": "correct horse battery staple"}
+    password = {"password": "{{ ann_password }}"}
     as_reader = {"catalog_token": "{{ reader_token }}"}
     settings = {"push_roles": ["team a"], "retention": {"keep_versions": 3}, "quota_bytes": 1000}
     return stage.play(
@@ -45,7 +45,7 @@ def results(stage: Stage, reader: User) -> Results:
             *thrice("role gone", "catalog_role", {"name": "auditor", "state": "absent"}),
             *thrice("catalog id gone", "catalog_id", {**IMAGE, "state": "absent"}),
         ],
-        {"reader_token": reader.token},
+        {"reader_token": reader.token, "ann_password": reader.password},
     )
 
 
