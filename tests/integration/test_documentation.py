@@ -228,11 +228,9 @@ def test_examples_of_catalog_manifest_info(story: Story) -> None:
     assert shown["favourites.result"] == favourites["result"]
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in ADMINISTRATION])
 def test_what_is_returned_is_what_is_documented(module: str, story: Story) -> None:
-    rows = [row.result for row in story.results.rows if row.action == f"macfleet.parallels.{module}"]
-    # Of a task that made a secret nothing is shown.
-    assert_returned(module, [result for result in rows if "censored" not in result])
+    assert_returned(module, [row.result for row in story.results.rows if row.action == f"macfleet.parallels.{module}"])
 
 
 # Plays
