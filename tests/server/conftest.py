@@ -13,7 +13,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from ansible_collections.macfleet.parallels.tests.support.postgres import Postgres
+from ansible_collections.macfleet.parallels.tests.support.postgres import NoPostgres, Postgres
 from ansible_collections.macfleet.parallels.tests.support.postgres import running as postgres_running
 from running import Server, Template, running
 
@@ -32,8 +32,12 @@ DATABASE = os.environ.get("MACFLEET_TEST_DATABASE", "sqlite")
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server of the tests' own."""
-    with postgres_running() as started:
+    """A PostgreSQL server of the tests' own; without one on the machine, tests that need it are skipped."""
+    with ExitStack() as stack:
+        try:
+            started = stack.enter_context(postgres_running())
+        except NoPostgres as reason:
+            pytest.skip(str(reason))
         yield started
 
 

@@ -31,6 +31,10 @@ class NoPostgres(Exception):
     """There is none on this machine, and why."""
 
 
+class PostgresFailed(Exception):
+    """There is one, and one of its programs failed."""
+
+
 class Postgres:
     """A server that listens on a socket in its directory."""
 
@@ -61,7 +65,7 @@ class Postgres:
         """Run one of its programs as its user."""
         done = subprocess.run(self.argv(program, *words), capture_output=True, text=True, check=False, timeout=120)
         if done.returncode:
-            raise NoPostgres(f"{program} failed: {done.stderr.strip()}")
+            raise PostgresFailed(f"{program} failed: {done.stderr.strip()}")
 
     def argv(self, program: str, *words: str) -> list[str]:
         """The command line of one of its programs: the server refuses to run as root."""
@@ -78,6 +82,7 @@ def running() -> Iterator[Postgres]:
     pytest's directories will not do: they are private, and the server is another user than root.
 
     :raises NoPostgres: there is no PostgreSQL on this machine
+    :raises PostgresFailed: there is, and it does not start
     """
     with tempfile.TemporaryDirectory(prefix="catalog-postgres-") as place, _started(Path(place)) as server:
         yield server
@@ -85,10 +90,10 @@ def running() -> Iterator[Postgres]:
 
 @contextmanager
 def _started(directory: Path) -> Iterator[Postgres]:
-    user = _user()
+    user, programs = _user(), _find_programs()
     if user is not None:
         shutil.chown(directory, user)
-    server = Postgres(directory, _find_programs(), user)
+    server = Postgres(directory, programs, user)
     data = str(directory / "data")
     server.run("initdb", "--pgdata", data, "--username", "tests", "--auth", "trust", "--encoding", "UTF8", "--no-sync")
     settings = {
@@ -125,9 +130,9 @@ def _wait_until_ready(server: Postgres, process: subprocess.Popen[bytes]) -> Non
                 "psql", "--host", str(server.directory), "--username", "tests", "--command", "SELECT 1", "postgres"
             )
             return
-        except NoPostgres as error:
+        except PostgresFailed as error:
             if process.poll() is not None or time.monotonic() > deadline:
-                raise NoPostgres(f"PostgreSQL did not get ready: {error}") from error
+                raise PostgresFailed(f"PostgreSQL did not get ready: {error}") from error
         time.sleep(_POLL_SECONDS)
 
 
