@@ -30,6 +30,8 @@ from ansible_collections.macfleet.parallels.tests.integration.stage import (
 from ansible_collections.macfleet.parallels.tests.support import bundles, documents
 
 ADMINISTRATION = ("catalog_role", "catalog_user", "catalog_api_key", "catalog_id", "catalog_server_info")
+# Nothing is shown of a task that makes a secret, and what the server says of itself refers to fields by their samples.
+NOT_COMPARED = ("catalog_api_key", "catalog_server_info")
 MODULES = sorted(path.stem for path in (documents.ROOT / "plugins/modules").glob("*.py"))
 HOST_README = "roles/catalog_host/README.md"
 
@@ -228,7 +230,7 @@ def test_examples_of_catalog_manifest_info(story: Story) -> None:
     assert shown["favourites.result"] == favourites["result"]
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module not in ADMINISTRATION])
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in NOT_COMPARED])
 def test_what_is_returned_is_what_is_documented(module: str, story: Story) -> None:
     assert_returned(module, [row.result for row in story.results.rows if row.action == f"macfleet.parallels.{module}"])
 

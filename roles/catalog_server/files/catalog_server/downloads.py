@@ -21,7 +21,6 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from catalog_server.database import Database, upsert
-from catalog_server.errors import Unavailable
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.identity import GrantUse
 
@@ -80,7 +79,8 @@ class DownloadCounter:
             try:
                 if downloads:
                     self._database.write(functools.partial(_count, downloads=downloads))
-            except Unavailable:
+            except Exception:
+                # Whatever it was, the next ones are counted again.
                 _log.warning("downloads are not counted", exc_info=True, extra={"downloads": len(downloads)})
 
 
