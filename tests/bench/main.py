@@ -54,7 +54,7 @@ NOOPS = 5
 # Enough for the background; what it is pulled through decides how long it takes.
 WATCHED_BYTES = 96 * MIB
 WATCHED_SECONDS = (1, 5, 20, 60)
-PARTS = ("throughput", "small-files", "watching", "network", "rest")
+PARTS = ("throughput", "small-files", "watching", "long-way", "silence", "rest")
 SMALL_FILES = 5000
 
 
@@ -368,9 +368,10 @@ def main() -> None:
         if "watching" in parts:
             with new_stand(bench, "watching") as stand:
                 measure_watching(stand)
-        if "network" in parts:
+        if "long-way" in parts:
             with new_stand(bench, "long-way") as stand:
                 network.measure_long_way(stand)
+        if "silence" in parts:
             with new_stand(bench, "silence", CATALOG_GRANT_SECONDS=str(network.GRANT_SECONDS)) as stand:
                 network.measure_silence(stand, first)
         if "rest" in parts:

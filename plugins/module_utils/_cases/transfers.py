@@ -35,6 +35,9 @@ Key = t.TypeVar("Key")
 # Segments that wait for their upload, or are under way: each takes its 32 MiB of memory. While the metadata server is
 # silent, those that have their URL are still stored.
 _MOST_PUTS = 8
+# Threads beyond the number of connections that was asked for: some decode and write what has arrived, while the
+# connections bring more.
+_DECODING = 2
 
 
 class Transfers(t.Protocol):
@@ -103,7 +106,8 @@ class SignedTransfers:
     @property
     def fetch_workers(self) -> int:
         """See ``Transfers``."""
-        return self._settings.connections or limited.MOST
+        connections = self._settings.connections
+        return connections + _DECODING if connections else limited.MOST
 
     @property
     def put_workers(self) -> int:

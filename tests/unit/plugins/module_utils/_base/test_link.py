@@ -16,10 +16,14 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.link impo
 MIB = 1 << 20
 
 
-def test_the_rate_is_that_behind_the_first_byte_and_is_shared() -> None:
+def test_the_rate_is_that_behind_the_first_byte() -> None:
     samples = [Sample(0.1, 8 * MIB, 0.1 + 0.5), Sample(0.2, 8 * MIB, 0.2 + 0.5)]
     assert estimate(samples, sharing=1) == LinkCost(0.1, 16 * MIB)
-    assert estimate(samples, sharing=4) == LinkCost(0.1, 4 * MIB)
+
+
+def test_the_rate_of_several_connections_lies_between_all_of_it_and_their_share() -> None:
+    samples = [Sample(0.1, 8 * MIB, 0.1 + 0.5)]
+    assert estimate(samples, sharing=4) == LinkCost(0.1, 8 * MIB)
 
 
 def test_one_slow_answer_is_not_the_latency() -> None:

@@ -47,6 +47,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.machines import VirtualMachine
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import download
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
     IMAGE,
@@ -782,3 +783,29 @@ def test_a_pull_makes_as_many_requests_at_once_as_connections_says(
     monkeypatch.setattr(shelf.storage, "fetch", fetch_together)
     shelf.connections = 8
     shelf.pull(manifest)
+
+
+def test_a_connection_brings_more_while_what_has_arrived_is_written(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = shelf.push(make_bundle(shelf.directory / "Large.pvm", {IMAGE: noise(3, 40 << 20)}), "2.0")
+    fetched = threading.Semaphore(0)
+    first = iter([True])
+    came: list[bool] = []
+    fetch, write = shelf.storage.fetch, download._write_range
+
+    def counted(*words: t.Any) -> t.Any:
+        fetched.release()
+        return fetch(*words)
+
+    def wait_and_write(*words: t.Any) -> int:
+        if next(first, False):
+            # The first range has arrived. A second one is asked for before it is written.
+            came.append(fetched.acquire(timeout=10) and fetched.acquire(timeout=10))
+        return write(*words)
+
+    monkeypatch.setattr(shelf.storage, "fetch", counted)
+    monkeypatch.setattr(download, "_write_range", wait_and_write)
+    shelf.connections = 1
+    shelf.pull(manifest)
+    assert came == [True]
