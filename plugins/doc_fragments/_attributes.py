@@ -34,6 +34,21 @@ attributes:
     description: It can be run with the C(async) keyword.
 """
 
+    # For modules that an action plugin is.
+    CONTROLLER = r"""
+options: {}
+attributes:
+  action:
+    support: full
+    details:
+      - All of it runs on the controller.
+  async:
+    support: none
+notes:
+  - All of it runs on the controller, so the managed host of the task does not matter. Use C(run_once) in plays with
+    many hosts.
+"""
+
     # For modules that are in the action group.
     ACTION_GROUP = r"""
 options: {}

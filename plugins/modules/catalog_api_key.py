@@ -15,26 +15,18 @@ author:
   - macfleet.parallels contributors (@macfleet)
 description:
   - Makes sure that a user has an API key of this name that is neither revoked nor expired, or has none.
+  - With O(state=absent), all keys of that name are revoked, and everything that was obtained with them ends.
   - The secret is returned by the run that makes the key, and never again. That task is then treated as if it had C(no_log), so
     the secret appears in no output; register the result, and store the secret in a vault.
   - The task needs the claim V(MANAGE_USERS) or the role V(SUPER_USER), or a login of the user itself with its password.
-  - All of it runs on the controller, so the managed host of the task does not matter. Use C(run_once) in plays with many hosts.
 extends_documentation_fragment:
   - macfleet.parallels._attributes
   - macfleet.parallels._attributes.action
+  - macfleet.parallels._attributes.controller
   - macfleet.parallels._attributes.action_group
   - macfleet.parallels._catalog
+  - macfleet.parallels._state
 attributes:
-  action:
-    support: full
-    details:
-      - All of it runs on the controller.
-  async:
-    support: none
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
   idempotent:
     support: full
 options:
@@ -48,14 +40,6 @@ options:
       - What the key is for. It identifies the key of this user.
     type: str
     required: true
-  state:
-    description:
-      - Whether there is a key of that name that can be used. V(absent) revokes all of them, and everything that was obtained with them ends.
-    type: str
-    choices:
-      - present
-      - absent
-    default: present
   expires_days:
     description:
       - For how many days a new key is valid. A key that has expired is replaced by the next run.
@@ -95,6 +79,27 @@ api_key:
   description: The key, without its secret; null if there is none.
   returned: success
   type: dict
+  contains:
+    key:
+      description: The public part of the key, which identifies it.
+      returned: success
+      type: str
+    name:
+      description: What the key is for.
+      returned: success
+      type: str
+    created_at:
+      description: When the key was made.
+      returned: success
+      type: str
+    expires_at:
+      description: When the key expires; null if it never does.
+      returned: success
+      type: str
+    revoked_at:
+      description: Null, since a key that was revoked cannot be used.
+      returned: success
+      type: str
   sample:
     created_at: '2026-05-04T08:00:00.000Z'
     expires_at: '2026-08-02T08:00:00.000Z'

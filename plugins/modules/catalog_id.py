@@ -15,25 +15,17 @@ author:
   - macfleet.parallels contributors (@macfleet)
 description:
   - Makes sure that a catalog ID exists with these settings, or does not exist. A push makes one with none of them.
+  - Only a catalog ID without versions can be deleted.
   - The task needs the claim V(MANAGE_CATALOG_IDS) or the role V(SUPER_USER). Without the latter, its user must be able to push
     to the catalog ID and to move its tags, and see all of its versions.
-  - All of it runs on the controller, so the managed host of the task does not matter. Use C(run_once) in plays with many hosts.
 extends_documentation_fragment:
   - macfleet.parallels._attributes
   - macfleet.parallels._attributes.action
+  - macfleet.parallels._attributes.controller
   - macfleet.parallels._attributes.action_group
   - macfleet.parallels._catalog
+  - macfleet.parallels._state
 attributes:
-  action:
-    support: full
-    details:
-      - All of it runs on the controller.
-  async:
-    support: none
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
   idempotent:
     support: full
 options:
@@ -43,14 +35,6 @@ options:
         V(Runner X) means V(runner_x).
     type: str
     required: true
-  state:
-    description:
-      - Whether the catalog ID exists. Only one without versions can be deleted.
-    type: str
-    choices:
-      - present
-      - absent
-    default: present
   push_roles:
     description:
       - Only users with one of these roles may push to the catalog ID, and change, taint, revoke or delete its versions.
@@ -120,6 +104,55 @@ settings:
   description: The catalog ID as it is now, or in check mode would be; null if there is none.
   returned: success
   type: dict
+  contains:
+    name:
+      description: The catalog ID.
+      returned: success
+      type: str
+    push_roles:
+      description: The roles of which one is needed for a push.
+      returned: success
+      type: list
+      elements: str
+    push_claims:
+      description: The claims of which one is needed for a push.
+      returned: success
+      type: list
+      elements: str
+    tag_roles:
+      description: The roles of which one is needed to set a tag.
+      returned: success
+      type: list
+      elements: str
+    tag_claims:
+      description: The claims of which one is needed to set a tag.
+      returned: success
+      type: list
+      elements: str
+    native_only:
+      description: Whether clients of the stock service may not push to it.
+      returned: success
+      type: bool
+    immutable_tags:
+      description: Whether a tag stays at the version that got it first.
+      returned: success
+      type: bool
+    retention:
+      description: What a clean-up keeps; null if it keeps everything.
+      returned: success
+      type: dict
+    quota_bytes:
+      description: How many bytes its versions may take in storage; null is no limit.
+      returned: success
+      type: int
+    created_at:
+      description: When it was made.
+      returned: when it exists
+      type: str
+    created_by:
+      description: The user who made it.
+      returned: when it exists
+      type: str
   sample:
     created_at: '2026-05-04T08:00:00.000Z'
     created_by: admin

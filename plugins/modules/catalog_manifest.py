@@ -16,19 +16,13 @@ author:
 description:
   - Makes sure that the metadata of a pushed version is as wanted, that nobody can pull it any more, or that it is gone.
   - It cannot make a version; M(macfleet.parallels.catalog_push) does.
-  - All of it runs on the controller, so the managed host of the task does not matter. Use C(run_once) in plays with many hosts.
 extends_documentation_fragment:
   - macfleet.parallels._attributes
   - macfleet.parallels._attributes.action
+  - macfleet.parallels._attributes.controller
   - macfleet.parallels._attributes.action_group
   - macfleet.parallels._catalog
 attributes:
-  action:
-    support: full
-    details:
-      - All of it runs on the controller.
-  async:
-    support: none
   check_mode:
     support: full
   diff_mode:

@@ -15,20 +15,13 @@ author:
   - macfleet.parallels contributors (@macfleet)
 description:
   - Lists the metadata records that the user may see, narrowed down by filters and by a JMESPath query.
-  - All of it runs on the controller, so the managed host of the task does not matter. Use C(run_once) in plays with many hosts.
 extends_documentation_fragment:
   - macfleet.parallels._attributes
   - macfleet.parallels._attributes.action
+  - macfleet.parallels._attributes.controller
   - macfleet.parallels._attributes.action_group
   - macfleet.parallels._attributes.info
   - macfleet.parallels._catalog
-attributes:
-  action:
-    support: full
-    details:
-      - All of it runs on the controller.
-  async:
-    support: none
 options:
   catalog_id:
     description:

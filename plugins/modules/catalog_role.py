@@ -14,25 +14,16 @@ version_added: 1.0.0
 author:
   - macfleet.parallels contributors (@macfleet)
 description:
-  - Makes sure that a role exists with these claims, or does not exist.
+  - Makes sure that a role exists with these claims, or does not exist. A role that is deleted is taken from everybody who has it.
   - The task needs the role V(SUPER_USER).
-  - All of it runs on the controller, so the managed host of the task does not matter. Use C(run_once) in plays with many hosts.
 extends_documentation_fragment:
   - macfleet.parallels._attributes
   - macfleet.parallels._attributes.action
+  - macfleet.parallels._attributes.controller
   - macfleet.parallels._attributes.action_group
   - macfleet.parallels._catalog
+  - macfleet.parallels._state
 attributes:
-  action:
-    support: full
-    details:
-      - All of it runs on the controller.
-  async:
-    support: none
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
   idempotent:
     support: full
 options:
@@ -41,14 +32,6 @@ options:
       - The name of the role. It is written in capitals, with C(_) for special characters.
     type: str
     required: true
-  state:
-    description:
-      - Whether the role exists. When it is deleted, it is taken from everybody who has it.
-    type: str
-    choices:
-      - present
-      - absent
-    default: present
   description:
     description:
       - What the role is for.
@@ -79,6 +62,24 @@ role:
   description: The role as it is now, or in check mode would be; null if there is none.
   returned: success
   type: dict
+  contains:
+    name:
+      description: The name of the role.
+      returned: success
+      type: str
+    description:
+      description: What the role is for.
+      returned: success
+      type: str
+    internal:
+      description: Whether the role is always there and cannot be changed.
+      returned: success
+      type: bool
+    claims:
+      description: The claims that whoever has the role has.
+      returned: success
+      type: list
+      elements: str
   sample:
     claims:
       - READ_AUDIT

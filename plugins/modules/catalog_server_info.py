@@ -15,20 +15,13 @@ author:
   - macfleet.parallels contributors (@macfleet)
 description:
   - Tells what the server is, and who the user of the task is; on request also its users, roles, claims and catalog IDs.
-  - All of it runs on the controller, so the managed host of the task does not matter. Use C(run_once) in plays with many hosts.
 extends_documentation_fragment:
   - macfleet.parallels._attributes
   - macfleet.parallels._attributes.action
+  - macfleet.parallels._attributes.controller
   - macfleet.parallels._attributes.action_group
   - macfleet.parallels._attributes.info
   - macfleet.parallels._catalog
-attributes:
-  action:
-    support: full
-    details:
-      - All of it runs on the controller.
-  async:
-    support: none
 options:
   gather:
     description:
@@ -56,6 +49,12 @@ EXAMPLES = r"""
     gather: [users, roles]
   run_once: true
   register: server
+
+- name: What rights and images there are
+  macfleet.parallels.catalog_server_info:
+    gather: [claims, catalog_ids]
+  run_once: true
+  register: catalog
 """
 
 RETURN = r"""
@@ -63,6 +62,32 @@ server:
   description: What the server says about itself.
   returned: success
   type: dict
+  contains:
+    name:
+      description: What the server is.
+      returned: success
+      type: str
+    version:
+      description: The version of the server.
+      returned: success
+      type: str
+    catalog_uuid:
+      description: The ID of the catalog, which stays the same after a restore.
+      returned: success
+      type: str
+    api:
+      description: The version of its API.
+      returned: success
+      type: int
+    features:
+      description: What the server can do.
+      returned: success
+      type: list
+      elements: str
+    limits:
+      description: Limits that its settings set.
+      returned: success
+      type: dict
   sample:
     api: 1
     catalog_uuid: 1d2c8f3e-7a64-4a53-9a39-0f3a7f6f5b10
@@ -84,6 +109,25 @@ me:
   description: The user of the task, with its roles and all of its claims.
   returned: success
   type: dict
+  contains:
+    id:
+      description: The ID of the user.
+      returned: success
+      type: str
+    username:
+      description: The user name.
+      returned: success
+      type: str
+    roles:
+      description: The roles of the user.
+      returned: success
+      type: list
+      elements: str
+    claims:
+      description: The claims of the user and of its roles.
+      returned: success
+      type: list
+      elements: str
   sample:
     claims: []
     id: 4be09a5b52c54f0f8d7ad3a86b6b8ed2

@@ -17,23 +17,14 @@ description:
   - Makes sure that a user exists with these roles and claims, is disabled or enabled, or does not exist.
   - The task needs the claim V(MANAGE_USERS) or the role V(SUPER_USER). Without the latter, it manages only users who have no
     role and no claim that its own user does not have.
-  - All of it runs on the controller, so the managed host of the task does not matter. Use C(run_once) in plays with many hosts.
 extends_documentation_fragment:
   - macfleet.parallels._attributes
   - macfleet.parallels._attributes.action
+  - macfleet.parallels._attributes.controller
   - macfleet.parallels._attributes.action_group
   - macfleet.parallels._catalog
+  - macfleet.parallels._state
 attributes:
-  action:
-    support: full
-    details:
-      - All of it runs on the controller.
-  async:
-    support: none
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
   idempotent:
     support: partial
     details:
@@ -44,14 +35,6 @@ options:
       - The user name. Upper case means lower case.
     type: str
     required: true
-  state:
-    description:
-      - Whether the user exists.
-    type: str
-    choices:
-      - present
-      - absent
-    default: present
   email:
     description:
       - The mail address. The default of a new user is its user name at C(localhost).
@@ -114,6 +97,49 @@ user:
   description: The user as it is now, or in check mode would be; null if there is none.
   returned: success
   type: dict
+  contains:
+    id:
+      description: The ID of the user.
+      returned: when it exists
+      type: str
+    username:
+      description: The user name.
+      returned: success
+      type: str
+    email:
+      description: The mail address.
+      returned: success
+      type: str
+    name:
+      description: How the user is called.
+      returned: success
+      type: str
+    roles:
+      description: The roles that the user has.
+      returned: success
+      type: list
+      elements: str
+    claims:
+      description: The claims that the user has itself.
+      returned: success
+      type: list
+      elements: str
+    disabled:
+      description: Whether nobody can act as this user.
+      returned: success
+      type: bool
+    has_password:
+      description: Whether the user can log in by a password.
+      returned: success
+      type: bool
+    created_at:
+      description: When the user was made.
+      returned: when it exists
+      type: str
+    updated_at:
+      description: When the user was changed last.
+      returned: when it exists
+      type: str
   sample:
     claims: []
     created_at: '2026-05-04T08:00:00.000Z'
