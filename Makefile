@@ -5,7 +5,7 @@
 # Everything is installed below .build/; nothing is asked, nothing outside the checkout is touched.
 PYTHON ?= python3
 
-.PHONY: help demo test test-full bench lint clean
+.PHONY: help demo test test-full bench lint reference clean
 
 help:
 	@echo "make demo       push and pull an image on three hosts of this machine"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-full  the same on every Python of this machine"
 	@echo "make bench      throughput, deltas and memory beside the limits of this machine"
 	@echo "make lint       the static checks alone"
+	@echo "make reference  write the description of the server's API anew"
 
 demo:
 	tests/demo/run
@@ -28,6 +29,9 @@ bench:
 
 lint:
 	$(PYTHON) tests/tools/run.py lint
+
+reference:
+	$(PYTHON) tests/tools/run.py reference
 
 clean:
 	rm -rf .build

@@ -25,6 +25,7 @@ from catalog_server.keys import KeyRing, load_keys
 from catalog_server.seed import seed
 from catalog_server.settings import Settings
 from catalog_server.unit_of_work import Services, UnitOfWork
+from described import check_described
 
 START_SECONDS = 30
 STOP_SECONDS = 10
@@ -140,13 +141,18 @@ class Server:
 
     def __post_init__(self) -> None:
         self._tokens: dict[str, str] = {}
-        self._client = httpx.Client(base_url=f"{self.url}/api/v1", trust_env=False, timeout=30)
+        self._client = self._new_client()
+
+    def _new_client(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=f"{self.url}/api/v1", trust_env=False, timeout=30, event_hooks={"response": [check_described]}
+        )
 
     def restart(self) -> None:
         """Start it again after its process ended, on another port."""
         assert self.process.poll() is not None
         self.process, self.url = _launch(self.data_dir, self.settings)
-        self._client = httpx.Client(base_url=f"{self.url}/api/v1", trust_env=False, timeout=30)
+        self._client = self._new_client()
 
     @property
     def keys(self) -> KeyRing:

@@ -135,6 +135,7 @@ MATRIX: dict[tuple[str, str, str], Row] = {
     ("GET", "/health/probe", ""): Row(OPEN),
     ("GET", "/health/ready", ""): Row(OPEN),
     ("GET", "/server", ""): Row(OPEN),
+    ("GET", "/openapi.json", ""): Row(OPEN),
     ("POST", "/auth/token", ""): Row(
         _with(OPEN, 401), lambda _scene: {"email": secrets.token_hex(8), "password": "wrong"}
     ),

@@ -17,6 +17,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing i
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.transfers import Upload
+from catalog_server.transfers.schemas import SEGMENTS_OF_A_PAGE
 from conftest import StartServer
 from packs import CHUNK_SIZE, content, make_pack, sha256
 from rows import audiences_of, moment, new_catalog_id, segments_of
@@ -235,6 +236,41 @@ def test_begin_returns_the_open_upload_with_what_is_there(server: Server, pusher
     assert {segment["sha256"] for segment in seen["segments"]} == stored.keys()
     pusher.store(first["id"], pack, leave_out=stored)
     assert good(pusher.commit(first["id"], pack.index))["description"] == "new"
+
+
+def test_segments_of_an_upload_come_in_pages(server: Server, pusher: Client, catalog_id: str) -> None:
+    upload_id = good(pusher.begin(catalog_id))["id"]
+    pack = make_pack(upload_id, {"disk": content(9, 7)}, segment_bytes=CHUNK_SIZE)
+    pusher.store(upload_id, pack)
+    found: list[str] = []
+    cursor: str | None = None
+    for _page in range(len(pack.segments)):
+        page = good(
+            pusher.http.get(f"/uploads/{upload_id}", params={"limit": 2, **({"cursor": cursor} if cursor else {})})
+        )
+        assert len(page["segments"]) <= 2
+        found += [segment["sha256"] for segment in page["segments"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert cursor is None
+    assert found == sorted(pack.segments)
+    assert len(found) > 4
+
+
+def test_a_page_of_segments_has_an_end(server: Server, pusher: Client, catalog_id: str) -> None:
+    """However many there are, an answer is far below what clients take."""
+    upload_id = good(pusher.begin(catalog_id))["id"]
+    folder = server.data_dir / "storage/packs" / upload_id
+    folder.mkdir(parents=True)
+    for number in range(SEGMENTS_OF_A_PAGE + 1):
+        (folder / f"{number:064x}").write_bytes(b"x")
+    for reply in (pusher.begin(catalog_id), pusher.http.get(f"/uploads/{upload_id}", params={"limit": 10**6})):
+        assert len(good(reply)["segments"]) == SEGMENTS_OF_A_PAGE
+        assert len(reply.content) < 1 << 20
+    rest = good(pusher.http.get(f"/uploads/{upload_id}", params={"cursor": good(reply)["next"]}))
+    assert [segment["sha256"] for segment in rest["segments"]] == [f"{SEGMENTS_OF_A_PAGE:064x}"]
+    assert rest["next"] is None
 
 
 def test_a_push_is_not_committed_with_the_fields_of_another(

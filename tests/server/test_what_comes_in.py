@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import sys
 import typing as t
+import unicodedata
 
 import httpx
 import pytest
@@ -51,6 +54,17 @@ def test_what_is_no_name(character: str) -> None:
     assert texts.clean(f"a{character}b") == f"a{character}b"
     with pytest.raises(ValueError, match="not allowed"):
         texts.clean_line(f"a{character}b")
+
+
+def test_what_is_shown_can_be_a_name() -> None:
+    """All characters that Unicode has assigned; see ``texts.py``."""
+    line = re.compile(texts.LINE_PATTERN)
+    for number in range(sys.maxunicode + 1):
+        category = unicodedata.category(chr(number))
+        # From U+E0000 on there are tags, selectors and private use alone.
+        is_refused = category in ("Cc", "Cf", "Co", "Zl", "Zp") or number >= 0xE0000
+        if category not in ("Cn", "Cs"):
+            assert (line.fullmatch(chr(number)) is None) == is_refused, hex(number)
 
 
 # Every string that a route takes
@@ -183,6 +197,25 @@ def test_a_push_is_taken_literally(server: Server, fields: dict[str, t.Any]) -> 
 )
 def test_an_empty_value_is_not_everything(server: Server, query: str) -> None:
     assert error_of(server.call("GET", f"/manifests?{query}", "reader")) == (400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/manifests?tainted=1",
+        "/manifests?revoked=yes",
+        "/manifests?limit=1_0",
+        "/manifests?limit=%2B1",
+        "/manifests?limit=1.0",
+        "/manifests?limit=%D9%A1",
+        "/audit?since=0",
+        "/audit?since=2026-11-20",
+        "/audit?since=2026-11-20T09:00:00",
+        "/audit?since=0001-01-01T00:00:00%2B01:00",
+    ],
+)
+def test_a_value_in_a_query_is_taken_literally(server: Server, path: str) -> None:
+    assert error_of(server.call("GET", path, "admin")) == (400, "bad_request")
 
 
 @pytest.mark.parametrize("query", ["catalog_id=", "catalog_id=a&version=", "catalog_id=a&version=%20"])

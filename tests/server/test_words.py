@@ -20,6 +20,7 @@ from catalog_server.transfers.packs import pack_of
 from packs import make_pack, sha256
 from rows import new_catalog_id, put_manifest, segments_of
 from running import Server, Template, command_work, running
+from sockets import connect, everything, status_of
 from transfer_client import FILES, NO_REVISION, Client, error, good
 
 
@@ -156,6 +157,19 @@ def full(scene: Scene) -> httpx.Response:
     return scene.pusher.begin(pushed.manifest["catalog_id"], "2.0")
 
 
+def no_such_bytes(scene: Scene) -> httpx.Response:
+    path = f"/manifests/{put_manifest(scene.server)}/listing"
+    return scene.server.call("GET", path, "reader", headers={"Range": "bytes=1000-"})
+
+
+def raw(scene: Scene, sent: bytes) -> httpx.Response:
+    """The answer to bytes that are no whole request."""
+    with connect(scene.server) as connection:
+        connection.sendall(b"GET /api/v1/server HTTP/1.1\r\n" + sent)
+        head, _blank, body = everything(connection).partition(b"\r\n\r\n")
+    return httpx.Response(status_of(head), headers={"Content-Type": "application/json"}, content=body)
+
+
 PROVOKED: dict[str, Callable[[Scene], httpx.Response]] = {
     "bad_request": lambda scene: scene.server.call("POST", "/grants", "reader", json={}),
     "invalid_index": lambda scene: scene.pusher.commit(scene.begun(), b"no index"),
@@ -175,6 +189,9 @@ PROVOKED: dict[str, Callable[[Scene], httpx.Response]] = {
     "unknown_upload": lambda scene: scene.pusher.store_urls("0" * 32, {}),
     "unknown_segment": lambda scene: scene.pusher.read_urls(put_manifest(scene.server), [("0" * 32, "0" * 64)]),
     "method_not_allowed": lambda scene: scene.server.call("DELETE", "/server"),
+    "request_timeout": lambda scene: raw(scene, b"Host: a\r\n"),
+    "head_too_large": lambda scene: raw(scene, b"X: " + b"a" * (1 << 17)),
+    "range_not_satisfiable": no_such_bytes,
     "tainted": lambda scene: blocked(scene, tainted=True),
     "revoked": lambda scene: blocked(scene, revoked=True),
     "version_exists": other_content,
@@ -197,7 +214,7 @@ PROVOKED: dict[str, Callable[[Scene], httpx.Response]] = {
 
 @pytest.fixture(name="scene", scope="module")
 def scene_fixture(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    settings = {"CATALOG_LOGIN_ATTEMPTS": "1", "CATALOG_MAX_JSON_BYTES": "1500"}
+    settings = {"CATALOG_LOGIN_ATTEMPTS": "1", "CATALOG_MAX_JSON_BYTES": "1500", "CATALOG_HEAD_SECONDS": "2"}
     with running(template, tmp_path_factory.mktemp("words") / "data", settings) as server:
         yield Scene(server)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 from catalog_server.models.transfers import Segment
+from described import check_described
 from packs import CHUNK_SIZE, HandMade, content, make_pack
 from running import Server
 
@@ -70,12 +71,16 @@ class Client:
 
     def __init__(self, server: Server, token: str) -> None:
         self.http = httpx.Client(
-            base_url=f"{server.url}/api", headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False
+            base_url=f"{server.url}/api",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+            trust_env=False,
+            event_hooks={"response": [check_described]},
         )
         # What the last begin of this client said of each upload
         self.revisions: dict[str, str] = {}
         # Signed URLs need no credentials, and get none.
-        self.anybody = httpx.Client(timeout=30, trust_env=False)
+        self.anybody = httpx.Client(timeout=30, trust_env=False, event_hooks={"response": [check_described]})
 
     @classmethod
     def of(cls, server: Server, name: str) -> Client:

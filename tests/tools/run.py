@@ -4,6 +4,8 @@
 
 """Run the tests of the collection: lint, test (all that a change must pass) or full (on every Python there is).
 
+``reference`` runs no tests: it writes the description of the server's API anew.
+
 It needs Python 3.11 and git, and installs what else it needs below .build/ of the checkout, nothing elsewhere.
 """
 
@@ -25,12 +27,14 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("suite", choices=("lint", "test", "full"))
+    parser.add_argument("suite", choices=("lint", "test", "full", "reference"))
     parser.add_argument("--only", metavar="WORD", help="only the steps with this word in their name")
     return parser.parse_args()
 
 
 def chosen_steps(suite: str, house: House) -> list[Step]:
+    if suite == "reference":
+        return [Step("reference", house.reference)]
     steps = static_steps(house)
     if suite == "lint":
         return steps

@@ -259,6 +259,18 @@ class House:
             tally.add(one(f"molecule {action} {scenario}", finished.succeeded))
         return tally
 
+    def reference(self) -> Tally:
+        """Write the description of the server's API into the checkout."""
+        programs = self.server()
+        checkout = self.machine.checkout
+        finished = self.call(
+            "reference",
+            programs,
+            [programs / "python", checkout / "tests/tools/api_reference.py"],
+            variables={"PYTHONPATH": f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"},
+        )
+        return one("reference", finished.succeeded)
+
     def demo(self) -> Tally:
         programs = self.tools()
         finished = self.call(

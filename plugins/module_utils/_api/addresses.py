@@ -34,6 +34,7 @@ _ARCHITECTURES = {
     "x64": "x86_64",
 }
 ARCHITECTURES = ("arm64", "x86_64")
+ARCHITECTURE_NAMES = tuple(_ARCHITECTURES)
 
 _TAG = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
 
@@ -95,10 +96,12 @@ def normalise_tag(text: str) -> str:
 def normalise_right(text: str) -> str:
     """Return the name of a role or claim in capitals, with ``_`` for special characters.
 
-    A letter that only looks like one of ASCII, and becomes one in capitals, is refused: it could pass for another name.
+    It is ASCII: other characters look like these, or become one of them in capitals, and could pass for another name.
     """
-    right = text.strip().translate(_SPECIAL_TO_UNDERSCORE).upper() if isinstance(text, str) else ""
-    mimics = right.isascii() and not text.strip().isascii() if right else False
-    if mimics or not right.isprintable() or not 1 <= len(right) <= MAX_NAME_LENGTH:
-        raise InvalidAddress(f"{str(text)[:MAX_NAME_LENGTH]!r} is not a valid name of a role or claim.")
-    return right
+    right = text.strip() if isinstance(text, str) else ""
+    if not right.isascii() or not right.isprintable() or not 1 <= len(right) <= MAX_NAME_LENGTH:
+        raise InvalidAddress(
+            f"{str(text)[:MAX_NAME_LENGTH]!r} is not a valid name of a role or claim.",
+            "Use letters, digits, '.', '_' and '-'.",
+        )
+    return right.translate(_SPECIAL_TO_UNDERSCORE).upper()

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 from urllib.parse import quote
 
@@ -172,11 +173,32 @@ class CatalogClient:
     def begin_upload(self, request: UploadRequest) -> Upload:
         """Begin a push, or resume the open one of the same pusher for the same address."""
         doing = f"begin the push of {_named(request.catalog_id, request.version, request.architecture)}"
-        return Upload.from_json(self._http.json("POST", "uploads", doing, body=request.to_json(), idempotent=True))
+        reply = self._http.json("POST", "uploads", doing, body=request.to_json(), idempotent=True)
+        return self._whole(Upload.from_json(reply))
 
     def upload(self, upload_id: str) -> Upload:
         """Return an open upload as it is now."""
-        return Upload.from_json(self._http.json("GET", _upload(upload_id), f"read the upload {upload_id}"))
+        return self._whole(self._page_of_upload(upload_id))
+
+    def _page_of_upload(self, upload_id: str, cursor: t.Optional[str] = None) -> Upload:
+        query = {"cursor": cursor} if cursor is not None else None
+        return Upload.from_json(self._http.json("GET", _upload(upload_id), f"read the upload {upload_id}", query=query))
+
+    def _whole(self, first: Upload) -> Upload:
+        """Return an upload with the segments of all pages.
+
+        :raises BadReply: the server sends a page again
+        """
+        segments, cursor = list(first.segments), first.next
+        seen: set[str] = set()
+        while cursor is not None:
+            if cursor in seen:
+                raise BadReply(f"Could not read the upload {first.id}: the server sends the same page again and again.")
+            seen.add(cursor)
+            page = self._page_of_upload(first.id, cursor)
+            segments += page.segments
+            cursor = page.next
+        return dataclasses.replace(first, segments=tuple(segments), next=None)
 
     def upload_urls(self, upload_id: str, segments: t.Iterable[tuple[str, int]]) -> dict[str, SignedUrl]:
         """Return URLs that store segments, each given by SHA-256 and size in bytes."""

@@ -32,6 +32,7 @@ HINTS = {
     "catalog_id_in_use": "Delete its versions first, with catalog_manifest.",
     "request_timeout": "Check the network, and run the task again.",
     "head_too_large": "Use a shorter token.",
+    "range_not_satisfiable": "Run the task again. If it fails again, ask the administrator to look at this version.",
     "version_exists": "Push it as another version, or set force.",
     "missing_segment": "Run the push again; it stores what is missing.",
     "shared_segments": "Leave its roles and claims as they are, or push the image whole as another version.",

@@ -81,7 +81,7 @@ class UploadRequest:
 
 @dataclass(frozen=True)
 class Upload:
-    """An open upload; ``revision`` names what its last begin asked for."""
+    """An open upload; ``revision`` names what its last begin asked for, and ``next`` a page of more segments."""
 
     id: str
     expires_at: float
@@ -90,6 +90,7 @@ class Upload:
     revision: str
     bases: tuple[Manifest, ...]
     segments: tuple[UploadedSegment, ...]
+    next: str | None = None
 
     @classmethod
     def from_json(cls, data: t.Any) -> Upload:
@@ -106,4 +107,5 @@ class Upload:
             revision=reader.text("revision"),
             bases=manifests_from_json(reader.list("bases")),
             segments=tuple(UploadedSegment.from_json(segment) for segment in reader.list("segments")),
+            next=reader.optional_text("next"),
         )

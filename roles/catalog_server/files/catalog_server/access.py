@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 
 from catalog_server.errors import BadRequest, Forbidden, GrantScope, Unauthenticated
+from catalog_server.names import MAX_REQUIRED
 
 SUPER_USER = "SUPER_USER"
 ADMIN = "ADMIN"
@@ -78,7 +79,6 @@ ROLES = {
     ),
 }
 
-MAX_NAMES = 50
 
 PULL = "pull"
 PUSH = "push"
@@ -154,8 +154,8 @@ class Audience:
     def of(cls, roles: Iterable[str], claims: Iterable[str]) -> Audience:
         """The audience that a user wrote."""
         names = [tuple(sorted({addresses.normalise_right(name) for name in part})) for part in (roles, claims)]
-        if any(len(part) > MAX_NAMES for part in names):
-            raise BadRequest(f"At most {MAX_NAMES} roles and {MAX_NAMES} claims can be required.")
+        if any(len(part) > MAX_REQUIRED for part in names):
+            raise BadRequest(f"At most {MAX_REQUIRED} roles and {MAX_REQUIRED} claims can be required.")
         return cls(*names)
 
     def edited(self, roles: Iterable[str] | None, claims: Iterable[str] | None) -> Audience:

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from catalog_server import NAME, VERSION, errors, schema
+from catalog_server import NAME, VERSION, error_responses, schema
 from catalog_server.audit import routes as audit
 from catalog_server.catalog import catalog_id_routes as catalog_ids
 from catalog_server.catalog import routes as catalog
@@ -34,11 +34,14 @@ from catalog_server.jobs.kinds import KINDS
 from catalog_server.jobs.runner import JobThread
 from catalog_server.keys import load_keys
 from catalog_server.middleware import BodyLimit, RequestId
+from catalog_server.openapi import routes as description
 from catalog_server.pools import Pools, Turns
 from catalog_server.settings import Settings
 from catalog_server.storages.registry import Registry
+from catalog_server.transfers import content_routes as content
 from catalog_server.transfers import grant_routes as grants
-from catalog_server.transfers import routes as transfers
+from catalog_server.transfers import objects
+from catalog_server.transfers import routes as uploads
 from catalog_server.unit_of_work import Services, identify
 
 # Stock clients use both, for everything.
@@ -52,7 +55,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     grants.router,
     catalog_ids.router,
     catalog.router,
-    transfers.router,
+    content.router,
+    uploads.router,
+    objects.router,
+    description.router,
 )
 
 # The longest body of somebody without credentials: a login
@@ -105,19 +111,17 @@ def create_app(settings: Settings) -> FastAPI:
         title=NAME,
         version=VERSION,
         lifespan=lifespan,
-        responses=errors.RESPONSES,
         redirect_slashes=False,
-        openapi_url=f"{PREFIXES[0]}/openapi.json",
-        docs_url=None,
-        redoc_url=None,
+        # See openapi/routes.py.
+        openapi_url=None,
     )
     app.state.services = services
     app.state.readiness = Readiness(lambda: _check(services))
     app.state.commits = asyncio.Semaphore(settings.commits_at_once)
     for prefix in PREFIXES:
         for router in ROUTERS:
-            app.include_router(router, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
-    errors.install(app, identify)
+            app.include_router(router, prefix=prefix)
+    error_responses.install(app, identify)
 
     def limit(scope: Scope) -> int | None:
         if _OBJECT.match(scope["path"]):

@@ -2,77 +2,67 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Errors of the server: one word each, one status for each word, one shape.
-
-``{"message": what happened, "code": the status, "error": the word}``
+"""Errors of the server: one word each, and one status for each word.
 
 Services raise them by what happened and know no status; the table below does. Errors of the rooms that the server
-shares with the modules (addresses, packs, storages) are translated here and nowhere else.
+shares with the modules (addresses, packs, storages) get their word here and nowhere else. How an error is answered is
+in ``error_responses.py``.
 """
 
 from __future__ import annotations
 
-import logging
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import ApiError
-from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
-    CatalogError,
-)
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import PackError
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.routing import Match
 
-STATUSES = {
-    "bad_request": 400,
-    "invalid_index": 400,
-    "unauthenticated": 401,
-    "invalid_credentials": 401,
-    "token_expired": 401,
-    "grant_expired": 401,
-    "grant_revoked": 401,
-    "forbidden": 403,
-    "grant_scope": 403,
-    "catalog_id_denied": 403,
-    "not_found": 404,
-    "unknown_manifest": 404,
-    "unknown_upload": 404,
-    "unknown_segment": 404,
-    "method_not_allowed": 405,
-    "tainted": 409,
-    "revoked": 409,
-    "version_exists": 409,
-    "replaced": 409,
-    "name_taken": 409,
-    "tag_immutable": 409,
-    "last_administrator": 409,
-    "user_exists": 409,
-    "internal_role": 409,
-    "catalog_id_in_use": 409,
-    "missing_segment": 409,
-    "shared_segments": 409,
-    "upload_changed": 409,
-    "upload_closed": 409,
-    "upload_expired": 410,
-    "payload_too_large": 413,
-    "quota_exceeded": 413,
-    "locked_out": 429,
-    "internal_error": 500,
-    "unavailable": 503,
+# Each word: its status, and what happened
+WORDS = {
+    "bad_request": (400, "The request is malformed, or a value in it is not valid."),
+    "invalid_index": (400, "The index of a commit breaks the format, or is not what was announced."),
+    "unauthenticated": (401, "No credentials, or none that are valid here."),
+    "invalid_credentials": (401, "A wrong user, password or API key."),
+    "token_expired": (401, "A login token or an API key that has expired, or whose password was changed."),
+    "grant_expired": (401, "A grant that has expired, or that is too old to be renewed."),
+    "grant_revoked": (401, "A grant that was taken back, or whose user no longer exists."),
+    "forbidden": (403, "The caller lacks a claim or a role, or the signature of a URL is wrong."),
+    "grant_scope": (403, "A grant was used for something that it was not made for."),
+    "catalog_id_denied": (403, "The caller may not push to that catalog id, change its versions or move its tags."),
+    "not_found": (404, "No such route, object or grant."),
+    "unknown_manifest": (404, "No such manifest, version, tag or match of a range, for this caller."),
+    "unknown_upload": (404, "No such upload of this caller."),
+    "unknown_segment": (404, "No such segment that this caller may use here."),
+    "method_not_allowed": (405, "The route does not support that method."),
+    "request_timeout": (408, "The head of the request did not arrive in time."),
+    "tainted": (409, "The manifest must not be pulled for now."),
+    "revoked": (409, "The manifest must never be pulled again."),
+    "version_exists": (409, "The version exists with other content."),
+    "replaced": (409, "The version has other content now than the digest, or the grant, was made for."),
+    "name_taken": (409, "A version would have the name of a tag, or a tag that of a version."),
+    "tag_immutable": (409, "The tags of this catalog id stay at the version that has them."),
+    "last_administrator": (409, "No enabled user with the role `SUPER_USER` would be left."),
+    "user_exists": (409, "Another user has that user name or mail address."),
+    "internal_role": (409, "A role of the server's own cannot be deleted."),
+    "catalog_id_in_use": (409, "A catalog ID that still has versions cannot be deleted."),
+    "missing_segment": (409, "A segment that the index names is not in storage, or has another size."),
+    "shared_segments": (409, "The edit would open stored data to users who may not see another version that uses it."),
+    "upload_changed": (
+        409,
+        "After the begin that the commit names, another begin changed the fields or bases of the upload.",
+    ),
+    "upload_closed": (409, "The upload was committed or aborted."),
+    "upload_expired": (410, "The upload was not committed in time."),
+    "payload_too_large": (413, "The body is longer than the route accepts."),
+    "quota_exceeded": (413, "The versions of the catalog id take, or would take, more room than its quota."),
+    "range_not_satisfiable": (416, "The object has none of the bytes that the header `Range` asks for."),
+    "locked_out": (429, "Too many wrong passwords, or too many logins from one address."),
+    "head_too_large": (431, "The head of the request is too large, or has too many fields."),
+    "internal_error": (500, "A fault of the server; its log has the details, under the id of the request."),
+    "unavailable": (503, "The database or the storage is not available now."),
 }
-
-# What else can come out of the framework, as the word that says it best
-_WORDS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
-_MOST_PROBLEMS = 5
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-
-_log = logging.getLogger("catalog_server.errors")
+STATUSES = {word: status for word, (status, _meaning) in WORDS.items()}
 
 
 class ServerError(CatalogError):
@@ -294,100 +284,3 @@ def word_of(error: CatalogError) -> str:
     if isinstance(error, StorageError):
         return Unavailable.code
     return "internal_error"
-
-
-class ErrorBody(BaseModel):
-    """The one shape of an error."""
-
-    message: str
-    code: int
-    error: str
-
-
-# Of every route, in its description
-RESPONSES: dict[int | str, dict[str, t.Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
-
-
-# Of the routes that need no credentials, in their description
-PUBLIC: dict[str, t.Any] = {"security": []}
-
-# Raises Unauthenticated unless the credentials of a request are good.
-Identify = t.Callable[[Request], t.Awaitable[None]]
-
-
-def reply(word: str, message: str, headers: t.Mapping[str, str] | None = None) -> JSONResponse:
-    """An error as a response."""
-    extra = dict(headers or {})
-    if STATUSES[word] == 401:
-        extra.setdefault("WWW-Authenticate", "Bearer")
-    body = ErrorBody(message=message, code=STATUSES[word], error=word)
-    return JSONResponse(body.model_dump(), status_code=body.code, headers=extra)
-
-
-def _of_ours(_request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, CatalogError):
-        raise error
-    word = word_of(error)
-    if STATUSES[word] >= 500:
-        _log.error("request failed", exc_info=error, extra={"error": word})
-        if not isinstance(error, ServerError):
-            # What a storage says of its directories is for the log, not for clients.
-            return reply(word, "The storage cannot do this now; the server's log says why.")
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, ServerError) and error.retry_after else None
-    # Clients know what to do about the other words; what is wrong with a request only the server knows.
-    return reply(word, str(error) if STATUSES[word] == 400 else error.message, headers)
-
-
-def _of_validation(_request: Request, error: Exception) -> JSONResponse:
-    problems = error.errors() if isinstance(error, RequestValidationError) else []
-    texts = []
-    for problem in problems[:_MOST_PROBLEMS]:
-        where = ".".join(str(part) for part in problem["loc"][1:] if not isinstance(part, int)) or problem["loc"][0]
-        texts.append(f"{where}: {problem['msg'].removeprefix('Value error, ')}")
-    return reply("bad_request", "The request is not valid: " + "; ".join(texts) + ".")
-
-
-def _of_framework(request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, HTTPException):
-        raise error
-    word = _WORDS.get(error.status_code, "internal_error" if error.status_code >= 500 else "bad_request")
-    texts = {
-        "not_found": f"There is no resource {request.url.path}.",
-        "method_not_allowed": f"{request.method} is not allowed for {request.url.path}.",
-    }
-    headers = dict(error.headers or {})
-    if error.status_code == 405:
-        headers["Allow"] = ", ".join(_allowed(request))
-    return reply(word, texts.get(word, str(error.detail)), headers)
-
-
-def _allowed(request: Request) -> list[str]:
-    """The methods of all routes that have the path of a request."""
-    scopes = [{**request.scope, "method": method} for method in _METHODS]
-    routes = request.app.router.routes
-    return [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)]
-
-
-def _of_nobody(_request: Request, _error: Exception) -> Response:
-    # Whoever left in the middle of a body reads no answer, and it is nobody's mistake.
-    return Response(status_code=400)
-
-
-def install(app: FastAPI, identify: Identify) -> None:
-    """Render every error of ``app`` in the one shape.
-
-    What is wrong with a request is told only to those whose credentials are good, except for routes that need none.
-    """
-
-    async def of_validation(request: Request, error: Exception) -> JSONResponse:
-        if getattr(request.scope.get("route"), "openapi_extra", None) != PUBLIC:
-            try:
-                await identify(request)
-            except CatalogError as refused:
-                return _of_ours(request, refused)
-        return _of_validation(request, error)
-
-    app.add_exception_handler(CatalogError, _of_ours)
-    app.add_exception_handler(RequestValidationError, of_validation)
-    app.add_exception_handler(HTTPException, _of_framework)
-    app.add_exception_handler(ClientDisconnect, _of_nobody)

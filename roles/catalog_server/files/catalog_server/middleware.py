@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from catalog_server import errors, telemetry
+from catalog_server import error_responses, telemetry
 
 _log = logging.getLogger("catalog_server.requests")
 
@@ -58,13 +58,13 @@ class RequestId:
             if _names_one_host(scope):
                 await self.app(scope, receive, send_with_id)
             else:
-                reply = errors.reply("bad_request", "A request has one header Host.", {"Connection": "close"})
+                reply = error_responses.reply("bad_request", "A request has one header Host.", {"Connection": "close"})
                 await reply(scope, receive, send_with_id)
         except Exception:
             # All that is expected was turned into an answer further inside.
             _log.exception("unexpected error")
             if not status:
-                await errors.reply("internal_error", _MISTAKE)(scope, receive, send_with_id)
+                await error_responses.reply("internal_error", _MISTAKE)(scope, receive, send_with_id)
         finally:
             self._write(scope, status, time.monotonic() - begun)
 
@@ -106,7 +106,7 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdigit() and int(announced) > limit:
-            response = errors.reply("payload_too_large", _too_large(limit), {"Connection": "close"})
+            response = error_responses.reply("payload_too_large", _too_large(limit), {"Connection": "close"})
             await response(scope, receive, send)
             return
         received = 0

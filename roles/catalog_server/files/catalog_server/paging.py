@@ -12,13 +12,19 @@ from fastapi import Query
 
 from catalog_server import cursors
 from catalog_server.keys import KeyRing
+from catalog_server.parameters import Positive
 from catalog_server.settings import Settings
 from catalog_server.texts import Wanted
 
 _DEFAULT_LENGTH = 100
 
-Limit = t.Annotated[int | None, Query(ge=1)]
-Cursor = t.Annotated[Wanted | None, Query(max_length=2000)]
+Limit = t.Annotated[
+    Positive | None,
+    Query(description="Number of items in a page: 100 by default, and at most `page` of `GET /server`."),
+]
+Cursor = t.Annotated[
+    Wanted | None, Query(max_length=2000, description="Where the page begins: `next` of the page before it.")
+]
 
 
 def length(settings: Settings, limit: int | None) -> int:

@@ -10,12 +10,39 @@ before anything else sees them. Equal texts are equal bytes (NFC).
 
 from __future__ import annotations
 
+import re
 import typing as t
 import unicodedata
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
+from pydantic import AfterValidator, GetJsonSchemaHandler, SecretStr
+from pydantic_core import CoreSchema
 
-_LINE_BREAKS = "\t\n\r"
+# Halves of characters; not in the patterns of schemas, since JSON has none.
+_SURROGATES = r"\ud800-\udfff"
+# Characters that no text has, as ranges of a regular expression: controls but for tab and line breaks
+_NO_TEXT = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
+# What no line has besides: breaks, and what is not shown, moves other characters or means what each font wants. That
+# is Unicode's category C but for what is not assigned, and the separators of lines and paragraphs.
+_NO_LINE = (
+    r"\u0000-\u001f\u007f-\u009f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e"
+    r"\u200b-\u200f\u2028-\u202e\u2060-\u206f\ue000-\uf8ff\ufeff\ufff0-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U0010ffff"
+)
+TEXT_PATTERN = f"^[^{_NO_TEXT}]*$"
+LINE_PATTERN = f"^[^{_NO_LINE}]*$"
+WANTED_PATTERN = f"^[^{_NO_LINE}]*[^{_NO_LINE}\\s][^{_NO_LINE}]*$"
+_not_in_text = re.compile(f"[{_NO_TEXT}{_SURROGATES}]")
+_not_in_line = re.compile(f"[{_NO_LINE}{_SURROGATES}]")
+
+
+class InSchema:
+    """In a type: what its JSON schema says beside, such as the pattern that a validator checks."""
+
+    def __init__(self, **keywords: t.Any) -> None:
+        self.keywords = keywords
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, t.Any]:
+        return {**handler(schema), **self.keywords}
 
 
 def clean(text: str) -> str:
@@ -23,11 +50,7 @@ def clean(text: str) -> str:
 
     :raises ValueError: it contains zero bytes, half characters, or control characters that are no line breaks
     """
-    for character in text:
-        category = unicodedata.category(character)
-        if category == "Cs" or (category == "Cc" and character not in _LINE_BREAKS):
-            raise ValueError(f"the character U+{ord(character):04X} is not allowed")
-    return unicodedata.normalize("NFC", text)
+    return _normalised(text, _not_in_text)
 
 
 def clean_line(text: str) -> str:
@@ -35,9 +58,13 @@ def clean_line(text: str) -> str:
 
     :raises ValueError: it contains characters that are not shown, such as line breaks and changes of direction
     """
-    for character in text:
-        if unicodedata.category(character).startswith("C"):
-            raise ValueError(f"the character U+{ord(character):04X} is not allowed")
+    return _normalised(text, _not_in_line)
+
+
+def _normalised(text: str, not_allowed: re.Pattern[str]) -> str:
+    found = not_allowed.search(text)
+    if found is not None:
+        raise ValueError(f"the character U+{ord(found.group()):04X} is not allowed")
     return unicodedata.normalize("NFC", text)
 
 
@@ -57,15 +84,9 @@ def _not_blank(text: str) -> str:
 
 
 # Of several lines: descriptions
-Text = t.Annotated[str, AfterValidator(clean)]
+Text = t.Annotated[str, AfterValidator(clean), InSchema(pattern=TEXT_PATTERN)]
 # Names and everything else
-Line = t.Annotated[str, AfterValidator(clean_line)]
+Line = t.Annotated[str, AfterValidator(clean_line), InSchema(pattern=LINE_PATTERN)]
 # What is asked for by a name
-Wanted = t.Annotated[Line, AfterValidator(_not_blank)]
-SecretText = t.Annotated[SecretStr, AfterValidator(_clean_secret)]
-
-
-class RequestBody(BaseModel):
-    """A body as JSON: true is no number, and "1" is none either."""
-
-    model_config = ConfigDict(strict=True)
+Wanted = t.Annotated[str, AfterValidator(clean_line), AfterValidator(_not_blank), InSchema(pattern=WANTED_PATTERN)]
+SecretText = t.Annotated[SecretStr, AfterValidator(_clean_secret), InSchema(pattern=LINE_PATTERN)]

@@ -17,17 +17,18 @@ from catalog_server.catalog.catalog_id_schemas import CatalogIdEdit, CatalogIdPa
 from catalog_server.catalog.service import catalog_id_lock
 from catalog_server.database import Lock
 from catalog_server.identity.service import USERS_LOCK
-from catalog_server.texts import Line
+from catalog_server.names import CatalogId
+from catalog_server.openapi.operation import USERS, operation
 from catalog_server.unit_of_work import Context
 
 router = APIRouter(tags=["catalog ids"])
 
-Name = t.Annotated[Line, Path(max_length=300)]
+Name = t.Annotated[CatalogId, Path(description="The catalog id; capitals mean the same as lower case.")]
 
 
-@router.get("/catalog_ids")
+@router.get("/catalog_ids", openapi_extra=operation(USERS))
 def list_catalog_ids(context: Context, limit: paging.Limit = None, cursor: paging.Cursor = None) -> CatalogIdPage:
-    """The catalog ids that exist for the caller, ordered by name, page by page."""
+    """List the catalog ids of which the caller sees a version, or may push to, page by page."""
     after = paging.parts(context.services.keys, cursor, 1)[0] if cursor is not None else None
     length = paging.length(context.services.settings, limit)
     with context.reading(access.READ) as work:
@@ -38,14 +39,14 @@ def list_catalog_ids(context: Context, limit: paging.Limit = None, cursor: pagin
         )
 
 
-@router.get("/catalog_ids/{catalog_id}")
+@router.get("/catalog_ids/{catalog_id}", openapi_extra=operation(USERS, "not_found"))
 def get_catalog_id(context: Context, catalog_id: Name) -> CatalogIdRecord:
-    """One catalog id."""
+    """Get a catalog id."""
     with context.reading(access.READ) as work:
         return CatalogIdRecord.of(catalog_ids.find(work, catalog_id))
 
 
-@router.put("/catalog_ids/{catalog_id}")
+@router.put("/catalog_ids/{catalog_id}", openapi_extra=operation(USERS, "catalog_id_denied"))
 @pools.writes
 def put_catalog_id(context: Context, catalog_id: Name, body: CatalogIdEdit) -> SavedCatalogId:
     """Make a catalog id, or set who may push to it and move its tags, and what holds for its versions."""
@@ -56,7 +57,11 @@ def put_catalog_id(context: Context, catalog_id: Name, body: CatalogIdEdit) -> S
     )
 
 
-@router.delete("/catalog_ids/{catalog_id}", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete(
+    "/catalog_ids/{catalog_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    openapi_extra=operation(USERS, "catalog_id_denied", "not_found", "catalog_id_in_use"),
+)
 @pools.writes
 def delete_catalog_id(context: Context, catalog_id: Name) -> None:
     """Delete a catalog id that has no versions."""

@@ -8,41 +8,50 @@ from __future__ import annotations
 
 import typing as t
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from catalog_server.bodies import RequestBody, ResponseBody
 from catalog_server.catalog import catalog_ids
-from catalog_server.catalog.schemas import Texts, Timestamp
+from catalog_server.catalog.schemas import Timestamp
 from catalog_server.identity.schemas import NewNames
 from catalog_server.models.catalog import CatalogId
-from catalog_server.texts import RequestBody
+from catalog_server.names import RequiredRights
 
 _MOST_BYTES = (1 << 63) - 1
 
 
-class Retention(RequestBody):
-    """What a clean-up keeps: the newest versions, by number, and those that are younger than so many days."""
+class RetentionEdit(RequestBody):
+    """What a clean-up keeps: versions that either of these names. Without both, everything."""
 
     model_config = ConfigDict(extra="forbid")
 
     keep_versions: t.Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Number of the newest versions that are kept."""
     keep_days: t.Annotated[int, Field(ge=1, le=36_600)] | None = None
+    """Versions younger than this number of days are kept."""
 
 
 class CatalogIdEdit(RequestBody):
-    """What to set of a catalog id; what is left out stays, and is empty in a new one."""
+    """What to set of a catalog id; what is left out stays as it is, and is empty in a new one."""
 
     model_config = ConfigDict(extra="forbid")
 
-    push_roles: Texts | None = None
-    push_claims: Texts | None = None
-    tag_roles: Texts | None = None
-    tag_claims: Texts | None = None
+    push_roles: RequiredRights | None = None
+    """Roles of which a user must have one to push to it, and to change its versions."""
+    push_claims: RequiredRights | None = None
+    """Claims of which a user must have one to push to it, and to change its versions."""
+    tag_roles: RequiredRights | None = None
+    """Roles of which a user must have one to move its tags."""
+    tag_claims: RequiredRights | None = None
+    """Claims of which a user must have one to move its tags."""
     native_only: bool | None = None
+    """Whether only clients of this API may push to it, and no clients of the stock service."""
     immutable_tags: bool | None = None
-    # Null means: everything is kept.
-    retention: Retention | None = None
-    # Null means: no limit.
+    """Whether a tag stays at the version that got it first; `latest` moves nevertheless."""
+    retention: RetentionEdit | None = None
+    """What a clean-up keeps; null keeps everything."""
     quota_bytes: t.Annotated[int, Field(ge=0, le=_MOST_BYTES)] | None = None
+    """Bytes that its versions may take in storage; null is no limit."""
 
     def changes(self) -> dict[str, t.Any]:
         """What was sent; null is a value of ``retention`` and ``quota_bytes`` alone."""
@@ -54,20 +63,40 @@ class CatalogIdEdit(RequestBody):
         }
 
 
-class CatalogIdRecord(BaseModel):
-    """A catalog id. Without roles and claims for a verb, whoever has the claim for it may that sees every version."""
+class Retention(ResponseBody):
+    """What a clean-up keeps: versions that either of these names."""
+
+    keep_versions: int | None
+    """Number of the newest versions that are kept; null if their number does not matter."""
+    keep_days: int | None
+    """Versions younger than this number of days are kept; null if their age does not matter."""
+
+
+class CatalogIdRecord(ResponseBody):
+    """A catalog id. Where it names no roles and claims, a user may who has the claim for it and sees every version."""
 
     name: str
+    """The catalog id, in lower case."""
     push_roles: list[str]
+    """Roles of which a user must have one to push to it, and to change its versions."""
     push_claims: list[str]
+    """Claims of which a user must have one to push to it, and to change its versions."""
     tag_roles: list[str]
+    """Roles of which a user must have one to move its tags."""
     tag_claims: list[str]
+    """Claims of which a user must have one to move its tags."""
     native_only: bool
+    """Whether only clients of this API may push to it, and no clients of the stock service."""
     immutable_tags: bool
+    """Whether a tag stays at the version that got it first; `latest` moves nevertheless."""
     retention: Retention | None
+    """What a clean-up keeps; null if it keeps everything."""
     quota_bytes: int | None
+    """Bytes that its versions may take in storage; null if there is no limit."""
     created_at: Timestamp
+    """When it was made."""
     created_by: str
+    """User name of whoever made it."""
 
     @classmethod
     def of(cls, row: CatalogId) -> CatalogIdRecord:
@@ -78,7 +107,9 @@ class SavedCatalogId(CatalogIdRecord):
     """A catalog id after a change."""
 
     changed: bool
+    """Whether anything was changed."""
     created: NewNames
+    """Roles and claims that nobody had used before."""
 
     @classmethod
     def saved(cls, saved: catalog_ids.SavedCatalogId) -> SavedCatalogId:
@@ -94,8 +125,10 @@ def _record(row: CatalogId) -> dict[str, t.Any]:
     }
 
 
-class CatalogIdPage(BaseModel):
+class CatalogIdPage(ResponseBody):
     """Some catalog ids, and where the next page begins."""
 
     catalog_ids: list[CatalogIdRecord]
+    """The catalog ids of this page, ordered by name."""
     next: str | None
+    """Cursor of the next page; null on the last one."""

@@ -9,39 +9,43 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 
 from catalog_server import access, answers, paging, pools
 from catalog_server.catalog import queries, service
-from catalog_server.catalog.schemas import ManifestEdit, ManifestPage, ManifestRecord, Reason, Resolved
+from catalog_server.catalog.schemas import BundleType, ManifestEdit, ManifestPage, ManifestRecord, Reason, Resolved
 from catalog_server.keys import KeyRing
 from catalog_server.models.catalog import Manifest
-from catalog_server.texts import Line, Wanted
+from catalog_server.names import Architecture, CatalogId, Tag, Version, VersionText
+from catalog_server.openapi.operation import USERS, operation
+from catalog_server.parameters import Flag, ManifestId
 from catalog_server.unit_of_work import Context
-
-_LONGEST_ADDRESS = 300
 
 router = APIRouter(tags=["manifests"])
 
-ManifestId = t.Annotated[Line, Path(max_length=200)]
-Address = t.Annotated[Wanted | None, Query(max_length=_LONGEST_ADDRESS)]
+OfArchitecture = t.Annotated[
+    Architecture | None, Query(description="Processor architecture: `arm64` or `x86_64`, or another name of them.")
+]
 
 
-@router.get("/manifests")
+@router.get("/manifests", openapi_extra=operation(USERS))
 @answers.written
 def list_manifests(
     context: Context,
-    catalog_id: Address = None,
-    version: Address = None,
-    architecture: Address = None,
-    tag: Address = None,
-    type: t.Annotated[t.Literal["pvm", "macvm"] | None, Query()] = None,
-    tainted: bool | None = None,
-    revoked: bool | None = None,
-    limit: t.Annotated[int | None, Query(ge=1)] = None,
-    cursor: t.Annotated[Wanted | None, Query(max_length=2000)] = None,
+    catalog_id: t.Annotated[CatalogId | None, Query(description="Only versions of this catalog id.")] = None,
+    version: t.Annotated[Version | None, Query(description="Only this version, literally.")] = None,
+    architecture: OfArchitecture = None,
+    tag: t.Annotated[Tag | None, Query(description="Only versions that this tag names.")] = None,
+    type: t.Annotated[BundleType | None, Query(description="Only bundles of this kind.")] = None,
+    tainted: t.Annotated[Flag | None, Query(description="Only versions that are tainted, or that are not.")] = None,
+    revoked: t.Annotated[Flag | None, Query(description="Only versions that are revoked, or that are not.")] = None,
+    limit: paging.Limit = None,
+    cursor: paging.Cursor = None,
 ) -> ManifestPage:
-    """The manifests that the caller may see and that all filters let pass, ordered by address, page by page."""
+    """List the manifests that the caller may see, page by page.
+
+    Every parameter but `limit` and `cursor` is a filter; all of them must let a manifest pass.
+    """
     filters = queries.Filters(
         catalog_id=addresses.normalise_catalog_id(catalog_id) if catalog_id is not None else None,
         version=addresses.normalise_version(version) if version is not None else None,
@@ -71,31 +75,42 @@ def _after(keys: KeyRing, cursor: str) -> tuple[str, str, str]:
     return catalog_id, version, architecture
 
 
-@router.get("/manifests/resolve")
+@router.get("/manifests/resolve", openapi_extra=operation(USERS, "unknown_manifest", "tainted", "revoked"))
 @answers.written
-def resolve(
+def resolve_version(
     context: Context,
-    catalog_id: t.Annotated[Wanted, Query(max_length=_LONGEST_ADDRESS)],
-    version: Address = None,
-    architecture: Address = None,
+    catalog_id: t.Annotated[CatalogId, Query(description="Catalog id of the version.")],
+    version: t.Annotated[
+        VersionText | None, Query(description="Version, tag or range, such as `>=1.4,<2`; by default `latest`.")
+    ] = None,
+    architecture: OfArchitecture = None,
 ) -> Resolved:
-    """What a version, tag or range means; without a version, ``latest``."""
+    """Find the manifests that a version, tag or range means.
+
+    Without an architecture, one manifest of each is found. A range skips what is tainted or revoked; a version or tag
+    that names such a manifest is an error.
+    """
     with context.reading(access.READ) as work:
         found = service.resolve(work, catalog_id, version, architecture)
         return Resolved(manifests=[ManifestRecord.of(manifest) for manifest in found])
 
 
-@router.get("/manifests/{manifest_id}")
+@router.get("/manifests/{manifest_id}", openapi_extra=operation(USERS, "unknown_manifest"))
 @answers.written
-def get(context: Context, manifest_id: ManifestId) -> ManifestRecord:
-    """One manifest."""
+def get_manifest(context: Context, manifest_id: ManifestId) -> ManifestRecord:
+    """Get a manifest."""
     with context.reading(access.READ) as work:
         return ManifestRecord.of(service.get(work, manifest_id))
 
 
-@router.patch("/manifests/{manifest_id}")
+@router.patch(
+    "/manifests/{manifest_id}",
+    openapi_extra=operation(
+        USERS, "catalog_id_denied", "unknown_manifest", "name_taken", "tag_immutable", "shared_segments"
+    ),
+)
 @pools.writes
-def edit(context: Context, manifest_id: ManifestId, body: ManifestEdit) -> ManifestRecord:
+def edit_manifest(context: Context, manifest_id: ManifestId, body: ManifestEdit) -> ManifestRecord:
     """Set fields of a manifest."""
     changes = body.model_dump(exclude_none=True)
     return context.write(
@@ -105,14 +120,17 @@ def edit(context: Context, manifest_id: ManifestId, body: ManifestEdit) -> Manif
     )
 
 
+_MARKS = operation(USERS, "catalog_id_denied", "unknown_manifest", "revoked")
+
+
 def _reason(body: Reason | None) -> str | None:
     return body.reason if body else None
 
 
-@router.post("/manifests/{manifest_id}/taint")
+@router.post("/manifests/{manifest_id}/taint", openapi_extra=_MARKS)
 @pools.writes
-def taint(context: Context, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
-    """Let nobody pull it for now."""
+def taint_manifest(context: Context, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
+    """Taint a manifest: nobody can pull it until it is untainted."""
     return context.write(
         access.TAINT,
         lambda work: ManifestRecord.of(service.taint(work, manifest_id, _reason(body))),
@@ -120,10 +138,10 @@ def taint(context: Context, manifest_id: ManifestId, body: Reason | None = None)
     )
 
 
-@router.post("/manifests/{manifest_id}/untaint")
+@router.post("/manifests/{manifest_id}/untaint", openapi_extra=_MARKS)
 @pools.writes
-def untaint(context: Context, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
-    """Take back a taint."""
+def untaint_manifest(context: Context, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
+    """Take the taint of a manifest back."""
     return context.write(
         access.TAINT,
         lambda work: ManifestRecord.of(service.untaint(work, manifest_id, _reason(body))),
@@ -131,10 +149,10 @@ def untaint(context: Context, manifest_id: ManifestId, body: Reason | None = Non
     )
 
 
-@router.post("/manifests/{manifest_id}/revoke")
+@router.post("/manifests/{manifest_id}/revoke", openapi_extra=operation(USERS, "catalog_id_denied", "unknown_manifest"))
 @pools.writes
-def revoke(context: Context, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
-    """Let nobody pull it any more."""
+def revoke_manifest(context: Context, manifest_id: ManifestId, body: Reason | None = None) -> ManifestRecord:
+    """Revoke a manifest: nobody can ever pull it again."""
     return context.write(
         access.REVOKE,
         lambda work: ManifestRecord.of(service.revoke(work, manifest_id, _reason(body))),

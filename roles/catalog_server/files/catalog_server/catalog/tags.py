@@ -12,8 +12,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.addresses 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.versions import latest_moves
 
 from catalog_server.errors import BadRequest
-
-MAX_TAGS = 50
+from catalog_server.names import MAX_TAGS
 
 
 def latest_of(pushed: Iterable[str]) -> str | None:

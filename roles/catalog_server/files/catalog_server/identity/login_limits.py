@@ -19,7 +19,8 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from catalog_server import errors
+from catalog_server import error_responses
+from catalog_server.errors import LockedOut
 
 _LOGIN = re.compile(r"/api(/v1)?/auth/token\Z")
 _MOST_ADDRESSES = 10_000
@@ -87,7 +88,9 @@ class LimitLogins:
         wait = self.limits.take(network)
         if wait:
             headers = {"Retry-After": str(wait), "Connection": "close"}
-            reply = errors.reply(errors.LockedOut.code, "Too many logins from your address: try again later.", headers)
+            reply = error_responses.reply(
+                LockedOut.code, "Too many logins from your address: try again later.", headers
+            )
             await reply(scope, receive, send)
             return
 

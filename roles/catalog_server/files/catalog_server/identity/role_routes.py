@@ -20,29 +20,30 @@ from catalog_server.identity.schemas import (
     Roles,
     SavedRoleRecord,
 )
-from catalog_server.texts import Line
+from catalog_server.names import Right
+from catalog_server.openapi.operation import USERS, operation
 from catalog_server.unit_of_work import Context
 
 router = APIRouter(tags=["roles"])
 
-RoleName = t.Annotated[Line, Path(max_length=200)]
+RoleName = t.Annotated[Right, Path(description="Name of the role; lower case means the same as capitals.")]
 
 
-@router.get("/roles")
+@router.get("/roles", openapi_extra=operation(USERS))
 def list_roles(context: Context) -> Roles:
-    """All roles, with their claims."""
+    """List all roles, with their claims."""
     with context.reading(access.MANAGE_PEOPLE) as work:
         return Roles(roles=[RoleRecord.of(role) for role in queries.all_roles(work.session)])
 
 
-@router.get("/roles/{role}")
+@router.get("/roles/{role}", openapi_extra=operation(USERS, "not_found"))
 def get_role(context: Context, role: RoleName) -> RoleRecord:
-    """One role."""
+    """Get a role."""
     with context.reading(access.MANAGE_PEOPLE) as work:
         return RoleRecord.of(roles.find(work, role))
 
 
-@router.put("/roles/{role}")
+@router.put("/roles/{role}", openapi_extra=operation(USERS))
 @pools.writes
 def put_role(context: Context, role: RoleName, body: RoleEdit) -> SavedRoleRecord:
     """Make a role, or set its description and its claims."""
@@ -53,15 +54,19 @@ def put_role(context: Context, role: RoleName, body: RoleEdit) -> SavedRoleRecor
     )
 
 
-@router.delete("/roles/{role}", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete(
+    "/roles/{role}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    openapi_extra=operation(USERS, "not_found", "internal_role"),
+)
 @pools.writes
 def delete_role(context: Context, role: RoleName) -> None:
     """Delete a role, and take it from everybody."""
     context.write(access.SUPER, lambda work: roles.delete(work, role), locks=lambda _work: [service.USERS_LOCK])
 
 
-@router.get("/claims")
+@router.get("/claims", openapi_extra=operation(USERS))
 def list_claims(context: Context) -> Claims:
-    """All claims."""
+    """List all claims."""
     with context.reading(access.MANAGE_PEOPLE) as work:
         return Claims(claims=[ClaimRecord.of(claim) for claim in queries.all_claims(work.session)])

@@ -9,18 +9,21 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
-from catalog_server import errors
 from catalog_server.errors import BadRequest
 from catalog_server.identity import login
 from catalog_server.identity.schemas import LoginReply, LoginRequest
+from catalog_server.openapi.operation import ANYBODY, operation
 from catalog_server.unit_of_work import Context
 
-router = APIRouter(tags=["identity"])
+router = APIRouter(tags=["logins"])
 
 
-@router.post("/auth/token", openapi_extra=errors.PUBLIC)
-async def get_token(request: Request, context: Context, body: LoginRequest) -> LoginReply:
-    """A login token for a password or an API key."""
+@router.post("/auth/token", openapi_extra=operation(ANYBODY, "invalid_credentials", "token_expired", "locked_out"))
+async def log_in(request: Request, context: Context, body: LoginRequest) -> LoginReply:
+    """Make a login token for a password or an API key.
+
+    It takes either `password` and one of `email` and `username`, or `api_key`.
+    """
     if body.api_key:
         token = await run_in_threadpool(login.with_api_key, context.services, body.api_key.get_secret_value())
     else:

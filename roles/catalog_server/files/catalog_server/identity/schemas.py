@@ -9,45 +9,81 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from catalog_server.access import Caller
-from catalog_server.catalog.schemas import Text, Texts, Timestamp
+from catalog_server.bodies import RequestBody, ResponseBody
+from catalog_server.catalog.schemas import Text, Timestamp
+from catalog_server.identity.passwords import MAX_LENGTH, MIN_LENGTH
 from catalog_server.identity.roles import Created, SavedRole
 from catalog_server.identity.service import NewKey, Saved
 from catalog_server.models.identity import ApiKey, Claim, Role, User
-from catalog_server.texts import Line, RequestBody, SecretText
+from catalog_server.names import Rights
+from catalog_server.texts import InSchema, Line, SecretText
 from catalog_server.texts import Text as LongText
 
 Password = t.Annotated[SecretText, Field(max_length=1000)]
+NewPassword = t.Annotated[Password, InSchema(minLength=MIN_LENGTH, maxLength=MAX_LENGTH)]
+Email = t.Annotated[Line, Field(max_length=300), InSchema(pattern=r"^[^\s@]{1,64}@[^\s@]{1,180}$")]
+UserName = t.Annotated[Line, Field(max_length=200), InSchema(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}$")]
+
+_HAS_TEXT: JsonDict = {"type": "string", "minLength": 1}
 
 
 class LoginRequest(RequestBody):
-    """As stock clients send it: an API key, or a password and whose it is."""
+    """A login, as stock clients send it: an API key, or a password and whose it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["api_key"], "properties": {"api_key": _HAS_TEXT}},
+                {
+                    "required": ["email", "password"],
+                    "properties": {"email": _HAS_TEXT, "password": _HAS_TEXT},
+                },
+                {
+                    "required": ["username", "password"],
+                    "properties": {"username": _HAS_TEXT, "password": _HAS_TEXT},
+                },
+            ]
+        }
+    )
 
     email: t.Annotated[Line, Field(max_length=300)] | None = None
+    """Mail address, user name or id of the user."""
     username: t.Annotated[Line, Field(max_length=300)] | None = None
+    """The same as `email`, which goes before it."""
     password: Password | None = None
+    """Password of the user."""
     api_key: Password | None = None
+    """Base64 of an API key and its secret, with a colon between them; with it, nothing else is needed."""
 
 
-class LoginReply(BaseModel):
+class LoginReply(ResponseBody):
     """A login token."""
 
     email: str
+    """Mail address of the user."""
     token: str
+    """The token, for the header `Authorization: Bearer`."""
     expires_at: int
+    """When the token expires, in seconds since 1970."""
 
 
-class Me(BaseModel):
+class Me(ResponseBody):
     """Who asks, with the rights of this moment."""
 
     id: str
+    """Id of the user."""
     username: str
+    """User name."""
     roles: list[str]
+    """Roles of the user."""
     claims: list[str]
-    # token or api_key
-    credential: str
+    """Claims of the user, those of its roles included."""
+    credential: t.Literal["token", "api_key"]
+    """What the request was sent with."""
 
     @classmethod
     def of(cls, caller: Caller) -> Me:
@@ -56,15 +92,17 @@ class Me(BaseModel):
             username=caller.username,
             roles=sorted(caller.roles),
             claims=sorted(caller.claims),
-            credential=caller.credential,
+            credential=t.cast(t.Literal["token", "api_key"], caller.credential),
         )
 
 
-class NewNames(BaseModel):
+class NewNames(ResponseBody):
     """Names of roles and claims that nobody had used before; one that was meant to be another one shows here."""
 
     roles: list[str]
+    """New roles."""
     claims: list[str]
+    """New claims."""
 
     @classmethod
     def of(cls, created: Created) -> NewNames:
@@ -74,22 +112,35 @@ class NewNames(BaseModel):
 # Users
 
 
-class UserRecord(BaseModel):
+class UserRecord(ResponseBody):
     """A user, with the roles and claims that it has itself."""
 
     id: str
+    """Id of the user: 32 hexadecimal digits."""
     username: str
+    """User name, in lower case."""
     email: str
+    """Mail address."""
     name: str
+    """Name as it is shown; it may be empty."""
     roles: list[str]
+    """Roles of the user."""
     claims: list[str]
+    """Claims that the user has beside those of its roles."""
     disabled: bool
+    """Whether the user can do nothing for now."""
     disabled_at: Timestamp | None
+    """When it was disabled; null if it is not."""
     has_password: bool
+    """Whether the user can log in with a password; otherwise it acts by API keys only."""
     sessions_valid_after: Timestamp | None
+    """Logins and grants from before are void; null if the user was never logged out."""
     grants_valid_after: Timestamp | None
+    """Grants from before are void; null if they were never ended."""
     created_at: Timestamp
+    """When the user was added."""
     updated_at: Timestamp
+    """When the user was last changed."""
 
     @classmethod
     def of(cls, user: User) -> UserRecord:
@@ -100,7 +151,9 @@ class SavedUser(UserRecord):
     """A user after a change."""
 
     changed: bool
+    """Whether anything was changed."""
     created: NewNames
+    """Roles and claims that nobody had used before."""
 
     @classmethod
     def saved(cls, saved: Saved) -> SavedUser:
@@ -122,77 +175,102 @@ def _names(rights: Iterable[Role] | Iterable[Claim]) -> list[str]:
     return sorted(right.name for right in rights)
 
 
-class UserPage(BaseModel):
+class UserPage(ResponseBody):
     """Some users, and where the next page begins."""
 
     users: list[UserRecord]
+    """The users of this page, ordered by user name."""
     next: str | None
+    """Cursor of the next page; null on the last one."""
 
 
 class NewUser(RequestBody):
-    """A user to add; without a password, it acts by API keys only."""
+    """A user to add."""
 
     model_config = ConfigDict(extra="forbid")
 
-    username: Text
-    email: t.Annotated[Line, Field(max_length=300)] | None = None
-    name: Text = ""
-    password: Password | None = None
-    roles: Texts | None = None
-    claims: Texts | None = None
+    username: UserName
+    """User name: letters, digits and `.` `_` `@` `+` `-`, at most 100. It becomes lower case."""
+    email: Email | None = None
+    """Mail address; without one, `username` if it is one, or `username@localhost`."""
+    name: t.Annotated[Text, InSchema(maxLength=150)] = ""
+    """Name as it is shown."""
+    password: NewPassword | None = None
+    """Password, of at least 5 different characters; without one, the user acts by API keys only."""
+    roles: Rights | None = None
+    """Roles; without roles and claims, the user gets the role `USER`."""
+    claims: Rights | None = None
+    """Claims beside those of the roles."""
 
 
 class UserEdit(RequestBody):
-    """What to set. One's own password takes the old one, too."""
+    """What to set of a user; what is null or left out stays as it is. Lists are replaced as a whole."""
 
     model_config = ConfigDict(extra="forbid")
 
-    email: t.Annotated[Line, Field(max_length=300)] | None = None
-    name: Text | None = None
-    roles: Texts | None = None
-    claims: Texts | None = None
+    email: Email | None = None
+    """Mail address."""
+    name: t.Annotated[Text, InSchema(maxLength=150)] | None = None
+    """Name as it is shown."""
+    roles: Rights | None = None
+    """Roles."""
+    claims: Rights | None = None
+    """Claims beside those of the roles."""
     disabled: bool | None = None
-    password: Password | None = None
+    """Whether the user can do nothing for now."""
+    password: NewPassword | None = None
+    """Another password, of at least 5 different characters; logins and grants from before become void."""
     old_password: Password | None = None
+    """The old password, which is needed to change one's own."""
 
 
 # API keys
 
 
-class ApiKeyRecord(BaseModel):
+class ApiKeyRecord(ResponseBody):
     """An API key, without its secret."""
 
     key: str
+    """The key: its public part, by which it is listed and revoked."""
     name: str
+    """What its maker called it."""
     created_at: Timestamp
+    """When it was made."""
     expires_at: Timestamp | None
+    """When it expires; null if it does not."""
     last_used_at: Timestamp | None
+    """When it was last used; null, as the server does not record that yet."""
     revoked_at: Timestamp | None
+    """When it was revoked; null if it was not."""
 
     @classmethod
     def of(cls, key: ApiKey) -> ApiKeyRecord:
         return cls(**{name: getattr(key, name) for name in cls.model_fields})
 
 
-class ApiKeys(BaseModel):
-    """The API keys of a user, revoked and expired ones too."""
+class ApiKeys(ResponseBody):
+    """The API keys of a user."""
 
     api_keys: list[ApiKeyRecord]
+    """All of them, revoked and expired ones too."""
 
 
 class NewApiKeyRequest(RequestBody):
-    """An API key to make; null lets it be good until it is revoked."""
+    """An API key to make."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: t.Annotated[Line, Field(min_length=1, max_length=100)]
+    """What to call it."""
     expires_in: t.Annotated[int, Field(ge=60, le=100 * 366 * 86400)] | None
+    """For how many seconds it is valid; null until it is revoked."""
 
 
 class NewApiKey(ApiKeyRecord):
-    """An API key, the only time that its secret is seen: what goes into the header X-Api-Key."""
+    """An API key that was just made."""
 
     secret: str
+    """What goes into the header `X-Api-Key`. It is shown this once."""
 
     @classmethod
     def made(cls, new: NewKey) -> NewApiKey:
@@ -202,13 +280,17 @@ class NewApiKey(ApiKeyRecord):
 # Roles and claims
 
 
-class RoleRecord(BaseModel):
+class RoleRecord(ResponseBody):
     """A role, and the claims that whoever has it has."""
 
     name: str
+    """Name of the role, in capitals."""
     description: str
+    """What the role is for; it may be empty."""
     internal: bool
+    """Whether it is one of the server's own, which cannot be deleted."""
     claims: list[str]
+    """Claims of whoever has the role."""
 
     @classmethod
     def of(cls, role: Role) -> RoleRecord:
@@ -219,7 +301,9 @@ class SavedRoleRecord(RoleRecord):
     """A role after a change."""
 
     changed: bool
+    """Whether anything was changed."""
     created: NewNames
+    """Roles and claims that nobody had used before."""
 
     @classmethod
     def saved(cls, saved: SavedRole) -> SavedRoleRecord:
@@ -235,34 +319,41 @@ def _role(role: Role) -> dict[str, t.Any]:
     }
 
 
-class Roles(BaseModel):
+class Roles(ResponseBody):
     """All roles."""
 
     roles: list[RoleRecord]
+    """The roles, ordered by name."""
 
 
 class RoleEdit(RequestBody):
-    """What to set of a role; what is left out stays, and is empty in a new one."""
+    """What to set of a role; what is null or left out stays as it is, and is empty in a new one."""
 
     model_config = ConfigDict(extra="forbid")
 
     description: t.Annotated[LongText, Field(max_length=1000)] | None = None
-    claims: Texts | None = None
+    """What the role is for."""
+    claims: Rights | None = None
+    """Claims of whoever has the role."""
 
 
-class ClaimRecord(BaseModel):
-    """A claim; routes ask for internal ones, and manifests and catalog ids for any."""
+class ClaimRecord(ResponseBody):
+    """A claim. Routes ask for internal ones, and manifests and catalog ids for any."""
 
     name: str
+    """Name of the claim, in capitals."""
     description: str
+    """What the claim is for; it may be empty."""
     internal: bool
+    """Whether it is one of the server's own."""
 
     @classmethod
     def of(cls, claim: Claim) -> ClaimRecord:
         return cls(name=claim.name, description=claim.description, internal=claim.internal)
 
 
-class Claims(BaseModel):
+class Claims(ResponseBody):
     """All claims."""
 
     claims: list[ClaimRecord]
+    """The claims, ordered by name."""

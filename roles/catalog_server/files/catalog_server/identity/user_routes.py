@@ -26,24 +26,26 @@ from catalog_server.identity.schemas import (
     UserPage,
     UserRecord,
 )
+from catalog_server.openapi.operation import USERS, operation
 from catalog_server.texts import Line
 from catalog_server.unit_of_work import Context, UnitOfWork
 
 router = APIRouter(tags=["users"])
 
-UserName = t.Annotated[Line, Path(max_length=300)]
+UserName = t.Annotated[Line, Path(max_length=300, description="Id, user name or mail address of the user.")]
+Key = t.Annotated[Line, Path(max_length=100, description="The public part of the API key.")]
 
 
-@router.get("/me")
-def me(context: Context) -> Me:
-    """Who asks, and what it may."""
+@router.get("/me", openapi_extra=operation(USERS))
+def get_me(context: Context) -> Me:
+    """Tell who the caller is, with its roles and claims."""
     with context.reading(access.KNOWN) as work:
         return Me.of(work.caller)
 
 
-@router.get("/users")
+@router.get("/users", openapi_extra=operation(USERS))
 def list_users(context: Context, limit: paging.Limit = None, cursor: paging.Cursor = None) -> UserPage:
-    """All users, ordered by user name, page by page."""
+    """List all users, page by page."""
     after = paging.parts(context.services.keys, cursor, 1)[0] if cursor is not None else None
     length = paging.length(context.services.settings, limit)
     with context.reading(access.MANAGE_PEOPLE) as work:
@@ -54,14 +56,14 @@ def list_users(context: Context, limit: paging.Limit = None, cursor: paging.Curs
         )
 
 
-@router.get("/users/{user}")
+@router.get("/users/{user}", openapi_extra=operation(USERS, "not_found"))
 def get_user(context: Context, user: UserName) -> UserRecord:
-    """One user, by id, user name or mail address."""
+    """Get a user."""
     with context.reading(access.KNOWN) as work:
         return UserRecord.of(authority.own_or_managed(work, user))
 
 
-@router.post("/users", status_code=status.HTTP_201_CREATED)
+@router.post("/users", status_code=status.HTTP_201_CREATED, openapi_extra=operation(USERS, "user_exists"))
 async def add_user(context: Context, body: NewUser) -> SavedUser:
     """Add a user."""
     text = _text(body.password)
@@ -80,9 +82,15 @@ async def add_user(context: Context, body: NewUser) -> SavedUser:
     )
 
 
-@router.patch("/users/{user}")
+@router.patch(
+    "/users/{user}",
+    openapi_extra=operation(USERS, "not_found", "user_exists", "last_administrator", "locked_out"),
+)
 async def edit_user(request: Request, context: Context, user: UserName, body: UserEdit) -> SavedUser:
-    """Set fields of a user."""
+    """Set fields of a user, or its password.
+
+    Everybody may change one's own password with the old one. Everything else is for those who manage users.
+    """
     text, old = _text(body.password), _text(body.old_password)
     password = None
     if text is not None:
@@ -116,10 +124,14 @@ def _text(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret is not None else None
 
 
-@router.delete("/users/{user}", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete(
+    "/users/{user}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    openapi_extra=operation(USERS, "not_found", "last_administrator"),
+)
 @pools.writes
 def delete_user(context: Context, user: UserName) -> None:
-    """Delete a user, with its API keys; its tokens and grants end."""
+    """Delete a user, with its API keys; its logins and grants end."""
     context.write(
         access.MANAGE_PEOPLE,
         lambda work: service.delete(work, user),
@@ -127,23 +139,31 @@ def delete_user(context: Context, user: UserName) -> None:
     )
 
 
-@router.post("/users/{user}/logout", status_code=status.HTTP_204_NO_CONTENT)
+@router.post(
+    "/users/{user}/logout",
+    status_code=status.HTTP_204_NO_CONTENT,
+    openapi_extra=operation(USERS, "not_found"),
+)
 @pools.writes
-def log_out(context: Context, user: UserName) -> None:
+def log_out_user(context: Context, user: UserName) -> None:
     """End every login and every grant of a user; API keys stay."""
     context.write(access.KNOWN, lambda work: service.log_out(work, user), locks=lambda _work: [service.USERS_LOCK])
 
 
-@router.get("/users/{user}/api_keys")
-def list_keys(context: Context, user: UserName) -> ApiKeys:
-    """The API keys of a user, without their secrets."""
+@router.get("/users/{user}/api_keys", openapi_extra=operation(USERS, "not_found"))
+def list_api_keys(context: Context, user: UserName) -> ApiKeys:
+    """List the API keys of a user, without their secrets."""
     with context.reading(access.KNOWN) as work:
         return ApiKeys(api_keys=[ApiKeyRecord.of(key) for key in service.keys(work, user)])
 
 
-@router.post("/users/{user}/api_keys", status_code=status.HTTP_201_CREATED)
+@router.post(
+    "/users/{user}/api_keys",
+    status_code=status.HTTP_201_CREATED,
+    openapi_extra=operation(USERS, "not_found"),
+)
 @pools.writes
-def add_key(context: Context, user: UserName, body: NewApiKeyRequest) -> NewApiKey:
+def add_api_key(context: Context, user: UserName, body: NewApiKeyRequest) -> NewApiKey:
     """Make an API key that acts as the user; its secret is shown this once."""
 
     def add(work: UnitOfWork) -> NewApiKey:
@@ -153,8 +173,8 @@ def add_key(context: Context, user: UserName, body: NewApiKeyRequest) -> NewApiK
     return context.write(access.KNOWN, add, locks=lambda _work: [service.USERS_LOCK])
 
 
-@router.delete("/api_keys/{key}", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete("/api_keys/{key}", status_code=status.HTTP_204_NO_CONTENT, openapi_extra=operation(USERS, "not_found"))
 @pools.writes
-def revoke_key(context: Context, key: t.Annotated[Line, Path(max_length=100)]) -> None:
-    """Let nobody use an API key any more; what was obtained with it ends."""
+def revoke_api_key(context: Context, key: Key) -> None:
+    """Revoke an API key for good; what was obtained with it ends."""
     context.write(access.KNOWN, lambda work: service.revoke_key(work, key), locks=lambda _work: [service.USERS_LOCK])

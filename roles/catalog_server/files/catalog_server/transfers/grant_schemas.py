@@ -8,51 +8,66 @@ from __future__ import annotations
 
 import typing as t
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from catalog_server.catalog.schemas import ManifestRecord, Texts, Timestamp
+from catalog_server.bodies import RequestBody, ResponseBody
+from catalog_server.catalog.schemas import ManifestRecord, Timestamp
 from catalog_server.models.identity import GrantUse
 from catalog_server.models.transfers import Upload
-from catalog_server.texts import RequestBody
+from catalog_server.names import Architecture, CatalogId, RequiredRights, Version, VersionText
 from catalog_server.transfers import grants
-from catalog_server.transfers.schemas import Address
 
 
 class PullGrantRequest(RequestBody):
-    """For a pull: a version, tag or range; ``latest`` if nothing is said."""
+    """A grant for a pull."""
 
     model_config = ConfigDict(extra="forbid")
 
     verb: t.Literal["pull"]
-    catalog_id: Address
-    version: Address | None = None
-    architecture: Address | None = None
+    """What the grant is for."""
+    catalog_id: CatalogId
+    """Catalog id to pull from."""
+    version: VersionText | None = None
+    """Version, tag or range; by default `latest`."""
+    architecture: Architecture | None = None
+    """Processor architecture; by default one manifest of each."""
 
 
 class PushGrantRequest(RequestBody):
-    """For a push: the version that it makes, what that will require, and the versions that it may refer to."""
+    """A grant for a push."""
 
     model_config = ConfigDict(extra="forbid")
 
     verb: t.Literal["push"]
-    catalog_id: Address
-    version: Address
-    architecture: Address | None = None
-    bases: t.Annotated[list[Address], Field(max_length=grants.MAX_BASES)] | None = None
-    required_roles: Texts | None = None
-    required_claims: Texts | None = None
+    """What the grant is for."""
+    catalog_id: CatalogId
+    """Catalog id to push to."""
+    version: Version
+    """Version that the push makes."""
+    architecture: Architecture | None = None
+    """Processor architecture of the version; by default any."""
+    bases: t.Annotated[list[VersionText], Field(max_length=grants.MAX_BASES)] | None = None
+    """Versions, tags or ranges whose stored data the new version may share; by default the newest that it can."""
+    required_roles: RequiredRights | None = None
+    """Roles that the version will require; by default those of the existing version."""
+    required_claims: RequiredRights | None = None
+    """Claims that the version will require; by default those of the existing version."""
 
 
 GrantRequest = t.Annotated[PullGrantRequest | PushGrantRequest, Field(discriminator="verb")]
 
 
-class RenewedGrant(BaseModel):
+class RenewedGrant(ResponseBody):
     """A grant, and the id under which it can be taken back."""
 
     grant: str
+    """The grant, for the header `Authorization: Bearer`."""
     id: str
+    """Id of the grant and of its renewals."""
     expires_at: int
+    """When it expires, in seconds since 1970."""
     expires_in: int
+    """For how many seconds it is valid, counted from this answer."""
 
     @classmethod
     def renewed(cls, minted: grants.Minted) -> RenewedGrant:
@@ -68,7 +83,9 @@ class MintedGrant(RenewedGrant):
     """A grant, what it is about, and the bases that a push may refer to."""
 
     manifests: list[ManifestRecord]
+    """Those that a pull has found, or that are there already at the version of a push."""
     bases: list[ManifestRecord]
+    """Those whose stored data a push may share."""
 
     @classmethod
     def of(cls, minted: grants.Minted) -> MintedGrant:
@@ -82,38 +99,49 @@ class MintedGrant(RenewedGrant):
         )
 
 
-class GrantInUse(BaseModel):
+class GrantInUse(ResponseBody):
     """A grant by which a manifest was read."""
 
     id: str
+    """Id of the grant."""
     manifest_id: str
+    """Id of the manifest that was read."""
     used_at: Timestamp
+    """When it was first read."""
 
     @classmethod
     def of(cls, use: GrantUse) -> GrantInUse:
         return cls(id=use.jti, manifest_id=use.manifest_id, used_at=use.used_at)
 
 
-class OpenUpload(BaseModel):
+class OpenUpload(ResponseBody):
     """An upload that was neither committed nor aborted, and is not too old."""
 
     id: str
+    """Id of the upload."""
     catalog_id: str
+    """Catalog id that is pushed to."""
     version: str
+    """Version that is pushed."""
     architecture: str
+    """Processor architecture of the version."""
     created_at: Timestamp
+    """When it was begun."""
     expires_at: Timestamp
+    """When it ends if it is not committed."""
 
     @classmethod
     def of(cls, upload: Upload) -> OpenUpload:
         return cls(**{name: getattr(upload, name) for name in cls.model_fields})
 
 
-class Transfers(BaseModel):
-    """What is known of the grants of a user: those that read something, and its open uploads; the newest first."""
+class Transfers(ResponseBody):
+    """The transfers of a user that are going on."""
 
     pulls: list[GrantInUse]
+    """Grants that have read something, the newest first."""
     uploads: list[OpenUpload]
+    """Open uploads, the newest first."""
 
     @classmethod
     def of(cls, found: grants.InUse) -> Transfers:
@@ -124,6 +152,6 @@ class Transfers(BaseModel):
 
 
 class Empty(RequestBody):
-    """Nothing."""
+    """An empty object."""
 
     model_config = ConfigDict(extra="forbid")

@@ -21,7 +21,10 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from catalog_server.errors import PUBLIC, BadRequest, Forbidden, NotFound
+from catalog_server.errors import BadRequest, Forbidden, NotFound
+from catalog_server.openapi import octets
+from catalog_server.openapi.operation import ANYBODY, operation
+from catalog_server.parameters import Natural
 from catalog_server.settings import LONGEST_URL_SECONDS
 from catalog_server.storages import holders
 from catalog_server.storages.embedded import EmbeddedStorage
@@ -31,15 +34,42 @@ from catalog_server.transfers.streaming import object_response, receive_object
 from catalog_server.unit_of_work import Services
 
 # To clients these are whatever a signed URL opens, here or at a provider, and no part of the API.
-router = APIRouter(include_in_schema=False)
+router = APIRouter(tags=["objects"])
 
-# What a URL opens never changes; a cache keeps it no longer than the URL is good.
 _IMMUTABLE = f"max-age={LONGEST_URL_SECONDS}, immutable"
-_Number = t.Annotated[int, Query(ge=0, lt=1 << 53)]
-_Text = t.Annotated[Line, Query(max_length=128)]
+_Storage = t.Annotated[Line, Path(max_length=1000, description="Name of the storage.")]
+_Key = t.Annotated[Line, Path(max_length=1000, description="Key of the object; it may have slashes.")]
+_Method = t.Annotated[Line, Query(max_length=128, description="What the URL was made for: `GET` or `PUT`.")]
+_Expires = t.Annotated[Natural, Query(description="When the URL expires, in seconds since 1970.")]
+_Size = t.Annotated[Natural, Query(description="Size of the object in bytes.")]
+_Holder = t.Annotated[
+    Line, Query(alias="for", max_length=128, description="The manifest or upload that the URL was made for.")
+]
+_Signature = t.Annotated[Line, Query(max_length=128, description="The server's signature of all other parts.")]
 
-_Part = t.Annotated[Line, Path(max_length=1000)]
-_Holder = t.Annotated[Line, Query(alias="for", max_length=128)]
+_READ = operation(
+    ANYBODY,
+    "forbidden",
+    "not_found",
+    "range_not_satisfiable",
+    parameters=octets.RANGES,
+    responses=octets.sent("The object"),
+)
+_HEAD = operation(
+    ANYBODY,
+    "forbidden",
+    "not_found",
+    "range_not_satisfiable",
+    parameters=octets.RANGES,
+    responses=octets.sent("The object", head=True),
+)
+_STORE = operation(
+    ANYBODY,
+    "forbidden",
+    "not_found",
+    requestBody=octets.received("The bytes of the object."),
+    responses={"200": {"description": "The object is stored."}},
+)
 
 
 def _admitted(request: Request, permit: Permit, signature: str) -> EmbeddedStorage:
@@ -56,12 +86,21 @@ def _admitted(request: Request, permit: Permit, signature: str) -> EmbeddedStora
     raise Forbidden("The signature of this URL does not allow this, or has expired.")
 
 
-@router.get("/objects/{storage}/{key:path}", openapi_extra=PUBLIC)
-@router.head("/objects/{storage}/{key:path}", openapi_extra=PUBLIC)
+@router.get("/objects/{storage}/{key:path}", name="read_object", response_class=octets.Octets, openapi_extra=_READ)
+@router.head("/objects/{storage}/{key:path}", name="head_object", response_class=octets.Octets, openapi_extra=_HEAD)
 async def read_object(
-    request: Request, storage: _Part, key: _Part, method: _Text, expires: _Number, holder: _Holder, signature: _Text
+    request: Request,
+    storage: _Storage,
+    key: _Key,
+    method: _Method,
+    expires: _Expires,
+    holder: _Holder,
+    signature: _Signature,
 ) -> Response:
-    """Send an object, or one range of it."""
+    """Read an object of the embedded storage, or one range of it, by a signed URL.
+
+    Clients take such URLs as they are, and never make one.
+    """
     if method != GET:
         raise Forbidden("This URL was not made for reading.")
     permit = Permit(GET, storage, key, expires, holder)
@@ -77,18 +116,21 @@ async def read_object(
     return object_response(request, opened, key.rpartition("/")[2], pool, {"Cache-Control": _IMMUTABLE})
 
 
-@router.put("/objects/{storage}/{key:path}", openapi_extra=PUBLIC)
+@router.put("/objects/{storage}/{key:path}", response_class=octets.Octets, openapi_extra=_STORE)
 async def store_object(
     request: Request,
-    storage: _Part,
-    key: _Part,
-    method: _Text,
-    expires: _Number,
-    size: _Number,
+    storage: _Storage,
+    key: _Key,
+    method: _Method,
+    expires: _Expires,
+    size: _Size,
     holder: _Holder,
-    signature: _Text,
+    signature: _Signature,
 ) -> Response:
-    """Receive an object whose name ends with its SHA-256. Storing the same again changes nothing."""
+    """Store an object in the embedded storage by a signed URL.
+
+    Its bytes must have the size and the SHA-256 that the URL was made for. Storing the same again changes nothing.
+    """
     if method != PUT:
         raise Forbidden("This URL was not made for storing.")
     permit = Permit(PUT, storage, key, expires, holder, size)

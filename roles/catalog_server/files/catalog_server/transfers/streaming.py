@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from catalog_server import error_responses
 from catalog_server.errors import Unavailable
 from catalog_server.pools import Pool
 from catalog_server.storages.base import OpenedObject
@@ -67,7 +68,11 @@ def object_response(
         wanted = parse_range(request.headers.get("range") if only_if in (None, tag) else None, opened.size)
     except ValueError:
         opened.close()
-        return Response(status_code=416, headers={"Content-Range": f"bytes */{opened.size}"})
+        return error_responses.reply(
+            "range_not_satisfiable",
+            f"There are no such bytes: the object has {opened.size}.",
+            {"Content-Range": f"bytes */{opened.size}"},
+        )
     return ObjectResponse(opened, wanted, pool, head=request.method == "HEAD", headers=fields)
 
 

@@ -149,6 +149,31 @@ def test_an_upload(server: Recording, catalog: CatalogClient) -> None:
     catalog.abort_upload(UPLOAD)
 
 
+def upload_page(names: list[str], cursor: str | None) -> dict[str, object]:
+    """A page of an upload with segments of these SHA-256."""
+    segments = [{"sha256": name, "size": 7, "url": "https://s/x", "expires_in": 900, "headers": {}} for name in names]
+    page = {"id": UPLOAD, "expires_at": 4000000000, "storage": "local", "chunk_size": 1 << 20, "revision": "r1"}
+    return {**page, "bases": [], "segments": segments, "next": cursor}
+
+
+def test_an_upload_of_many_segments_comes_in_pages(server: Recording, catalog: CatalogClient) -> None:
+    names = [f"{number:064x}" for number in range(3)]
+    request = UploadRequest("macos-15", "1.5", "arm64", "macvm", "x.macvm", 1 << 20)
+    server.expect("POST", "uploads", body=request.to_json(), reply=upload_page(names[:1], "first"))
+    server.expect("GET", f"uploads/{UPLOAD}", query={"cursor": "first"}, reply=upload_page(names[1:2], "second"))
+    server.expect("GET", f"uploads/{UPLOAD}", query={"cursor": "second"}, reply=upload_page(names[2:], None))
+    begun = catalog.begin_upload(request)
+    assert [segment.sha256 for segment in begun.segments] == names
+    assert begun.next is None
+
+
+def test_an_upload_whose_pages_never_end_is_a_bad_reply(server: Recording, catalog: CatalogClient) -> None:
+    server.expect("GET", f"uploads/{UPLOAD}", reply=upload_page([SHA], "again"))
+    server.expect("GET", f"uploads/{UPLOAD}", query={"cursor": "again"}, reply=upload_page([SHA], "again"))
+    with pytest.raises(BadReply, match="again and again"):
+        catalog.upload(UPLOAD)
+
+
 def test_a_commit_is_never_sent_twice() -> None:
     server = Recording().expect(
         "POST", f"uploads/{UPLOAD}/commit", query={"revision": "r1"}, body=b"index", error=NotConnected("broken pipe")

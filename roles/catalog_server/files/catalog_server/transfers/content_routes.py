@@ -1,0 +1,123 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The content of manifests: read its index and its segments, and delete it."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from catalog_server import access, answers, pools
+from catalog_server.catalog import service as catalog
+from catalog_server.openapi import octets
+from catalog_server.openapi.operation import USERS, USERS_AND_GRANTS, operation
+from catalog_server.parameters import ManifestId
+from catalog_server.storages import holders
+from catalog_server.storages.base import OpenedObject
+from catalog_server.transfers import packs, reading, removal, signed_urls
+from catalog_server.transfers.schemas import FreedSpace, ReadUrl, ReadUrls, Sha256, WantedSegments
+from catalog_server.transfers.streaming import object_response
+from catalog_server.unit_of_work import Context, RequestContext, UnitOfWork
+
+router = APIRouter()
+
+Digest = t.Annotated[
+    Sha256 | None,
+    Query(
+        description="Digest of the content that is meant; if the version has other content, the error is `replaced`."
+    ),
+]
+
+_CONTENT: list[str | t.Any] = ["content"]
+_INDEX_FILE = operation(
+    USERS_AND_GRANTS,
+    "catalog_id_denied",
+    "unknown_manifest",
+    "tainted",
+    "revoked",
+    "replaced",
+    "range_not_satisfiable",
+    parameters=octets.RANGES,
+    responses=octets.sent("The file", octets.CONTENT_SHA256),
+)
+
+
+@router.delete(
+    "/manifests/{manifest_id}",
+    tags=["manifests"],
+    openapi_extra=operation(USERS, "catalog_id_denied", "unknown_manifest"),
+)
+@pools.writes
+def delete_manifest(context: Context, manifest_id: ManifestId) -> FreedSpace:
+    """Delete a manifest, and tell what becomes free by it."""
+    freed = context.write(
+        access.DELETE,
+        lambda work: removal.delete(work, manifest_id),
+        locks=lambda work: catalog.locks(work, manifest_id),
+    )
+    return FreedSpace(freed_bytes=freed.bytes, freed_after=freed.after)
+
+
+@router.get("/manifests/{manifest_id}/listing", tags=_CONTENT, response_class=octets.Octets, openapi_extra=_INDEX_FILE)
+async def get_listing(request: Request, context: Context, manifest_id: ManifestId, digest: Digest = None) -> Response:
+    """Get the listing of a manifest: the files and chunks that it contains.
+
+    Compare its bytes with `X-Content-SHA256`, as the server only passes them on.
+    """
+    return await _index_file(
+        request, context, lambda work: reading.listing_object(work, manifest_id, digest), manifest_id
+    )
+
+
+@router.get("/manifests/{manifest_id}/locator", tags=_CONTENT, response_class=octets.Octets, openapi_extra=_INDEX_FILE)
+async def get_locator(request: Request, context: Context, manifest_id: ManifestId, digest: Digest = None) -> Response:
+    """Get the locator of a manifest: where its chunks lie.
+
+    Compare its bytes with `X-Content-SHA256`, as the server only passes them on.
+    """
+    return await _index_file(
+        request, context, lambda work: reading.locator_object(work, manifest_id, digest), manifest_id
+    )
+
+
+async def _index_file(
+    request: Request, context: RequestContext, find: Callable[[UnitOfWork], reading.IndexObject], manifest_id: str
+) -> Response:
+    """Stream an index file: its bytes are checked where they are written, and by whoever reads them."""
+
+    def opened() -> tuple[OpenedObject, str]:
+        with context.reading(access.reading_index_of(manifest_id)) as work:
+            found = find(work)
+        pack = packs.pack_of(context.services, found.storage, found.pack)
+        return pack.open(found.name), found.name.partition(".")[0]
+
+    file, sha256 = await run_in_threadpool(opened)
+    headers = {"X-Content-SHA256": sha256, "Cache-Control": "private, no-cache"}
+    return object_response(request, file, sha256, context.pools.objects, headers)
+
+
+@router.post(
+    "/manifests/{manifest_id}/urls",
+    tags=_CONTENT,
+    openapi_extra=operation(USERS_AND_GRANTS, "unknown_manifest", "unknown_segment", "tainted", "revoked", "replaced"),
+)
+@answers.written
+def make_read_urls(context: Context, manifest_id: ManifestId, body: WantedSegments) -> ReadUrls:
+    """Make URLs that read segments of a manifest."""
+    wanted = [(segment.pack, segment.sha256) for segment in body.segments]
+    needs = access.pulling(manifest_id)
+    with context.reading(needs) as work:
+        found = reading.wanted_segments(work, manifest_id, wanted, body.digest)
+    if found.download is not None:
+        context.services.downloads.add(found.download)
+    request = signed_urls.wanted(context, holders.of_manifest(manifest_id), context.services.settings.get_url_seconds)
+    urls = []
+    for pack, sha256 in wanted:
+        objects_of = packs.pack_of(context.services, found.storages[pack, sha256], pack)
+        urls.append(ReadUrl(pack=pack, sha256=sha256, **signed_urls.fields(objects_of.presign_get(sha256, request))))
+    return ReadUrls(urls=urls)
