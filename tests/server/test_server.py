@@ -114,11 +114,6 @@ def test_a_log_line_for_each_request_without_query_and_secrets(server: Server) -
         assert secret not in server.log
 
 
-def test_open_api_describes_the_routes(server: Server) -> None:
-    described = server.call("GET", "/openapi.json").json()
-    assert "/api/v1/grants" in described["paths"]
-
-
 def test_the_server_writes_for_itself_alone(server: Server) -> None:
     modes = {path.name: path.stat().st_mode & 0o777 for path in server.data_dir.iterdir() if path.is_file()}
     assert modes["server-secret"] == 0o600
