@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from catalog_server.access import API_KEY, PASSWORD, Caller, Grant, Source
 from catalog_server.errors import GrantRevoked, InvalidCredentials, TokenExpired, Unauthenticated
-from catalog_server.identity import queries, tokens
+from catalog_server.identity import tokens
+from catalog_server.identity.standing import Standing, standing_of, standing_of_key
 from catalog_server.keys import KeyRing
 from catalog_server.texts import clean_line
 
@@ -46,13 +47,13 @@ def authenticate(session: Session, keys: KeyRing, credentials: Credentials, now:
     return None
 
 
-def check_api_key(session: Session, encoded: str, now: datetime.datetime) -> tuple[queries.Standing, Source]:
+def check_api_key(session: Session, encoded: str, now: datetime.datetime) -> tuple[Standing, Source]:
     """The user of the API key that ``base64(key:secret)`` names, and the source of what it is given by it.
 
     :raises InvalidCredentials, TokenExpired: it is not good, or not any more
     """
     name, secret = _split(encoded)
-    standing = queries.standing_of_key(session, name)
+    standing = standing_of_key(session, name)
     key = standing.key if standing is not None else None
     given = hashlib.sha256(secret.encode(errors="replace")).hexdigest()
     if not hmac.compare_digest(given, key.secret_sha256 if key else "") or standing is None or key is None:
@@ -69,7 +70,7 @@ def check_api_key(session: Session, encoded: str, now: datetime.datetime) -> tup
 def _by_token(session: Session, token: tokens.Login | Grant, now: datetime.datetime) -> Caller:
     key_id = token.source.id if token.source.kind == API_KEY else None
     jti = token.jti if isinstance(token, Grant) else None
-    standing = queries.standing(session, token.user_id, key_id=key_id, jti=jti)
+    standing = standing_of(session, token.user_id, key_id=key_id, jti=jti)
     if standing is not None and token.source.catalog != standing.catalog:
         raise Unauthenticated("The token is not valid here.")
     if isinstance(token, Grant):
@@ -85,13 +86,13 @@ def _by_token(session: Session, token: tokens.Login | Grant, now: datetime.datet
     return _caller(standing, token.source, "token")
 
 
-def _is_taken_back(standing: queries.Standing, grant: Grant) -> bool:
+def _is_taken_back(standing: Standing, grant: Grant) -> bool:
     """Return True if the grant was taken back, alone or with all that its user had then."""
     valid_after = standing.grants_valid_after
     return standing.denied or (valid_after is not None and grant.first_minted_at < valid_after.timestamp())
 
 
-def _is_over(standing: queries.Standing, source: Source, now: datetime.datetime) -> bool:
+def _is_over(standing: Standing, source: Source, now: datetime.datetime) -> bool:
     """Return True if what a token goes back to is not good any more."""
     if standing.disabled or source.epoch != standing.epoch:
         return True
@@ -103,7 +104,7 @@ def _is_over(standing: queries.Standing, source: Source, now: datetime.datetime)
     return key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now)
 
 
-def _caller(standing: queries.Standing, source: Source, credential: str, grant: Grant | None = None) -> Caller:
+def _caller(standing: Standing, source: Source, credential: str, grant: Grant | None = None) -> Caller:
     return Caller(
         standing.user_id, standing.username, standing.rights.roles, standing.rights.claims, credential, grant, source
     )

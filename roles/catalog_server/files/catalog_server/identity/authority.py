@@ -15,6 +15,7 @@ from __future__ import annotations
 from catalog_server.access import MANAGE_USERS, PASSWORD, Caller
 from catalog_server.errors import Forbidden, NotFound
 from catalog_server.identity import queries
+from catalog_server.identity.standing import rights_of
 from catalog_server.models.identity import User
 from catalog_server.unit_of_work import UnitOfWork
 
@@ -54,7 +55,7 @@ def require_all_rights_of(work: UnitOfWork, user: User) -> None:
     if work.caller.is_super_user:
         return
     work.session.flush()
-    rights = queries.rights_of(work.session, user.id)
+    rights = rights_of(work.session, user.id)
     more = (rights.roles - work.caller.roles) | (rights.claims - work.caller.claims)
     if more:
         raise Forbidden(

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from catalog_server.errors import LockedOut
-from catalog_server.identity import queries
+from catalog_server.identity import login_queries as queries
 from catalog_server.identity.login_limits import network_of
 from catalog_server.settings import Settings
 

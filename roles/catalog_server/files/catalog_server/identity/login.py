@@ -20,6 +20,7 @@ from catalog_server.access import PASSWORD, Caller, Source
 from catalog_server.errors import InvalidCredentials, Unavailable
 from catalog_server.identity import lockouts, queries, tokens
 from catalog_server.identity.authentication import check_api_key
+from catalog_server.identity.standing import Standing, standing_of
 from catalog_server.unit_of_work import Services, UnitOfWork
 
 _WRONG = "The user name or the password is wrong."
@@ -63,7 +64,7 @@ class _Claimed:
 class Proof:
     """That somebody knew the password of a user, the one of that version, at that time."""
 
-    standing: queries.Standing
+    standing: Standing
     version: int
     at: datetime.datetime
 
@@ -136,9 +137,9 @@ def _fail(services: Services, attempt: Attempt, claimed: _Claimed, _rehashed: st
 def _succeed(services: Services, attempt: Attempt, claimed: _Claimed, rehashed: str | None) -> Proof:
     now = services.clock()
 
-    def unit(session: Session) -> tuple[queries.Standing, int] | None:
+    def unit(session: Session) -> tuple[Standing, int] | None:
         user = queries.user(session, claimed.user_id or "")
-        standing = queries.standing(session, claimed.user_id or "")
+        standing = standing_of(session, claimed.user_id or "")
         if user is None or standing is None or user.password_hash != claimed.stored:
             return None
         lockouts.succeed(session, attempt.subject, now)
@@ -165,7 +166,7 @@ def with_api_key(services: Services, encoded: str) -> Token:
     return _token(services, standing, source, now)
 
 
-def _token(services: Services, standing: queries.Standing, source: Source, now: datetime.datetime) -> Token:
+def _token(services: Services, standing: Standing, source: Source, now: datetime.datetime) -> Token:
     if standing.disabled:
         raise InvalidCredentials(_WRONG)
     expires = now + datetime.timedelta(seconds=services.settings.token_seconds)

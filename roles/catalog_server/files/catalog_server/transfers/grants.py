@@ -22,12 +22,12 @@ from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog
 from catalog_server.errors import BadRequest, Forbidden, GrantExpired, NotFound, Replaced
 from catalog_server.identity import authority as authority_of_users
-from catalog_server.identity import queries, tokens
 from catalog_server.identity import service as users
+from catalog_server.identity import tokens
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.identity import DeniedGrant, GrantUse
 from catalog_server.models.transfers import Upload
-from catalog_server.transfers import queries as transfer_queries
+from catalog_server.transfers import queries
 from catalog_server.unit_of_work import UnitOfWork
 
 MAX_BASES = 8
@@ -174,11 +174,11 @@ def in_use(work: UnitOfWork, name: str | None) -> InUse:
     :raises Forbidden: it is somebody else, and the caller manages no users
     """
     user = authority_of_users.own_or_managed(work, name if name is not None else work.caller.user_id or "")
-    uses = transfer_queries.grants_in_use(work.session, user.id, work.now, MAX_LISTED)
+    uses = queries.grants_in_use(work.session, user.id, work.now, MAX_LISTED)
     after = user.grants_valid_after, user.sessions_valid_after
     ended = max((at for at in after if at is not None), default=None)
     pulls = [use for use in uses if ended is None or use.used_at > ended]
-    return InUse(pulls, transfer_queries.uploads_of(work.session, user.id, work.now, MAX_LISTED))
+    return InUse(pulls, queries.uploads_of(work.session, user.id, work.now, MAX_LISTED))
 
 
 def end_all(work: UnitOfWork, name: str | None) -> None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every statement on uploads, leases, segments and the uses of grants."""
+"""Every statement on uploads, leases and segments, and on the uses and denials of grants."""
 
 from __future__ import annotations
 
@@ -137,6 +137,16 @@ def grant_use(session: Session, jti: str, manifest_id: str) -> GrantUse | None:
     return session.get(GrantUse, (jti, manifest_id))
 
 
+def is_denied(session: Session, jti: str) -> bool:
+    """Return True if a grant was taken back."""
+    return session.get(DeniedGrant, jti) is not None
+
+
+def forget_denied_grants(session: Session, now: datetime.datetime) -> None:
+    """Delete the denials of grants that have expired anyway."""
+    session.execute(delete(DeniedGrant).where(DeniedGrant.forget_at < now))
+
+
 # Those below write many rows at once, in the order in which they refer to one another.
 
 
@@ -207,12 +217,11 @@ def condemn(session: Session, names: Sequence[SegmentName], now: datetime.dateti
 def bytes_of(session: Session, catalog_id: str) -> int:
     """What the segments that the versions of a catalog id use take in storage, each counted once."""
     used = (
-        select(ManifestSegment.manifest_id)
+        select(Segment.pack, Segment.sha256, Segment.size)
+        .join(ManifestSegment, (ManifestSegment.pack == Segment.pack) & (ManifestSegment.sha256 == Segment.sha256))
         .join(Manifest, Manifest.id == ManifestSegment.manifest_id)
-        .where(
-            Manifest.catalog_id == catalog_id,
-            ManifestSegment.pack == Segment.pack,
-            ManifestSegment.sha256 == Segment.sha256,
-        )
+        .where(Manifest.catalog_id == catalog_id)
+        .distinct()
+        .subquery()
     )
-    return int(session.scalar(select(func.coalesce(func.sum(Segment.size), 0)).where(used.exists())) or 0)
+    return int(session.scalar(select(func.coalesce(func.sum(used.c.size), 0))) or 0)

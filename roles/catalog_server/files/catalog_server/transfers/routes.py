@@ -22,6 +22,7 @@ from catalog_server.parameters import Positive
 from catalog_server.storages import holders
 from catalog_server.texts import Line
 from catalog_server.transfers import leftovers, packs, service, signed_urls
+from catalog_server.transfers.begin import Begin, begin
 from catalog_server.transfers.commit import run
 from catalog_server.transfers.schemas import (
     SEGMENTS_OF_A_PAGE,
@@ -81,12 +82,10 @@ def begin_upload(context: Context, body: BeginUpload) -> UploadRecord:
     """Begin an upload, or resume the one that the same user has open for the same address."""
     wanted = body.model_dump(exclude={"minimum_requirements"})
     minimum = body.minimum_requirements
-    asked = service.Begin(
-        **wanted, minimum_requirements=minimum.model_dump(exclude_none=True) if minimum is not None else None
-    )
+    asked = Begin(**wanted, minimum_requirements=minimum.model_dump(exclude_none=True) if minimum is not None else None)
 
     def unit(work: UnitOfWork) -> tuple[service.OpenUpload, list[ManifestRecord]]:
-        opened = service.begin(work, asked)
+        opened = begin(work, asked)
         return opened, [ManifestRecord.of(base) for base in opened.bases]
 
     opened, bases = context.write(access.TRANSFER_IN, unit, locks=lambda work: catalog.locks_of(asked.catalog_id))

@@ -14,7 +14,7 @@ from catalog_server.catalog import service as catalog
 from catalog_server.errors import NameTaken, UploadClosed
 from catalog_server.models.catalog import Manifest, SegmentedContent
 from catalog_server.models.transfers import ABORTED, COMMITTED, OPEN, Upload
-from catalog_server.transfers import leases, queries, service
+from catalog_server.transfers import leases, queries, quotas, service
 from catalog_server.transfers.commit.draft import at_address, committable, reusable_segments
 from catalog_server.transfers.commit.prepare import Prepared, check_references
 from catalog_server.unit_of_work import UnitOfWork
@@ -50,8 +50,9 @@ def settle(work: UnitOfWork, prepared: Prepared) -> Manifest:
             f"The catalog id {upload.catalog_id!r} has a tag {upload.version!r}, so no version can have that name."
         )
     check_references(prepared.locator.segments, upload.id, reusable_segments(work, upload))
+    quota = quotas.quota_of(work, upload.catalog_id)
     _write(work, prepared, upload, existing)
-    service.check_quota(work, upload.catalog_id, is_pushed=True)
+    quotas.require_kept(work, quota)
     return catalog.get(work, made.manifest_id)
 
 
