@@ -10,12 +10,14 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 import typing as t
 from pathlib import Path
 
 from .debian import find_program
 
 _INSIDE = "MACFLEET_PRIVATE_MOUNTS"
+_FREE_SECONDS = 30
 
 
 class NoVolume(Exception):
@@ -84,3 +86,12 @@ def free_bytes(place: Path) -> int:
     os.sync()
     status = os.statvfs(place)
     return status.f_bfree * status.f_frsize
+
+
+def wait_until_free(place: Path, byte_count: int) -> None:
+    """Wait until so much is free: XFS frees the blocks of removed files a little later."""
+    deadline = time.monotonic() + _FREE_SECONDS
+    while free_bytes(place) < byte_count:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{place} has {free_bytes(place)} free bytes, not {byte_count}")
+        time.sleep(0.05)

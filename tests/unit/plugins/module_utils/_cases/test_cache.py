@@ -38,6 +38,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
     FactsTooLarge,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsupportedFormat
+from ansible_collections.macfleet.parallels.tests.support.volume import free_bytes, wait_until_free
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     CHUNK,
     IMAGE,
@@ -148,8 +149,9 @@ def test_freed_bytes_are_those_by_which_free_space_has_grown(
     # A virtual machine keeps all blocks of the image.
     assert change(shelf, "absent")["freed_bytes"] < entry.record.allocated_bytes // 10
     shelf.pull(manifest)
+    free = free_bytes(reflink_volume)
     shutil.rmtree(reflink_volume / "freed/vm.pvm")
-    os.sync()
+    wait_until_free(reflink_volume, free + int(0.8 * entry.record.allocated_bytes))
     freed = change(shelf, "absent")["freed_bytes"]
     assert 0.8 * entry.record.allocated_bytes < freed < 1.3 * entry.record.allocated_bytes
 
