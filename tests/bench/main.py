@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Push and pull beside the limit of this machine; deltas, resumption, memory and the cost of doing nothing.
+"""Push and pull beside the limit of this machine; deltas, resumption, memory, the cost of doing nothing; the server.
 
 The modules run as a playbook runs them, against a real server process; times are their own ``elapsed``. They are
 measured in turn with ``limit.py``, which moves the same bytes by plain loops. Prints a table, writes results.json.
@@ -24,6 +24,7 @@ from pathlib import Path
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
 from ansible_collections.macfleet.parallels.tests.bench import chunk_sizes, network, small_files
 from ansible_collections.macfleet.parallels.tests.bench.report import AT_MOST, Bar, as_json, as_table
+from ansible_collections.macfleet.parallels.tests.bench.server_parts import measure_server
 from ansible_collections.macfleet.parallels.tests.bench.stand import (
     ARCHITECTURE,
     GIB,
@@ -54,7 +55,9 @@ NOOPS = 5
 # Enough for the background; what it is pulled through decides how long it takes.
 WATCHED_BYTES = 96 * MIB
 WATCHED_SECONDS = (1, 5, 20, 60)
-PARTS = ("throughput", "small-files", "watching", "long-way", "silence", "rest")
+IMAGE_PARTS = ("throughput", "small-files", "watching", "long-way", "silence", "rest")
+SERVER = "server"
+PARTS = (*IMAGE_PARTS, SERVER)
 SMALL_FILES = 5000
 
 
@@ -345,6 +348,19 @@ def main() -> None:
     end_in_order()
     bench = Bench(arguments)
     shutil.rmtree(bench.work / "runs", ignore_errors=True)
+    parts = (arguments.only,) if arguments.only else PARTS
+    machines = None if parts == (SERVER,) else make_machines(bench)
+    try:
+        if machines is not None:
+            measure_images(bench, parts, *machines)
+        if SERVER in parts:
+            measure_server(bench, arguments.runs)
+    finally:
+        write_report(bench, None if machines is None else machines[0])
+
+
+def make_machines(bench: Bench) -> tuple[bundles.SampleVm, bundles.SampleVm]:
+    """The machine whose images are pushed and pulled, and what became of it after an update."""
     size = bundles.Size(int(bench.arguments.logical_gib * GIB), int(bench.arguments.data_gib * GIB))
     first = bench.machine(
         "1", lambda place: bundles.SampleVm.create(str(place), "bench", bundles.MACVM, bundles.PLAIN, size)
@@ -355,30 +371,31 @@ def main() -> None:
         machine.update(0.01)
         return machine
 
-    second = bench.machine("2", make_second)
-    parts = (arguments.only,) if arguments.only else PARTS
-    try:
-        if "throughput" in parts:
-            for case in CASES:
-                with new_stand(bench, case.provider) as stand:
-                    measure_throughput(stand, case, first, arguments.runs)
-        if "small-files" in parts:
-            with new_stand(bench, "small-files") as stand:
-                measure_small_files(stand, arguments.runs)
-        if "watching" in parts:
-            with new_stand(bench, "watching") as stand:
-                measure_watching(stand)
-        if "long-way" in parts:
-            with new_stand(bench, "long-way") as stand:
-                network.measure_long_way(stand)
-        if "silence" in parts:
-            with new_stand(bench, "silence", CATALOG_GRANT_SECONDS=str(network.GRANT_SECONDS)) as stand:
-                network.measure_silence(stand, first)
-        if "rest" in parts:
-            with new_stand(bench, "rest") as stand:
-                measure_rest(stand, first, second)
-    finally:
-        write_report(bench, first)
+    return first, bench.machine("2", make_second)
+
+
+def measure_images(bench: Bench, parts: t.Collection[str], first: bundles.SampleVm, second: bundles.SampleVm) -> None:
+    """What the modules do with images."""
+    runs = bench.arguments.runs
+    if "throughput" in parts:
+        for case in CASES:
+            with new_stand(bench, case.provider) as stand:
+                measure_throughput(stand, case, first, runs)
+    if "small-files" in parts:
+        with new_stand(bench, "small-files") as stand:
+            measure_small_files(stand, runs)
+    if "watching" in parts:
+        with new_stand(bench, "watching") as stand:
+            measure_watching(stand)
+    if "long-way" in parts:
+        with new_stand(bench, "long-way") as stand:
+            network.measure_long_way(stand)
+    if "silence" in parts:
+        with new_stand(bench, "silence", CATALOG_GRANT_SECONDS=str(network.GRANT_SECONDS)) as stand:
+            network.measure_silence(stand, first)
+    if "rest" in parts:
+        with new_stand(bench, "rest") as stand:
+            measure_rest(stand, first, second)
 
 
 def measure_rest(stand: Stand, first: bundles.SampleVm, second: bundles.SampleVm) -> None:
@@ -393,12 +410,13 @@ def measure_rest(stand: Stand, first: bundles.SampleVm, second: bundles.SampleVm
     measure_resume(stand, first)
 
 
-def write_report(bench: Bench, machine: bundles.SampleVm) -> None:
+def write_report(bench: Bench, machine: bundles.SampleVm | None) -> None:
     """Table and JSON, also of a measurement that broke off."""
-    print(
-        f"{os.cpu_count()} cores; image of {os.path.getsize(bundles.image_path(machine.bundle)) / GIB:.0f} GiB with "
-        f"{machine.guest.data_bytes / GIB:.2f} GiB of files in it.\n\n{as_table(bench.bars)}"
-    )
+    about = f"{os.cpu_count()} cores"
+    if machine is not None:
+        size = os.path.getsize(bundles.image_path(machine.bundle)) / GIB
+        about += f"; image of {size:.0f} GiB with {machine.guest.data_bytes / GIB:.2f} GiB of files in it"
+    print(f"{about}.\n\n{as_table(bench.bars)}")
     path = bench.work / "results.json"
     path.write_text(json.dumps(as_json(bench.bars), indent=2) + "\n", encoding="utf-8")
     bench.say(f"{path} holds the same and every single run.")

@@ -13,10 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
 import pytest
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import columns
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import encode_index
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import LISTING_MAGIC
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import LOCATOR_MAGIC
+from ansible_collections.macfleet.parallels.tests.support.hostile_index import hostile_index
 from catalog_server.models.catalog import Manifest
 from catalog_server.transfers.packs import pack_of
 from conftest import StartServer
@@ -56,27 +53,6 @@ def test_slow_readers_of_an_index_hold_little(start_server: StartServer) -> None
         assert server.call("GET", f"/manifests/{manifest_id}", "reader").status_code == 200
         held = (resident_mib(server, "VmHWM") - before) / READERS
     assert held < MIB_OF_A_READER
-
-
-def hostile_index() -> bytes:
-    """Less than 3 MB: a million directories with long paths."""
-    entries, path_bytes = 1_000_000, 64 << 20
-    listing = {
-        "chunk_size": 65536,
-        "chunks": 4_000_000,
-        "entries": entries,
-        "features": [],
-        "format": 1,
-        "path_bytes": path_bytes,
-        "target_bytes": 0,
-    }
-    lengths = (path_bytes // entries).to_bytes(4, "little") * entries
-    table = [bytes(entries * 18), lengths, bytes(entries * 4), b"a" * path_bytes, bytes(128_000_000)]
-    locator = {"digest": "0" * 64, "features": [], "format": 1, "packs": [], "rows": 0, "segments": 0}
-    return encode_index(
-        columns.encode_file(LISTING_MAGIC, columns.canonical_json(listing), table),
-        columns.encode_file(LOCATOR_MAGIC, columns.canonical_json(locator), []),
-    )
 
 
 def test_an_index_that_is_meant_to_fill_the_memory_is_refused(start_server: StartServer) -> None:

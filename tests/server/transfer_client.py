@@ -53,6 +53,14 @@ def good(response: httpx.Response) -> t.Any:
     return response.json() if response.content else None
 
 
+class Reached(t.Protocol):
+    """A server, and tokens of the people of the tests."""
+
+    url: str
+
+    def token(self, name: str) -> str: ...
+
+
 @dataclass
 class Pushed:
     """A version that was pushed."""
@@ -69,7 +77,7 @@ class Pushed:
 class Client:
     """One caller, by a login token or a grant."""
 
-    def __init__(self, server: Server, token: str) -> None:
+    def __init__(self, server: Reached, token: str) -> None:
         self.http = httpx.Client(
             base_url=f"{server.url}/api",
             headers={"Authorization": f"Bearer {token}"},
@@ -83,7 +91,7 @@ class Client:
         self.anybody = httpx.Client(timeout=30, trust_env=False, event_hooks={"response": [check_described]})
 
     @classmethod
-    def of(cls, server: Server, name: str) -> Client:
+    def of(cls, server: Reached, name: str) -> Client:
         """One of the people of the tests."""
         return cls(server, server.token(name))
 
@@ -136,7 +144,7 @@ class Client:
             ),
         )
 
-    def granted(self, server: Server, verb: str, catalog_id: str, version: str = "1.0", **fields: t.Any) -> Client:
+    def granted(self, server: Reached, verb: str, catalog_id: str, version: str = "1.0", **fields: t.Any) -> Client:
         """The same caller, with a grant."""
         return Client(server, self.grant(verb, catalog_id, version, **fields)["grant"])
 

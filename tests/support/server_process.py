@@ -75,6 +75,12 @@ class ServerProcess:
     def __exit__(self, *_exception: object) -> None:
         self._stop()
 
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """End it as a power cut would."""
         assert self._process is not None
@@ -105,16 +111,20 @@ class ServerProcess:
 
     def command(self, *words: str, text: str | None = None) -> str:
         """Run an administrator's command; what it printed."""
-        done = subprocess.run(
-            self._argv(*words),
-            env=self._environment,
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return self._run(f"catalog-server {' '.join(words)}", self._argv(*words), text)
+
+    def script(self, path: Path, *words: str, text: str | None = None) -> str:
+        """Run a script with the server's interpreter and settings; what it printed."""
+        return self._run(path.name, [self.python, str(path), *words], text)
+
+    def set(self, name: str, value: str) -> None:
+        """Give it a setting, before it is started."""
+        self._environment[name] = value
+
+    def _run(self, name: str, argv: t.Sequence[str], text: str | None = None) -> str:
+        done = subprocess.run(argv, env=self._environment, input=text, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ServerFailed(f"catalog-server {' '.join(words)} exited {done.returncode}: {done.stderr.strip()}")
+            raise ServerFailed(f"{name} exited {done.returncode}: {done.stderr.strip()}")
         return done.stdout
 
     def _stop(self) -> None:
