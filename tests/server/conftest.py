@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from ansible_collections.macfleet.parallels.tests.support import power_cut
 from ansible_collections.macfleet.parallels.tests.support.postgres import NoPostgres, Postgres
 from ansible_collections.macfleet.parallels.tests.support.postgres import running as postgres_running
 from running import Server, Template, running
@@ -67,3 +68,12 @@ def start_server(template: Template, tmp_path: Path) -> Iterator[StartServer]:
             return stack.enter_context(running(template, tmp_path / f"server-{count}", settings))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that knows what is durable."""
+    try:
+        return power_cut.build(tmp_path_factory.mktemp("power-cut"))
+    except power_cut.NoPowerCuts as reason:
+        pytest.skip(str(reason))

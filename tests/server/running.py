@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -126,6 +126,14 @@ class Template:
             self.postgres.drop(name)
 
 
+@dataclass(frozen=True)
+class Program:
+    """What Python runs as the server, and variables beside its settings."""
+
+    words: tuple[str, ...] = ("-m", "catalog_server")
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass
 class Server:
     """A running server. ``services`` is the test's own way into the same database."""
@@ -138,6 +146,7 @@ class Server:
     settings: Mapping[str, str]
     # The test ended it itself.
     ended: bool = False
+    program: Program = Program()
 
     def __post_init__(self) -> None:
         self._tokens: dict[str, str] = {}
@@ -151,8 +160,20 @@ class Server:
     def restart(self) -> None:
         """Start it again after its process ended, on another port."""
         assert self.process.poll() is not None
-        self.process, self.url = _launch(self.data_dir, self.settings)
+        self.process, self.url = _launch(self.data_dir, self.settings, self.program)
         self._client = self._new_client()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def kill_while_starting(self, seconds: float) -> None:
+        """Start it again, and kill it that much later, whether it answers by then or not."""
+        process = _spawn(self.data_dir, self.settings, self.program)
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
 
     @property
     def keys(self) -> KeyRing:
@@ -200,30 +221,38 @@ class Server:
             raise AssertionError(f"the server did not stop within {STOP_SECONDS} s:\n{self.log}") from None
 
 
-def start(data_dir: Path, settings: Mapping[str, str] | None = None) -> Server:
+def start(data_dir: Path, settings: Mapping[str, str] | None = None, program: Program | None = None) -> Server:
     """Start a server and wait until it is ready."""
-    settings = settings or {}
-    process, url = _launch(data_dir, settings)
+    settings, program = settings or {}, program or Program()
+    process, url = _launch(data_dir, settings, program)
     fields = {name.removeprefix("CATALOG_").lower(): value for name, value in settings.items()}
     services = open_services(Settings(data_dir=data_dir, **fields))  # type: ignore[arg-type]
-    return Server(data_dir, url, process, _log_file(data_dir), services, settings)
+    return Server(data_dir, url, process, _log_file(data_dir), services, settings, program=program)
 
 
 def _log_file(data_dir: Path) -> Path:
     return data_dir / "server.log"
 
 
-def _launch(data_dir: Path, settings: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], str]:
-    ready = data_dir / "ready"
+def _ready_file(data_dir: Path) -> Path:
+    return data_dir / "ready"
+
+
+def _spawn(data_dir: Path, settings: Mapping[str, str], program: Program) -> subprocess.Popen[bytes]:
+    ready = _ready_file(data_dir)
     ready.unlink(missing_ok=True)
     with _log_file(data_dir).open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "catalog_server", "serve", "--port", "0", "--ready-file", str(ready)],
-            env=environment(data_dir, settings),
+        return subprocess.Popen(
+            [sys.executable, *program.words, "serve", "--port", "0", "--ready-file", str(ready)],
+            env={**environment(data_dir, settings), **program.variables},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
         )
+
+
+def _launch(data_dir: Path, settings: Mapping[str, str], program: Program) -> tuple[subprocess.Popen[bytes], str]:
+    process, ready = _spawn(data_dir, settings, program), _ready_file(data_dir)
     deadline = time.monotonic() + START_SECONDS
     while not ready.exists():
         if process.poll() is not None or time.monotonic() > deadline:

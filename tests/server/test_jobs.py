@@ -314,11 +314,13 @@ def test_what_is_too_old_is_forgotten(quiet: Server, pusher: Client) -> None:
 def test_objects_of_receivers_that_died_are_removed(quiet: Server, pusher: Client) -> None:
     pushed = pusher.push(new_catalog_id())
     folder = quiet.data_dir / "storage/packs" / pushed.upload_id
-    for name in (".incoming-old", ".incoming-new"):
-        (folder / name).write_bytes(b"half")
-    assert done(quiet.services, "housekeeping").get("unfinished_objects", 0) == 0
-    done(later(quiet), "housekeeping")
-    assert not list(folder.glob(".incoming-*"))
+    (folder / ".incoming-dead").write_bytes(b"half")
+    storage = quiet.services.storages.embedded("local")
+    assert storage is not None
+    with storage.files.receive(f"packs/{pushed.upload_id}/object", "0" * 64, 8) as received:
+        received.write(b"half")
+        assert done(later(quiet), "housekeeping")["unfinished_objects"] == 1
+        assert len(list(folder.glob(".incoming-*"))) == 1
 
 
 # --- freeing space ---------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -106,3 +107,13 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert path.stat().st_ino != first and path.stat().st_mode & 0o777 == 0o600
     assert [secret.text for secret in read_secrets(path)] == [new.text, OLD]
     assert [entry.name for entry in tmp_path.iterdir()] == ["secrets"]
+
+
+def test_rotations_at_once_lose_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "server-secret"
+    keys.add_secrets(path, [keys.Secret(OLD)])
+    now = datetime.datetime(2026, 11, 27, tzinfo=datetime.UTC)
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _number: keys.rotate(path, now), range(24)))
+    assert {secret.kid for secret in read_secrets(path)} == {keys.Secret(OLD).kid, *(secret.kid for secret in made)}
+    assert [file.name for file in tmp_path.iterdir()] == ["server-secret"]

@@ -123,7 +123,7 @@ def test_a_restored_server_knows_nobody_by_an_old_token(start_server: StartServe
 
 def test_backups_below_a_directory_of_which_some_stay(settings: Settings, tmp_path: Path) -> None:
     parent = tmp_path / "backups"
-    for name in ("20200101T000000Z", "20210101T000000Z", ".partial-killed", "by hand"):
+    for name in ("20200101T000000Z", "20210101T000000Z", ".catalog-backup-killed", "by hand"):
         (parent / name).mkdir(parents=True)
     made = backup.into(settings, parent, keep=2)
     assert {path.name for path in parent.iterdir()} == {"20210101T000000Z", "by hand", made.name}
@@ -150,7 +150,7 @@ def killed_at(settings: Settings, place: str, *words: str) -> None:
 @pytest.mark.parametrize("place", ["backup.secret_file", "archive.file_of"])
 def test_a_backup_that_was_killed_is_none(settings: Settings, tmp_path: Path, place: str) -> None:
     killed_at(settings, f"catalog_server.operations.{place}", "backup", "--into", str(tmp_path / "backups"))
-    assert [path.name[:9] for path in (tmp_path / "backups").iterdir()] == [".partial-"]
+    assert [path.name[:16] for path in (tmp_path / "backups").iterdir()] == [".catalog-backup-"]
     made = backup.into(settings, tmp_path / "backups", keep=1)
     assert [path.name for path in (tmp_path / "backups").iterdir()] == [made.name]
 

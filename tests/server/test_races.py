@@ -23,10 +23,11 @@ from catalog_server.identity import queries as people
 from catalog_server.identity import service as users
 from catalog_server.jobs import gc
 from catalog_server.jobs.runner import JobKind, new_owner, run
-from catalog_server.models.catalog import Manifest, ManifestSegment, ManifestTag, SegmentedContent
+from catalog_server.models.catalog import Manifest, ManifestTag
 from catalog_server.models.identity import LoginFailure
-from catalog_server.models.transfers import OPEN, Segment, Upload
+from catalog_server.models.transfers import OPEN, Upload
 from catalog_server.unit_of_work import Services, utc_now
+from invariants import assert_sound
 from packs import make_pack
 from rows import new_catalog_id, put_manifest, segments_of
 from running import PASSWORD, Server, command_work, wait_until
@@ -254,25 +255,3 @@ def test_a_commit_that_shares_and_a_garbage_collection(server: Server, _round: i
 def collect(services: Services, name: str) -> None:
     """Collect garbage as a job of its own: two at once, as if one of them had been too slow for its lease."""
     run(services, JobKind(name, "a test", 0, gc.work), new_owner())
-
-
-def assert_sound(server: Server, catalog_id: str) -> None:
-    """Every segment that a manifest uses is there, is not condemned, and is for the manifest's own audience."""
-    with server.services.database.reading() as session:
-        uses = session.execute(
-            select(Manifest.audience_id, Segment.audience_id, Segment.condemned_at, Segment.pack, Segment.sha256)
-            .join(ManifestSegment, ManifestSegment.manifest_id == Manifest.id)
-            .join(Segment, (Segment.pack == ManifestSegment.pack) & (Segment.sha256 == ManifestSegment.sha256))
-            .where(Manifest.catalog_id == catalog_id)
-        ).all()
-        contents = session.scalars(
-            select(SegmentedContent).join(Manifest).where(Manifest.catalog_id == catalog_id)
-        ).all()
-    folder = server.data_dir / "storage/packs"
-    for audience, of_segment, condemned_at, pack, sha256 in uses:
-        assert audience == of_segment
-        assert condemned_at is None
-        assert (folder / pack / sha256).is_file()
-    for content in contents:
-        assert (folder / content.pack / content.listing_object).is_file()
-        assert (folder / content.pack / content.locator_object).is_file()

@@ -26,7 +26,7 @@ INSTALL_SECONDS = 900
 NAME_OF_PYTHON = re.compile(r"python3\.[0-9]+")
 PROBE = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
 KEPT_PREFIXES = ("LANG", "PIP_", "SSL_", "REQUESTS_", "http_", "https_", "no_", "HTTP_", "HTTPS_", "NO_", "npm_config_")
-KEPT_NAMES = ("CI", "LOGNAME", "NODE_EXTRA_CA_CERTS", "TERM", "TMPDIR", "USER")
+KEPT_NAMES = ("CI", "LOGNAME", "MACFLEET_TEST_SEED", "NODE_EXTRA_CA_CERTS", "TERM", "TMPDIR", "USER")
 
 
 class SetUpError(Exception):

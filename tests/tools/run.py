@@ -40,7 +40,7 @@ def chosen_steps(suite: str, house: House) -> list[Step]:
         return steps
     found = house.machine.pythons
     versions = {OLDEST_TARGET, house.machine.newest} if suite == "test" else {OLDEST_TARGET, *found}
-    return steps + running_steps(house, versions, whole_scenarios=suite == "full")
+    return steps + running_steps(house, versions, in_full=suite == "full")
 
 
 def run_step(step: Step, house: House) -> Tally:

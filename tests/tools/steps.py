@@ -234,6 +234,18 @@ class House:
         search = f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"
         return self.pytest("server", self.server(), ["tests/server", *IN_PARALLEL], {"PYTHONPATH": search})
 
+    def crashes(self) -> Tally:
+        """Kills and power cuts of the server, in greater numbers than those of the other tests."""
+        search = f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"
+        tests = [f"tests/server/{name}.py" for name in ("test_kills", "test_power_cuts", "test_cut_commands")]
+        numbers = {
+            "MACFLEET_TEST_SERVER_KILLS": "200",
+            "MACFLEET_TEST_POWER_CUTS": "50",
+            "MACFLEET_TEST_CUT_STEPS": "0",
+        }
+        words = [*tests, "--numprocesses=2", "--dist=load"]
+        return self.pytest("crashes", self.server(), words, {"PYTHONPATH": search, **numbers})
+
     def integration(self, version: Version, tests: str) -> Tally:
         """Plays between a real server and real hosts; the modules run on this Python."""
         name = f"integration-{written(version)}"
@@ -293,7 +305,7 @@ def static_steps(house: House) -> list[Step]:
     ]
 
 
-def running_steps(house: House, versions: Iterable[Version], whole_scenarios: bool = False) -> list[Step]:
+def running_steps(house: House, versions: Iterable[Version], in_full: bool = False) -> list[Step]:
     def units_on(version: Version) -> Step:
         return Step(f"unit tests, Python {written(version)}", lambda: house.units(version))
 
@@ -305,9 +317,11 @@ def running_steps(house: House, versions: Iterable[Version], whole_scenarios: bo
     steps = [Step("ansible-test sanity", house.sanity)]
     steps += [units_on(version) for version in sorted(set(versions))]
     steps.append(Step("tests of the server", house.server_tests))
+    if in_full:
+        steps.append(Step("kills and power cuts of the server", house.crashes))
     for version, tests in ((OLDEST_TARGET, INTEGRATION), (house.machine.newest, LIFE_OF_AN_IMAGE)):
         steps.append(integration_on(version, tests))
-    actions = ("test",) if whole_scenarios else ("syntax", "create", "destroy")
+    actions = ("test",) if in_full else ("syntax", "create", "destroy")
     for scenario in SCENARIOS:
         steps.append(Step(f"molecule, {scenario}", partial(house.molecule, scenario, *actions)))
     steps.append(Step("demo", house.demo))

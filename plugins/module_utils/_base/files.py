@@ -73,6 +73,20 @@ def fsync_directory(path: str) -> None:
         os.close(descriptor)
 
 
+def make_directories(path: str, mode: int = 0o777) -> None:
+    """Make a directory and the missing ones above it, durably."""
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for one in reversed(missing):
+        try:
+            os.mkdir(one, mode)
+        except FileExistsError:
+            pass
+        fsync_directory(os.path.dirname(one))
+
+
 def flush_volume(path: str) -> None:
     """Make the drive behind ``path`` write out what it holds in its own cache, as far as its file system can do that.
 

@@ -7,31 +7,38 @@
 
 An object is a file. It is received under a temporary name beside its final one, hashed on the way,
 fsynced, renamed, and the directory is fsynced; so a reader sees all of it or nothing. What a crash
-leaves behind has a name that no key can have.
+leaves behind has a name that no key can have, and is not locked as what is still received is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import stat
-import tempfile
+import threading
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ByteRange, ObjectInfo, check_key
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
     StorageChanged,
-    StorageDenied,
-    StorageError,
-    StorageFull,
     StorageMissing,
     StorageUnavailable,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.receiving import (
+    Incoming,
+    make_temporary,
+    remove,
+    remove_abandoned,
+    temporaries,
+    translated,
+)
 
-_TEMPORARY_PREFIX = ".incoming-"
+_FOLDER_MODE = 0o750
+# Two megabytes or so.
+_KNOWN_FOLDERS = 10_000
+_ATTEMPTS = 3
 
 
 class LocalStorage:
@@ -46,6 +53,8 @@ class LocalStorage:
     def __init__(self, root: str, anchor: str | None = None) -> None:
         self.root = os.path.abspath(root)
         self._anchor = anchor
+        self._lock = threading.Lock()
+        self._durable_folders: set[str] = set()
 
     def put(self, key: str, data: bytes, sha256: str) -> None:
         """Store ``data`` under ``key``; see ``base.Storage``."""
@@ -63,7 +72,10 @@ class LocalStorage:
                 f"Could not store the object {key}: {self._anchor} is not there.",
                 hint="Mount the volume of the storage.",
             )
-        return Incoming(key, self._path(key), sha256, size)
+        path = self._path(key)
+        with translated(f"store the object {key}"):
+            descriptor, temporary = self._make_temporary(os.path.dirname(path))
+        return Incoming(key, path, sha256, size, descriptor, temporary)
 
     def get(self, key: str, byte_range: ByteRange | None = None) -> bytes:
         """Return the object, or exactly the range that is asked for; see ``base.Storage``."""
@@ -73,7 +85,7 @@ class LocalStorage:
 
     def open(self, key: str) -> OpenObject:
         """Open an object to read it in pieces; it stays readable if it is deleted meanwhile."""
-        with _translated(f"read the object {key}"):
+        with translated(f"read the object {key}"):
             descriptor = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
             status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -83,7 +95,7 @@ class LocalStorage:
 
     def head(self, key: str) -> ObjectInfo:
         """Return key and size of one object; see ``base.Storage``."""
-        with _translated(f"look up the object {key}"):
+        with translated(f"look up the object {key}"):
             status = os.lstat(self._path(key))
         if not stat.S_ISREG(status.st_mode):
             raise StorageMissing(f"Could not look up the object {key}: there is none.")
@@ -94,7 +106,7 @@ class LocalStorage:
         start = prefix.strip("/")
         if start:
             check_key(start)
-        with _translated(f"list the objects below {prefix!r}"):
+        with translated(f"list the objects below {prefix!r}"):
             for number, info in enumerate(_walk(os.path.join(self.root, start) if start else self.root, start)):
                 if limit is not None and number >= limit:
                     return
@@ -105,29 +117,87 @@ class LocalStorage:
         folders = set()
         for key in keys:
             path = self._path(key)
-            with _translated(f"delete the object {key}"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            with translated(f"delete the object {key}"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 os.unlink(path)
                 folders.add(os.path.dirname(path))
         for folder in folders:
-            with _translated("delete objects"):
-                _remove_if_empty(folder)
+            with translated("delete objects"):
+                self._remove_if_empty(folder)
 
-    def discard_incoming(self, prefix: str, before: float | None = None) -> int:
+    def discard_incoming(self, prefix: str) -> int:
         """Remove the unfinished objects below the folder ``prefix``, also those that are still being received.
 
-        :param before: remove only those that were written to last before this time, in seconds of Unix time
         :returns: how many were removed
         """
         removed = 0
-        with _translated(f"clean up {prefix}"):
+        with translated(f"clean up {prefix}"):
             for folder, _folders, names in os.walk(self._path(prefix), topdown=False, onerror=_unless_missing):
-                paths = [os.path.join(folder, name) for name in names if name.startswith(_TEMPORARY_PREFIX)]
-                count = sum(_remove_older(path, before) for path in paths)
-                removed += count
-                # Into an empty folder the next object may be about to come.
-                if count or before is None:
-                    _remove_if_empty(folder)
+                removed += sum(remove(path) for path in temporaries(folder, names))
+                self._remove_if_empty(folder)
         return removed
+
+    def discard_abandoned(self, prefix: str, before: float, *, deep: bool = True) -> int:
+        """Remove the unfinished objects that nobody receives any more, since their process has ended.
+
+        :param prefix: the folder; nothing is that of all objects
+        :param before: where a file system has no locks, only what was written to last before this time is removed, in
+            seconds of Unix time
+        :param deep: also in the folders below
+        :returns: how many were removed
+        """
+        removed = 0
+        start = self._path(prefix) if prefix else self.root
+        with translated(f"clean up {prefix}"):
+            for folder, folders, names in os.walk(start, onerror=_unless_missing):
+                count = sum(remove_abandoned(path, before) for path in temporaries(folder, names))
+                removed += count
+                if not deep:
+                    folders.clear()
+                elif count:
+                    self._remove_if_empty(folder)
+        return removed
+
+    def _make_temporary(self, folder: str) -> tuple[int, str]:
+        """Make a file in a folder, which others may remove as long as it is empty; return its descriptor and path."""
+        for _attempt in range(_ATTEMPTS):
+            self._make_folder(folder)
+            with contextlib.suppress(FileNotFoundError):
+                made = make_temporary(folder)
+                if made is not None:
+                    return made
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
+
+    def _make_folder(self, folder: str) -> None:
+        """Make a folder and those above it. Their names are durable then, also if another process made them."""
+        files.make_directories(self.root, _FOLDER_MODE)
+        missing = []
+        while folder != self.root and not (self._is_durable(folder) and os.path.isdir(folder)):
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        for path in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, _FOLDER_MODE)
+            files.fsync_directory(os.path.dirname(path))
+            with self._lock:
+                if len(self._durable_folders) >= _KNOWN_FOLDERS:
+                    self._durable_folders.clear()
+                self._durable_folders.add(path)
+
+    def _is_durable(self, folder: str) -> bool:
+        with self._lock:
+            return folder in self._durable_folders
+
+    def _remove_if_empty(self, folder: str) -> None:
+        with self._lock:
+            self._durable_folders.discard(folder)
+        try:
+            os.rmdir(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            files.fsync_directory(folder)
+        else:
+            files.fsync_directory(os.path.dirname(folder))
 
     def _path(self, key: str) -> str:
         check_key(key)
@@ -147,7 +217,7 @@ class OpenObject:
 
         :raises StorageChanged: the object ends before that
         """
-        with _translated(f"read the object {self.key}"):
+        with translated(f"read the object {self.key}"):
             data = os.pread(self._descriptor, length, offset)
             while len(data) < length:
                 more = os.pread(self._descriptor, length - len(data), offset + len(data))
@@ -172,133 +242,9 @@ class OpenObject:
         self.close()
 
 
-class Incoming:
-    """An object that is being received.
-
-    ``write`` what arrives, then ``finish``; in any case ``close``, which removes an object that is not finished.
-    """
-
-    def __init__(self, key: str, path: str, sha256: str, size: int) -> None:
-        self._key = key
-        self._path = path
-        self._sha256 = sha256
-        self._size = size
-        self._received = 0
-        self._hash = hashlib.sha256()
-        with _translated(self._doing):
-            _make_folders(os.path.dirname(path))
-            self._descriptor, self._temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=os.path.dirname(path))
-
-    @property
-    def _doing(self) -> str:
-        return f"store the object {self._key}"
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Take the next bytes.
-
-        :raises StorageChanged: more bytes arrived than announced
-        """
-        self._received += len(data)
-        if self._received > self._size:
-            raise StorageChanged(f"Could not {self._doing}: more than the announced {self._size} bytes arrived.")
-        self._hash.update(data)
-        rest = memoryview(data)
-        with _translated(self._doing):
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-
-    def finish(self) -> None:
-        """Check size and digest, and give the object its name, durably.
-
-        :raises StorageChanged: fewer bytes arrived than announced, or other ones; nothing is stored
-        """
-        if self._received != self._size:
-            raise StorageChanged(
-                f"Could not {self._doing}: {self._received} of the announced {self._size} bytes arrived."
-            )
-        if self._hash.hexdigest() != self._sha256:
-            raise StorageChanged(f"Could not {self._doing}: the bytes that arrived do not have its SHA-256.")
-        with _translated(self._doing):
-            os.fsync(self._descriptor)
-            self._close()
-            files.rename_durably(self._temporary, self._path)
-            self._temporary = ""
-
-    def close(self) -> None:
-        """Remove what has arrived, unless it is finished. It may be called twice."""
-        self._close()
-        if self._temporary:
-            with _translated(self._doing), contextlib.suppress(FileNotFoundError):
-                os.unlink(self._temporary)
-            self._temporary = ""
-
-    def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    def __enter__(self) -> Incoming:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
-
-
-@contextlib.contextmanager
-def _translated(doing: str) -> t.Iterator[None]:
-    """Turn an OSError into the error of ours that says what was attempted."""
-    try:
-        yield
-    except OSError as error:
-        why = error.strerror or str(error)
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            raise StorageMissing(f"Could not {doing}: there is none.") from error
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(f"Could not {doing}: {why}.", hint="Make room on the volume of the storage.") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StorageDenied(f"Could not {doing}: {why}.") from error
-        if error.errno in (errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY):
-            raise StorageError(f"Could not {doing}: {why}.") from error
-        raise StorageUnavailable(f"Could not {doing}: {why}.") from error
-
-
-def _make_folders(folder: str) -> None:
-    """Make ``folder`` and the missing ones above it, durably."""
-    missing = []
-    while not os.path.isdir(folder):
-        missing.append(folder)
-        folder = os.path.dirname(folder)
-    for path in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o750)
-        files.fsync_directory(os.path.dirname(path))
-
-
 def _unless_missing(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
-
-
-def _remove_older(path: str, before: float | None) -> bool:
-    """Remove a file that was written to last before a time; returns True if it was removed."""
-    try:
-        if before is not None and os.lstat(path).st_mtime >= before:
-            return False
-        os.unlink(path)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _remove_if_empty(folder: str) -> None:
-    try:
-        os.rmdir(folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        files.fsync_directory(folder)
-    else:
-        files.fsync_directory(os.path.dirname(folder))
 
 
 def _walk(folder: str, prefix: str) -> t.Iterator[ObjectInfo]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import (
     CatalogError,
 )
@@ -32,11 +33,13 @@ from catalog_server import (
 )
 from catalog_server.app import open_services
 from catalog_server.database import database_file
+from catalog_server.operations import restore
 from catalog_server.operations.check import sentence
 from catalog_server.permissions import require_private
 from catalog_server.seed import seed
 from catalog_server.serve import serve
 from catalog_server.settings import Settings, SettingsError, configuring_files, load_settings
+from catalog_server.transfers import leftovers
 from catalog_server.unit_of_work import Services, command_unit
 
 FAILED = 1
@@ -47,11 +50,11 @@ RESTART = 3
 
 @contextmanager
 def _opened(settings: Settings) -> Iterator[Services]:
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.make_directories(str(settings.data_dir.absolute()), 0o700)
     require_private(settings.data_dir)
     file = database_file(settings.database)
     if file is not None:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.make_directories(str(file.parent.absolute()), 0o700)
         require_private(file)
     services = open_services(settings)
     try:
@@ -65,6 +68,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
         schema.check(services.database)
         command_unit(services, seed)
         services.storages.prepare(services.clock())
+        leftovers.discard_unfinished(services)
     if options.state_file is None:
         return serve(settings, options.ready_file)
     with started_with.published(options.state_file, _configured_by(options, settings)):
@@ -87,6 +91,7 @@ def _migrate(_options: argparse.Namespace, settings: Settings) -> int:
     with _opened(settings) as services:
         before, after = schema.migrate(services.database, settings.database)
         command_unit(services, seed)
+    restore.tidy(settings)
     print(f"schema {after}" if before == after else f"schema {before or 'none'} -> {after}")
     return 0
 

@@ -15,15 +15,19 @@ A file of secrets has one on each line, the newest first. A comment above it say
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
 import hashlib
 import hmac
 import logging
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
 
 from catalog_server.errors import BadRequest, NotFound
 from catalog_server.permissions import require_private
@@ -134,6 +138,10 @@ def load_keys(settings: Settings) -> KeyRing:
             _make(path)
         if settings.server_secret_file is None:
             require_private(path)
+        if temporary_of(path).exists():
+            # Of a command that works just now, or was killed. Whoever may change the keys can remove it.
+            with contextlib.suppress(OSError), _changing(path):
+                pass
         return KeyRing.of_file(path)
     except OSError as error:
         raise SettingsError(f"the server's secret in {path} cannot be read or made: {error}") from error
@@ -163,21 +171,19 @@ def read_secrets(path: Path) -> list[Secret]:
     return found
 
 
-def write_secrets(path: Path, ring: Iterable[Secret]) -> None:
-    """Put a file of secrets in the place of the one that is there, durably."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        _write(temporary, ring)
-        temporary.replace(path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+def add_secrets(path: Path, more: Iterable[Secret]) -> None:
+    """Add secrets behind those of a file, which is made if it is not there; those that it has are not added again."""
+    with _changing(path):
+        there = read_secrets(path) if path.exists() else []
+        known = {secret.kid for secret in there}
+        _replace(path, [*there, *(one for one in more if one.kid not in known)])
 
 
 def rotate(path: Path, now: datetime.datetime) -> Secret:
     """Add a secret, which signs from now on; return it."""
     new = Secret(secrets.token_urlsafe(48), now.isoformat(timespec="seconds"))
-    write_secrets(path, [new, *read_secrets(path)])
+    with _changing(path):
+        _replace(path, [new, *read_secrets(path)])
     return new
 
 
@@ -186,12 +192,13 @@ def drop(path: Path, kid: str) -> None:
 
     :raises NotFound, BadRequest: there is no such key; it is the one that signs
     """
-    ring = read_secrets(path)
-    if kid not in [secret.kid for secret in ring]:
-        raise NotFound(f"There is no key {kid}.")
-    if kid == ring[0].kid:
-        raise BadRequest(f"The key {kid} signs. Run catalog-server key rotate first.")
-    write_secrets(path, [secret for secret in ring if secret.kid != kid])
+    with _changing(path):
+        ring = read_secrets(path)
+        if kid not in [secret.kid for secret in ring]:
+            raise NotFound(f"There is no key {kid}.")
+        if kid == ring[0].kid:
+            raise BadRequest(f"The key {kid} signs. Run catalog-server key rotate first.")
+        _replace(path, [secret for secret in ring if secret.kid != kid])
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -202,18 +209,38 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
+def temporary_of(path: Path) -> Path:
+    """Return where the next version of a file of secrets is written."""
+    return path.with_name(f".{path.name}.new")
+
+
 def _make(path: Path) -> None:
-    """Under a name of its own first: of two that start at once, one wins and both use its secret."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    """Make a file of secrets. Of two that start at once, one makes it and both use its secret."""
+    files.make_directories(str(path.parent.absolute()), 0o700)
     made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    with _changing(path):
+        if not path.exists():
+            _replace(path, [Secret(secrets.token_urlsafe(48), made_at)])
+
+
+@contextlib.contextmanager
+def _changing(path: Path) -> Iterator[None]:
+    """Keep others from changing a file of secrets meanwhile, and remove what a killed one has left."""
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _write(temporary, [Secret(secrets.token_urlsafe(48), made_at)])
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return
-        _sync(path.parent)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        temporary_of(path).unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, ring: Iterable[Secret]) -> None:
+    """Put a file of secrets in the place of the one that is there, durably."""
+    temporary = temporary_of(path)
+    try:
+        _write(temporary, ring)
+        files.rename_durably(str(temporary), str(path))
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -227,11 +254,3 @@ def _write(path: Path, ring: Iterable[Secret]) -> None:
         file.write("\n".join(lines) + "\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 import signal
 import socket
 import sys
@@ -44,7 +43,8 @@ class _Reporting(uvicorn.Server):
         if not self.started:
             return
         if self._ready_file:
-            temporary = self._ready_file.with_name(f".{self._ready_file.name}.{os.getpid()}")
+            # One name: what a killed server leaves of it, the next one replaces.
+            temporary = self._ready_file.with_name(f".{self._ready_file.name}.new")
             temporary.write_text(self._url + "\n", encoding="ascii")
             temporary.replace(self._ready_file)
         print(f"ready {self._url}", flush=True)

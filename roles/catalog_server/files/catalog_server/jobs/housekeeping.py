@@ -19,7 +19,6 @@ from catalog_server.jobs.runner import Run
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.identity import DeniedGrant, GrantUse, LoginFailure
 from catalog_server.models.transfers import ABORTED, OPEN, Upload
-from catalog_server.settings import LONGEST_URL_SECONDS
 from catalog_server.transfers import leases, leftovers, service
 from catalog_server.transfers.packs import packs_folder
 from catalog_server.unit_of_work import Services, UnitOfWork
@@ -91,10 +90,10 @@ def _delete_some(column: t.Any, condition: t.Any, session: Session) -> int:
 
 
 def _remove_unfinished(run: Run) -> None:
-    """Objects that were being received when a server died. What is still received gets bytes all the time."""
+    """Objects that were being received when a server died, in all packs."""
     services = run.services
-    before = (services.clock() - datetime.timedelta(seconds=LONGEST_URL_SECONDS)).timestamp()
+    before = leftovers.unfinished_before(services)
     for name in services.storages.marked():
         provider = services.storages.get(name)
-        run.add("unfinished_objects", provider.discard_incoming(packs_folder(provider.prefix), before))
+        run.add("unfinished_objects", provider.discard_abandoned(packs_folder(provider.prefix), before))
         run.checkpoint()

@@ -11,14 +11,18 @@ the backup has all that the database of the backup refers to.
 from __future__ import annotations
 
 import datetime
+import fcntl
 import json
+import os
 import shutil
 import sqlite3
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
 from sqlalchemy import text
 
@@ -30,7 +34,7 @@ from catalog_server.operations import archive, postgresql
 from catalog_server.settings import Settings
 from catalog_server.unit_of_work import utc_now
 
-_PARTIAL = ".partial-"
+_PARTIAL = ".catalog-backup-"
 _NAME = "%Y%m%dT%H%M%SZ"
 _STATE = "SELECT uuid, epoch, (SELECT version_num FROM alembic_version) FROM catalog"
 
@@ -49,15 +53,13 @@ def into(settings: Settings, parent: Path, keep: int | None = None) -> Path:
 
     :raises Unavailable: as ``make``
     """
-    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = make(settings, parent / utc_now().strftime(_NAME))
     if keep is not None:
         for old in _backups(parent)[:-keep]:
-            # Gone at once under its name, for half a backup is none.
-            doomed = old.rename(old.with_name(f"{_PARTIAL}{old.name}"))
-            shutil.rmtree(doomed)
-        for stale in parent.glob(f"{_PARTIAL}*"):
-            shutil.rmtree(stale, ignore_errors=True)
+            # Gone at once under its name, and for good, for half a backup is none.
+            doomed = old.with_name(f"{_PARTIAL}{old.name}")
+            files.rename_durably(str(old), str(doomed))
+            shutil.rmtree(doomed, ignore_errors=True)
     return made
 
 
@@ -80,15 +82,41 @@ def make(settings: Settings, target: Path) -> Path:
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BadRequest(f"{target} is there already, and not an empty directory.")
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=target.parent))
-    try:
+    target = target.absolute()
+    files.make_directories(str(target.parent), 0o700)
+    _remove_abandoned(target.parent)
+    with _partial(target.parent) as partial:
         _fill(settings, partial)
-        partial.rename(target)
-        archive.sync(target.parent)
+        files.rename_durably(str(partial), str(target))
+    return target
+
+
+@contextmanager
+def _partial(parent: Path) -> Iterator[Path]:
+    """A directory that is locked as long as it is being filled, and removed unless it gets another name."""
+    partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=parent))
+    descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return target
+        os.close(descriptor)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove what backups that were killed have left."""
+    for stale in parent.glob(f"{_PARTIAL}*"):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            descriptor = os.open(stale, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(stale, ignore_errors=True)
+            except BlockingIOError:
+                # Another backup is being made.
+                pass
+            finally:
+                os.close(descriptor)
 
 
 def _fill(settings: Settings, directory: Path) -> None:
@@ -99,10 +127,10 @@ def _fill(settings: Settings, directory: Path) -> None:
     with (directory / archive.OBJECTS_FILE).open("w", encoding="utf-8") as file:
         for entry in LocalStorage(str(settings.storage)).list(settings.storage_prefix):
             file.write(json.dumps({"key": entry.key, "bytes": entry.size}) + "\n")
-    files = {}
+    parts = {}
     for path in sorted(directory.iterdir()):
         path.chmod(0o600)
-        files[path.name] = archive.file_of(path)
+        parts[path.name] = archive.file_of(path)
         archive.sync(path)
     manifest = archive.Manifest(
         created_at=utc_now().isoformat(timespec="seconds"),
@@ -113,7 +141,7 @@ def _fill(settings: Settings, directory: Path) -> None:
         database=SQLITE if database_file(settings.database) else POSTGRESQL,
         storage_name=settings.storage_name,
         storage_prefix=settings.storage_prefix,
-        files=files,
+        files=parts,
     )
     written = directory / archive.MANIFEST
     written.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
 from sqlalchemy import inspect
@@ -29,6 +30,7 @@ from catalog_server.operations import archive, postgresql
 from catalog_server.settings import Settings
 
 _PARTIAL = ".restored.partial"
+_OF_SQLITE = ("-wal", "-journal", "-shm")
 
 
 def restore(settings: Settings, source: Path) -> tuple[archive.Manifest, int]:
@@ -38,6 +40,7 @@ def restore(settings: Settings, source: Path) -> tuple[archive.Manifest, int]:
     :raises BadRequest: there is a database already, or the data directory is not empty
     """
     manifest = archive.read(source)
+    tidy(settings)
     file = database_file(settings.database)
     kind = SQLITE if file is not None else POSTGRESQL
     if manifest.database != kind:
@@ -59,10 +62,23 @@ def restore(settings: Settings, source: Path) -> tuple[archive.Manifest, int]:
     return manifest, _missing_objects(settings, source)
 
 
+def tidy(settings: Settings) -> None:
+    """Remove what a restore has left that was killed when the database was already there."""
+    file = database_file(settings.database)
+    if file is not None and file.exists():
+        shutil.rmtree(_partial_of(file), ignore_errors=True)
+
+
+def _partial_of(file: Path) -> Path:
+    """A directory, for SQLite's own files, too: none of a restore that was killed may meet the next one's database."""
+    return file.with_name(file.name + _PARTIAL)
+
+
 def _refuse_what_is_there(settings: Settings, file: Path | None) -> None:
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.make_directories(str(settings.data_dir.absolute()), 0o700)
     # What does not depend on the database: objects that were restored before, and the secret of this installation.
-    allowed = {settings.storage, settings.spool, keys.secret_file(settings)}
+    secrets = keys.secret_file(settings)
+    allowed = {settings.storage, settings.spool, secrets, keys.temporary_of(secrets)}
     found = sorted(
         path.name
         for path in settings.data_dir.absolute().iterdir()
@@ -71,8 +87,10 @@ def _refuse_what_is_there(settings: Settings, file: Path | None) -> None:
     if found:
         raise BadRequest(f"{settings.data_dir} is not empty: it has {', '.join(found)}. Move it away first.")
     if file is not None:
-        if file.exists():
-            raise BadRequest(f"There is a database {file} already. Move it away first.")
+        # SQLite would take what lies beside the database for a part of it.
+        for there in (file, *(file.with_name(file.name + ending) for ending in _OF_SQLITE)):
+            if there.exists():
+                raise BadRequest(f"There is a database {there} already. Move it away first.")
         return
     database = Database(settings.database)
     try:
@@ -87,15 +105,15 @@ def _restore_secrets(settings: Settings, source: Path) -> None:
     saved = source / archive.SECRETS_FILE
     if settings.server_secret is not None or not saved.exists():
         return
-    path = keys.secret_file(settings)
-    there = keys.read_secrets(path) if path.exists() else []
-    known = {secret.kid for secret in there}
-    keys.write_secrets(path, [*there, *(one for one in keys.read_secrets(saved) if one.kid not in known)])
+    keys.add_secrets(keys.secret_file(settings), keys.read_secrets(saved))
 
 
 def _restore_file(saved: Path, target: Path, epoch: int) -> None:
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = target.with_name(target.name + _PARTIAL)
+    files.make_directories(str(target.parent.absolute()), 0o700)
+    directory = _partial_of(target)
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700)
+    partial = directory / target.name
     try:
         shutil.copyfile(saved, partial)
         with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
@@ -106,12 +124,11 @@ def _restore_file(saved: Path, target: Path, epoch: int) -> None:
             raise Unavailable(f"The database of the backup is damaged: {verdict}")
         partial.chmod(0o600)
         archive.sync(partial)
-        partial.rename(target)
-        archive.sync(target.parent)
+        files.rename_durably(str(partial), str(target))
     except sqlite3.Error as error:
         raise Unavailable(f"The database of the backup cannot be used: {error}.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(directory)
 
 
 def _missing_objects(settings: Settings, source: Path) -> int:

@@ -114,10 +114,14 @@ class Provider(t.Protocol):
     def delete_many(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are not there are deleted already."""
 
-    def discard_incoming(self, folder: str, before: float | None = None) -> int:
-        """Remove what was begun to be stored below a folder and not finished; return how many there were.
+    def discard_incoming(self, folder: str) -> int:
+        """Remove what was begun to be stored below a folder and not finished; return how many there were."""
 
-        With ``before``, in Unix time, only what got no bytes since.
+    def discard_abandoned(self, folder: str, before: float, *, deep: bool = True) -> int:
+        """Remove the part of that which nobody goes on with, since the process has ended; return how many there were.
+
+        Where that cannot be known, only what got no bytes since ``before``, in Unix time. Without ``deep``, nothing is
+        looked for in folders below.
         """
 
     def free_bytes(self) -> int | None:

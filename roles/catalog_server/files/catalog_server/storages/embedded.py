@@ -75,9 +75,13 @@ class EmbeddedStorage:
         """Delete objects; those that are not there are deleted already."""
         self.files.delete_many(keys)
 
-    def discard_incoming(self, folder: str, before: float | None = None) -> int:
+    def discard_incoming(self, folder: str) -> int:
         """Remove what was begun to be received and not finished; see ``base.Provider``."""
-        return self.files.discard_incoming(folder, before)
+        return self.files.discard_incoming(folder)
+
+    def discard_abandoned(self, folder: str, before: float, *, deep: bool = True) -> int:
+        """Remove what nobody goes on to receive; see ``base.Provider``."""
+        return self.files.discard_abandoned(folder, before, deep=deep)
 
     def free_bytes(self) -> int | None:
         """Return how much the volume has left."""

@@ -21,6 +21,7 @@ from sqlalchemy import select
 
 from catalog_server.errors import Unavailable
 from catalog_server.models.catalog import Catalog
+from catalog_server.models.jobs import OutboxEntry
 from catalog_server.models.storage import GROWING, Pack
 from catalog_server.models.transfers import ABORTED, OPEN
 from catalog_server.settings import LONGEST_URL_SECONDS
@@ -31,6 +32,30 @@ from catalog_server.unit_of_work import Services
 _LOOKS = 3
 
 _log = logging.getLogger("catalog_server.transfers")
+
+
+def unfinished_before(services: Services) -> float:
+    """Return the Unix time since when every object that is still received has got bytes."""
+    return (services.clock() - datetime.timedelta(seconds=LONGEST_URL_SECONDS)).timestamp()
+
+
+def discard_unfinished(services: Services) -> None:
+    """Remove the objects that a server was receiving or writing when it died.
+
+    Only where there can be some: looking through all packs takes too long before the first request.
+    """
+    before = unfinished_before(services)
+    with services.database.reading() as session:
+        written = select(Pack.id, Pack.storage).where(
+            (Pack.state == GROWING) | Pack.tidy_after.is_not(None) | Pack.id.in_(select(OutboxEntry.pack))
+        )
+        found = [(row.id, row.storage) for row in session.execute(written)]
+    for name in services.storages.marked():
+        provider = services.storages.get(name)
+        provider.discard_abandoned(provider.prefix, before, deep=False)
+        for pack_id, storage in found:
+            if storage == name:
+                provider.discard_abandoned(packs.folder_of(provider.prefix, pack_id), before)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
     StorageChanged,
     StorageMissing,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import Incoming, OpenObject
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import OpenObject
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.receiving import Incoming
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 

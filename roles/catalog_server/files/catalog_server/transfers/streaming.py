@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ByteRange
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import Incoming
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.receiving import Incoming
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send

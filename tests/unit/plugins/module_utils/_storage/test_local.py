@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
+import signal
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -164,18 +168,61 @@ def test_discards_what_dead_receivers_left(storage: LocalStorage, tmp_path: Path
     assert files_below(tmp_path) == []
 
 
-def test_discards_below_a_folder_what_got_no_bytes_since(storage: LocalStorage, tmp_path: Path) -> None:
+def killed_while_receiving(root: Path, key: str) -> None:
+    """Leave what a receiver leaves that is killed."""
+    pid = os.fork()
+    if pid == 0:
+        receiver = LocalStorage(str(root)).receive(key, sha256(b"2"), 1)
+        receiver.write(b"2")
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+
+def test_discards_what_nobody_receives_any_more(storage: LocalStorage, tmp_path: Path) -> None:
     storage.put("p/1/x", b"1", sha256(b"1"))
+    for key in ("mark", "p/1/y", "p/2/y"):
+        killed_while_receiving(tmp_path, key)
+    with storage.receive("p/2/y", sha256(b"2"), 1) as received:
+        received.write(b"2")
+        assert storage.discard_abandoned("p/3", 0) == 0
+        assert storage.discard_abandoned("", 0, deep=False) == 1
+        assert storage.discard_abandoned("", 0) == 2
+        received.finish()
+    assert files_below(tmp_path) == ["p/1/x", "p/2/y"]
+
+
+def test_without_locks_what_got_no_bytes_since_is_discarded(
+    storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
     old, new = (storage.receive(f"p/{number}/y", sha256(b"2"), 1) for number in (1, 2))
     (stale,) = (tmp_path / "p/1").glob(".incoming-*")
     os.utime(stale, (1000, 1000))
-    assert storage.discard_incoming("p", before=1001) == 1
+    assert storage.discard_abandoned("p", 1001) == 1
     assert not stale.exists()
     with new:
         new.write(b"2")
         new.finish()
     old.close()
-    assert files_below(tmp_path) == ["p/1/x", "p/2/y"]
+    assert files_below(tmp_path) == ["p/2/y"]
+
+
+def test_receives_into_a_folder_that_others_remove_when_it_is_empty(
+    storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = tempfile.mkstemp
+
+    def remove_and_make(**options: t.Any) -> tuple[int, str]:
+        monkeypatch.setattr(tempfile, "mkstemp", make)
+        os.rmdir(options["dir"])
+        return make(**options)
+
+    monkeypatch.setattr(tempfile, "mkstemp", remove_and_make)
+    storage.put("p/1", b"1", sha256(b"1"))
+    assert files_below(tmp_path) == ["p/1"]
 
 
 def test_nothing_is_stored_without_the_anchor(tmp_path: Path) -> None:
@@ -204,7 +251,8 @@ def test_nothing_has_its_name_before_it_is_on_disk(
 
     monkeypatch.setattr(os, "fsync", noting_fsync)
     monkeypatch.setattr(files, "rename_durably", noting_rename)
-    (tmp_path / "p").mkdir()
+    storage.put("p/1", b"1", sha256(b"1"))
+    steps.clear()
     storage.put("p/1", b"1", sha256(b"1"))
     assert steps == ["fsync", "rename", "fsync"]
 
