@@ -175,7 +175,7 @@ class Pools:
         return cls(
             writes=Pool(settings.writers, "write"),
             objects=Pool(settings.object_threads, "move objects"),
-            logins=LoginPool(max(1, (os.cpu_count() or 1) - 1)),
+            logins=LoginPool(max(1, ((os.cpu_count() or 1) - 1) // settings.workers)),
         )
 
 

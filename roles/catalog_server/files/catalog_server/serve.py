@@ -2,21 +2,23 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Running the application until a signal ends it."""
+"""Running the application until a signal ends it, in one process or in several workers."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import logging
 import signal
 import socket
 import sys
 import typing as t
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
 
-from catalog_server import telemetry
+from catalog_server import listening, telemetry, workers
 from catalog_server.app import create_app
 from catalog_server.http_limits import Limits, protocol_with, raise_descriptor_limit
 from catalog_server.settings import Settings, SettingsError
@@ -31,33 +33,37 @@ _ARENAS = 2
 
 
 class _Reporting(uvicorn.Server):
-    """Tells its address once it answers there."""
+    """Calls ``on_ready`` once it answers."""
 
-    def __init__(self, config: uvicorn.Config, url: str, ready_file: Path | None) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._url = url
-        self._ready_file = ready_file
+        self._on_ready = on_ready
 
     async def startup(self, sockets: t.Any = None) -> None:
         await super().startup(sockets)
-        if not self.started:
-            return
-        if self._ready_file:
-            # One name: what a killed server leaves of it, the next one replaces.
-            temporary = self._ready_file.with_name(f".{self._ready_file.name}.new")
-            temporary.write_text(self._url + "\n", encoding="ascii")
-            temporary.replace(self._ready_file)
-        print(f"ready {self._url}", flush=True)
+        if self.started:
+            self._on_ready()
 
 
 def serve(settings: Settings, ready_file: Path | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; requests in flight are finished."""
+    """Serve until SIGTERM or SIGINT; requests in flight are finished. Return the exit status of the process."""
     telemetry.configure(settings.log_level)
+    sockets = listening.sockets(settings.host, settings.port, settings.workers)
+    announce = functools.partial(_announce, listening.url(sockets[0], settings.tls_certificate is not None), ready_file)
+    if settings.workers == 1:
+        return _run(settings, sockets[0], announce)
+    return workers.supervise(
+        functools.partial(_run, settings.of_one_worker()), sockets, announce, settings.shutdown_seconds
+    )
+
+
+def _run(settings: Settings, listening_socket: socket.socket, on_ready: Callable[[], None]) -> int:
+    """Serve in this very process.
+
+    :raises SettingsError: the certificate or its key cannot be used
+    """
     _return_memory()
     app = create_app(settings)
-    listening = _listen(settings)
-    host, port = listening.getsockname()[:2]
-    scheme = "https" if settings.tls_certificate else "http"
     descriptors = raise_descriptor_limit()
     limits = Limits(
         connections=min(settings.max_connections or descriptors, descriptors),
@@ -87,12 +93,22 @@ def serve(settings: Settings, ready_file: Path | None = None) -> int:
         raise SettingsError(
             f"the certificate {settings.tls_certificate} with the key {settings.tls_key} cannot be used: {error}"
         ) from error
-    server = _Reporting(config, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", ready_file)
+    server = _Reporting(config, on_ready)
     # uvicorn shuts down in order and then repeats the signal for whoever handled it before.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
-    server.run(sockets=[listening])
+    server.run(sockets=[listening_socket])
     return 0 if server.started else 1
+
+
+def _announce(url: str, ready_file: Path | None) -> None:
+    """Tell the address of the server, now that it answers there."""
+    if ready_file:
+        # One name: what a killed server leaves of it, the next one replaces.
+        temporary = ready_file.with_name(f".{ready_file.name}.new")
+        temporary.write_text(url + "\n", encoding="ascii")
+        temporary.replace(ready_file)
+    print(f"ready {url}", flush=True)
 
 
 def _return_memory() -> None:
@@ -109,15 +125,3 @@ def _return_memory() -> None:
 
 def _end(*_signal: object) -> None:
     sys.exit(0)
-
-
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((settings.host, settings.port))
-    except OSError as error:
-        listening.close()
-        sys.exit(f"catalog-server: cannot listen on {settings.host} port {settings.port}: {error.strerror}")
-    return listening

@@ -143,6 +143,11 @@ class Settings(BaseModel):
         description="Commits that are processed at once; each needs memory for its index, compressed and decompressed.",
     )
     max_page: t.Annotated[int, Field(ge=1, le=200)] = Field(200, description="Maximum number of manifests in one page.")
+    workers: t.Annotated[int, Field(ge=1, le=64)] = Field(
+        1,
+        description="Processes that serve; as many as cores make a server faster. Limits of connections, commits, "
+        "logins and threads are those of all workers together.",
+    )
     threads: t.Annotated[int, Field(ge=1, le=200)] = Field(
         32, description="Most requests that read and are worked on at the same time."
     )
@@ -217,6 +222,24 @@ class Settings(BaseModel):
         if self.grant_seconds > self.grant_limit_seconds:
             raise ValueError("grant_seconds must not be longer than grant_limit_seconds")
         return self
+
+    def of_one_worker(self) -> Settings:
+        """Return the settings of one worker: its share of what all of them may use together."""
+
+        def share(number: int) -> int:
+            return max(1, number // self.workers)
+
+        return self.model_copy(
+            update={
+                "max_connections": share(self.max_connections) if self.max_connections is not None else None,
+                "commits_at_once": share(self.commits_at_once),
+                "login_burst": share(self.login_burst),
+                "logins_per_minute": self.logins_per_minute / self.workers,
+                "threads": share(self.threads),
+                "writers": share(self.writers),
+                "object_threads": share(self.object_threads),
+            }
+        )
 
     @property
     def database(self) -> str:

@@ -1,0 +1,170 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A server of several workers: they share an address, one that dies is replaced, none outlives the supervisor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from catalog_server import listening
+from catalog_server.errors import Unavailable
+from catalog_server.settings import Settings
+from conftest import StartServer
+from running import PASSWORD, Server, Template, environment, wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc, which Linux has")
+
+COUNT = 3
+# So many connections that each worker gets some: the kernel chooses by the ports of both ends.
+CONNECTIONS = 40
+
+
+def workers_of(server: Server) -> set[int]:
+    """The process ids of the workers."""
+    pid = server.process.pid
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()}
+
+
+def statuses(server: Server, path: str, bearer: str, count: int = CONNECTIONS) -> list[int]:
+    """The answers to one request on each of so many connections."""
+
+    def ask(_number: int) -> int:
+        url = f"{server.url}/api/v1{path}"
+        return httpx.get(url, headers={"Authorization": f"Bearer {bearer}"}, trust_env=False, timeout=30).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        return list(threads.map(ask, range(count)))
+
+
+def serves(server: Server) -> bool:
+    try:
+        return httpx.get(f"{server.url}/api/health/live", trust_env=False, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_connections_are_shared_out_among_all_workers(start_server: StartServer) -> None:
+    server = start_server(CATALOG_WORKERS=str(COUNT))
+    before = {pid: _open_sockets(pid) for pid in workers_of(server)}
+    assert len(before) == COUNT
+    with ExitStack() as stack:
+        for _ in range(CONNECTIONS):
+            client = stack.enter_context(httpx.Client(base_url=server.url, trust_env=False))
+            assert client.get("/api/health/live").status_code == 200
+        added = {pid: _open_sockets(pid) - count for pid, count in before.items()}
+        assert sum(added.values()) == CONNECTIONS
+        assert all(added.values())
+
+
+def _open_sockets(pid: int) -> int:
+    count = 0
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            count += os.readlink(descriptor).startswith("socket:")
+        except FileNotFoundError:
+            pass
+    return count
+
+
+def test_what_is_revoked_is_refused_by_every_worker(start_server: StartServer) -> None:
+    server = start_server(CATALOG_WORKERS=str(COUNT))
+    token = server.token("reader")
+    assert set(statuses(server, "/manifests", token)) == {200}
+    assert server.call("POST", "/users/reader/logout", "admin").status_code == 204
+    assert set(statuses(server, "/manifests", token)) == {401}
+
+
+def test_a_worker_that_dies_is_replaced(start_server: StartServer) -> None:
+    server = start_server(CATALOG_WORKERS=str(COUNT))
+    before = workers_of(server)
+    killed = min(before)
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: len(workers_of(server)) == COUNT and killed not in workers_of(server))
+    assert workers_of(server) & before == before - {killed}
+    assert set(statuses(server, "/manifests", server.token("reader"))) == {200}
+    assert '"message": "worker ended"' in server.log
+
+
+def test_no_worker_outlives_the_supervisor(start_server: StartServer) -> None:
+    server = start_server(CATALOG_WORKERS=str(COUNT))
+    workers = workers_of(server)
+    server.process.kill()
+    server.process.wait()
+    server.ended = True
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    assert not serves(server)
+
+
+def test_sigterm_ends_all_in_order(start_server: StartServer) -> None:
+    server = start_server(CATALOG_WORKERS=str(COUNT))
+    workers = workers_of(server)
+    server.ended = True
+    assert server.stop() == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_a_server_whose_workers_cannot_start_ends_and_says_why(template: Template, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("no certificate\n", encoding="ascii")
+    with template.copied(tmp_path / "data", {}) as settings:
+        settings |= {
+            "CATALOG_WORKERS": "2",
+            "CATALOG_TLS_CERTIFICATE": str(wrong),
+            "CATALOG_TLS_KEY": str(wrong),
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "catalog_server", "serve", "--port", "0"],
+            env=environment(tmp_path / "data", settings),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"the certificate {wrong} with the key {wrong} cannot be used" in done.stderr
+    assert "ready" not in done.stdout
+
+
+def test_a_second_server_is_not_let_in_beside_the_first() -> None:
+    first = listening.sockets("127.0.0.1", 0, 2)
+    port = first[0].getsockname()[1]
+    for one in first:
+        one.listen()
+    try:
+        for count in (1, 2):
+            with pytest.raises(Unavailable, match=f"Cannot listen on 127.0.0.1 port {port}: Address already in use"):
+                listening.sockets("127.0.0.1", port, count)
+    finally:
+        for one in first:
+            one.close()
+
+
+def test_workers_share_the_limits_of_the_server(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, workers=4, commits_at_once=2, login_burst=100, max_connections=1000)
+    one = settings.of_one_worker()
+    assert (one.commits_at_once, one.login_burst, one.max_connections, one.threads) == (1, 25, 250, 8)
+    assert one.logins_per_minute == settings.logins_per_minute / 4
+    assert one.database == settings.database
+    assert Settings(data_dir=tmp_path, workers=4).of_one_worker().max_connections is None
+
+
+def test_a_right_password_is_taken_by_any_worker(start_server: StartServer) -> None:
+    server = start_server(CATALOG_WORKERS=str(COUNT))
+    url = f"{server.url}/api/v1/auth/token"
+
+    def log_in(_number: int) -> int:
+        reply = httpx.post(url, json={"email": "reader", "password": PASSWORD}, trust_env=False, timeout=60)
+        return reply.status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(log_in, range(16))) == {200}
