@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, bindparam, delete, exists, func, select, true, tuple_, update
 from sqlalchemy.orm import Session, aliased, selectinload
@@ -16,22 +15,6 @@ from catalog_server.access import Audience, Caller
 from catalog_server.database import upsert
 from catalog_server.models.catalog import AudienceText, CatalogId, Manifest, ManifestSegment, ManifestTag
 from catalog_server.models.transfers import Segment
-
-# The order of a listing; together the three are unique.
-_ORDER = (Manifest.catalog_id, Manifest.version, Manifest.architecture)
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What a listing is narrowed to; None lets everything pass."""
-
-    catalog_id: str | None = None
-    version: str | None = None
-    architecture: str | None = None
-    tag: str | None = None
-    type: str | None = None
-    tainted: bool | None = None
-    revoked: bool | None = None
 
 
 def _manifests() -> Select[Manifest]:
@@ -61,17 +44,7 @@ def candidates(session: Session, caller: Caller, catalog_id: str, architecture: 
     return [one for one in found if _is_visible(one, caller)]
 
 
-def page(
-    session: Session, caller: Caller, filters: Filters, after: tuple[str, str, str] | None, limit: int
-) -> Sequence[Manifest]:
-    """The first ``limit`` manifests behind the address ``after``."""
-    statement = _manifests().where(_conditions(filters), _visible_to(session, caller)).order_by(*_ORDER).limit(limit)
-    if after is not None:
-        statement = statement.where(tuple_(*_ORDER) > after)
-    return session.scalars(statement).all()
-
-
-def _visible_to(session: Session, caller: Caller) -> ColumnElement[bool]:
+def visible_to(session: Session, caller: Caller) -> ColumnElement[bool]:
     """What holds for the manifests that exist for this caller.
 
     There are few different audiences, so the one rule about them is applied to each, and not written again in SQL.
@@ -80,17 +53,6 @@ def _visible_to(session: Session, caller: Caller) -> ColumnElement[bool]:
         return true()
     rows = session.execute(select(AudienceText.id, AudienceText.text))
     return Manifest.audience_id.in_([number for number, text in rows if Audience.parse(text).admits(caller)])
-
-
-def _conditions(filters: Filters) -> ColumnElement[bool]:
-    condition: ColumnElement[bool] = true()
-    for name in ("catalog_id", "version", "architecture", "type", "tainted", "revoked"):
-        value = getattr(filters, name)
-        if value is not None:
-            condition &= getattr(Manifest, name) == value
-    if filters.tag is not None:
-        condition &= exists().where(ManifestTag.manifest_id == Manifest.id, ManifestTag.tag == filters.tag)
-    return condition
 
 
 # Those below are for what the server does by itself: they look at everything, and nobody is shown what they return.
@@ -145,7 +107,7 @@ def _known_to(session: Session, caller: Caller) -> ColumnElement[bool]:
     """What holds for catalog ids of which the caller sees a version or may push to, and for empty ones."""
     if caller.is_super_user:
         return true()
-    visible = exists().where(Manifest.catalog_id == CatalogId.name, _visible_to(session, caller))
+    visible = exists().where(Manifest.catalog_id == CatalogId.name, visible_to(session, caller))
     rows = session.execute(select(AudienceText.id, AudienceText.text))
     own = [number for number, text in rows if Audience.parse(text).admits(caller)]
     empty = ~exists().where(Manifest.catalog_id == CatalogId.name)

@@ -10,12 +10,12 @@ import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 from fastapi import APIRouter, Query
+from sqlalchemy import Row
 
 from catalog_server import access, answers, paging, pools
-from catalog_server.catalog import queries, service
+from catalog_server.catalog import records, service
 from catalog_server.catalog.schemas import BundleType, ManifestEdit, ManifestPage, ManifestRecord, Reason, Resolved
 from catalog_server.keys import KeyRing
-from catalog_server.models.catalog import Manifest
 from catalog_server.names import Architecture, CatalogId, Tag, Version, VersionText
 from catalog_server.openapi.operation import USERS, operation
 from catalog_server.parameters import Flag, ManifestId
@@ -46,7 +46,7 @@ def list_manifests(
 
     Every parameter but `limit` and `cursor` is a filter; all of them must let a manifest pass.
     """
-    filters = queries.Filters(
+    filters = records.Filters(
         catalog_id=addresses.normalise_catalog_id(catalog_id) if catalog_id is not None else None,
         version=addresses.normalise_version(version) if version is not None else None,
         architecture=addresses.normalise_architecture(architecture) if architecture is not None else None,
@@ -59,14 +59,14 @@ def list_manifests(
     length = paging.length(context.services.settings, limit)
     with context.reading(access.READ) as work:
         # One more than is shown tells whether there is another page.
-        found = queries.page(work.session, work.caller, filters, after, length + 1)
+        found = records.page(work.session, work.caller, filters, after, length + 1)
         return ManifestPage(
-            manifests=[ManifestRecord.of(manifest) for manifest in found[:length]],
+            manifests=[ManifestRecord.of_row(row) for row in found[:length]],
             next=_cursor(context.services.keys, found[length - 1]) if len(found) > length else None,
         )
 
 
-def _cursor(keys: KeyRing, last: Manifest) -> str:
+def _cursor(keys: KeyRing, last: Row[t.Any]) -> str:
     return paging.cursor(keys, last.catalog_id, last.version, last.architecture)
 
 
@@ -100,7 +100,7 @@ def resolve_version(
 def get_manifest(context: Context, manifest_id: ManifestId) -> ManifestRecord:
     """Get a manifest."""
     with context.reading(access.READ) as work:
-        return ManifestRecord.of(service.get(work, manifest_id))
+        return ManifestRecord.of_row(service.shown(work, manifest_id))
 
 
 @router.patch(

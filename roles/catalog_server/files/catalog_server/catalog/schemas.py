@@ -10,9 +10,11 @@ import datetime
 import typing as t
 
 from pydantic import ConfigDict, Field, PlainSerializer, WithJsonSchema
+from sqlalchemy import Row
 
 from catalog_server.access import Audience
 from catalog_server.bodies import RequestBody, ResponseBody
+from catalog_server.catalog.records import TAGS_BETWEEN
 from catalog_server.models.catalog import Manifest
 from catalog_server.names import MAX_LIST, RequiredRights, Tags
 from catalog_server.texts import LINE_PATTERN, Line
@@ -156,6 +158,23 @@ class ManifestRecord(ResponseBody):
             ),
         )
 
+    @classmethod
+    def of_row(cls, row: Row[t.Any]) -> ManifestRecord:
+        """The record of a manifest whose columns ``records.py`` has read."""
+        columns = row._asdict()
+        audience = Audience.parse(columns["audience"])
+        return cls(
+            **{name: columns[name] for name in _COLUMNS},
+            tags=sorted(columns["tags"].split(TAGS_BETWEEN)) if columns["tags"] else [],
+            required_roles=list(audience.roles),
+            required_claims=list(audience.claims),
+            minimum_requirements=MinimumRequirements(
+                cpu=columns["minimum_cpu"],
+                memory_mb=columns["minimum_memory_mb"],
+                disk_mb=columns["minimum_disk_mb"],
+            ),
+        )
+
 
 _OF_CONTENT = (
     "digest",
@@ -174,6 +193,7 @@ _OF_MANIFEST = ManifestRecord.model_fields.keys() - {
     "required_claims",
     "minimum_requirements",
 }
+_COLUMNS = (*_OF_MANIFEST, *_OF_CONTENT)
 
 
 class ManifestPage(ResponseBody):

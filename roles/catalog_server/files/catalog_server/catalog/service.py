@@ -10,9 +10,10 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses, resolution
+from sqlalchemy import Row
 
 from catalog_server.access import Audience
-from catalog_server.catalog import authority, outbox, queries
+from catalog_server.catalog import authority, outbox, queries, records
 from catalog_server.catalog.tags import latest_of, wanted_tags
 from catalog_server.database import Lock
 from catalog_server.errors import NameTaken, Revoked, SharedSegments, TagImmutable, UnknownManifest
@@ -55,6 +56,17 @@ def get(work: UnitOfWork, manifest_id: str) -> Manifest:
     if found is None:
         raise UnknownManifest.of(manifest_id)
     return found
+
+
+def shown(work: UnitOfWork, manifest_id: str) -> Row[t.Any]:
+    """The columns of a manifest that the caller may see.
+
+    :raises UnknownManifest: there is none
+    """
+    row = records.one(work.session, work.caller, manifest_id)
+    if row is None:
+        raise UnknownManifest.of(manifest_id)
+    return row
 
 
 def pullable(work: UnitOfWork, manifest_id: str) -> Manifest:

@@ -1,0 +1,89 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Selects for routes that show manifests and change nothing.
+
+They read columns: objects with their relationships take several times as long to make. What a caller is shown is
+filtered by its audience, as in ``queries.py``.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Row, bindparam, exists, func, select, true, tuple_
+from sqlalchemy.orm import Session
+
+from catalog_server.access import Audience, Caller
+from catalog_server.catalog.queries import visible_to
+from catalog_server.models.catalog import AudienceText, Manifest, ManifestTag, SegmentedContent
+from catalog_server.models.storage import Pack
+
+# Stands in no tag.
+TAGS_BETWEEN = "\n"
+# The order of a listing; together the three are unique.
+_ORDER = (Manifest.catalog_id, Manifest.version, Manifest.architecture)
+_CONTENT = ("digest", "chunk_size", "chunks", "files", "logical_bytes", "data_bytes", "stored_bytes")
+_TAGS = (
+    select(func.aggregate_strings(ManifestTag.tag, TAGS_BETWEEN))
+    .where(ManifestTag.manifest_id == Manifest.id)
+    .correlate(Manifest)
+    .scalar_subquery()
+)
+# Made once: to put them together takes longer than to run them.
+_RECORDS = (
+    select(
+        *Manifest.__table__.columns,
+        *(SegmentedContent.__table__.columns[name] for name in _CONTENT),
+        Pack.storage,
+        AudienceText.text.label("audience"),
+        _TAGS.label("tags"),
+    )
+    .join(AudienceText, AudienceText.id == Manifest.audience_id)
+    .outerjoin(SegmentedContent, SegmentedContent.manifest_id == Manifest.id)
+    .outerjoin(Pack, Pack.id == SegmentedContent.pack)
+)
+_BY_ID = _RECORDS.where(Manifest.id == bindparam("id"))
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a listing is narrowed to; None lets everything pass."""
+
+    catalog_id: str | None = None
+    version: str | None = None
+    architecture: str | None = None
+    tag: str | None = None
+    type: str | None = None
+    tainted: bool | None = None
+    revoked: bool | None = None
+
+
+def one(session: Session, caller: Caller, manifest_id: str) -> Row[t.Any] | None:
+    """Return the columns of a manifest, None if there is none for the caller."""
+    row = session.execute(_BY_ID, {"id": manifest_id}).first()
+    return row if row is not None and Audience.parse(row.audience).admits(caller) else None
+
+
+def page(
+    session: Session, caller: Caller, filters: Filters, after: tuple[str, str, str] | None, limit: int
+) -> Sequence[Row[t.Any]]:
+    """Return the columns of the first ``limit`` manifests behind the address ``after``."""
+    statement = _RECORDS.where(_conditions(filters), visible_to(session, caller)).order_by(*_ORDER).limit(limit)
+    if after is not None:
+        statement = statement.where(tuple_(*_ORDER) > after)
+    return session.execute(statement).all()
+
+
+def _conditions(filters: Filters) -> ColumnElement[bool]:
+    condition: ColumnElement[bool] = true()
+    for name in ("catalog_id", "version", "architecture", "type", "tainted", "revoked"):
+        value = getattr(filters, name)
+        if value is not None:
+            condition &= getattr(Manifest, name) == value
+    if filters.tag is not None:
+        condition &= exists().where(ManifestTag.manifest_id == Manifest.id, ManifestTag.tag == filters.tag)
+    return condition
