@@ -14,13 +14,16 @@ import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Row, bindparam, exists, func, select, true, tuple_
+from sqlalchemy import ColumnElement, Row, Select, bindparam, exists, func, select, true, tuple_
 from sqlalchemy.orm import Session
 
 from catalog_server.access import Audience, Caller
 from catalog_server.catalog.queries import visible_to
 from catalog_server.models.catalog import AudienceText, Manifest, ManifestTag, SegmentedContent
 from catalog_server.models.storage import Pack
+
+# Those of a manifest, of its content and of its audience, by their names, and its tags as one text.
+Columns = Row[*tuple[t.Any, ...]]
 
 # Stands in no tag.
 TAGS_BETWEEN = "\n"
@@ -34,7 +37,7 @@ _TAGS = (
     .scalar_subquery()
 )
 # Made once: to put them together takes longer than to run them.
-_RECORDS = (
+_RECORDS: Select[*tuple[t.Any, ...]] = (
     select(
         *Manifest.__table__.columns,
         *(SegmentedContent.__table__.columns[name] for name in _CONTENT),
@@ -62,7 +65,7 @@ class Filters:
     revoked: bool | None = None
 
 
-def one(session: Session, caller: Caller, manifest_id: str) -> Row[t.Any] | None:
+def one(session: Session, caller: Caller, manifest_id: str) -> Columns | None:
     """Return the columns of a manifest, None if there is none for the caller."""
     row = session.execute(_BY_ID, {"id": manifest_id}).first()
     return row if row is not None and Audience.parse(row.audience).admits(caller) else None
@@ -70,7 +73,7 @@ def one(session: Session, caller: Caller, manifest_id: str) -> Row[t.Any] | None
 
 def page(
     session: Session, caller: Caller, filters: Filters, after: tuple[str, str, str] | None, limit: int
-) -> Sequence[Row[t.Any]]:
+) -> Sequence[Columns]:
     """Return the columns of the first ``limit`` manifests behind the address ``after``."""
     statement = _RECORDS.where(_conditions(filters), visible_to(session, caller)).order_by(*_ORDER).limit(limit)
     if after is not None:

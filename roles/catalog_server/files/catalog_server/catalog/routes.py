@@ -10,7 +10,6 @@ import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
 from fastapi import APIRouter, Query
-from sqlalchemy import Row
 
 from catalog_server import access, answers, paging, pools
 from catalog_server.catalog import records, service
@@ -66,7 +65,7 @@ def list_manifests(
         )
 
 
-def _cursor(keys: KeyRing, last: Row[t.Any]) -> str:
+def _cursor(keys: KeyRing, last: records.Columns) -> str:
     return paging.cursor(keys, last.catalog_id, last.version, last.architecture)
 
 

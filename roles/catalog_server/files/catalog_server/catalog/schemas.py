@@ -10,11 +10,10 @@ import datetime
 import typing as t
 
 from pydantic import ConfigDict, Field, PlainSerializer, WithJsonSchema
-from sqlalchemy import Row
 
 from catalog_server.access import Audience
 from catalog_server.bodies import RequestBody, ResponseBody
-from catalog_server.catalog.records import TAGS_BETWEEN
+from catalog_server.catalog.records import TAGS_BETWEEN, Columns
 from catalog_server.models.catalog import Manifest
 from catalog_server.names import MAX_LIST, RequiredRights, Tags
 from catalog_server.texts import LINE_PATTERN, Line
@@ -159,7 +158,7 @@ class ManifestRecord(ResponseBody):
         )
 
     @classmethod
-    def of_row(cls, row: Row[t.Any]) -> ManifestRecord:
+    def of_row(cls, row: Columns) -> ManifestRecord:
         """The record of a manifest whose columns ``records.py`` has read."""
         columns = row._asdict()
         audience = Audience.parse(columns["audience"])

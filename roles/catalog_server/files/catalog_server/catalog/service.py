@@ -10,7 +10,6 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses, resolution
-from sqlalchemy import Row
 
 from catalog_server.access import Audience
 from catalog_server.catalog import authority, outbox, queries, records
@@ -58,7 +57,7 @@ def get(work: UnitOfWork, manifest_id: str) -> Manifest:
     return found
 
 
-def shown(work: UnitOfWork, manifest_id: str) -> Row[t.Any]:
+def shown(work: UnitOfWork, manifest_id: str) -> records.Columns:
     """The columns of a manifest that the caller may see.
 
     :raises UnknownManifest: there is none
