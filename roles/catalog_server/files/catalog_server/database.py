@@ -26,9 +26,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, event, exc, func, select, text
+from sqlalchemy import Engine, String, create_engine, event, exc, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from catalog_server.errors import Unavailable
 
@@ -141,6 +144,31 @@ class _Line:
                 self._waiting.remove(mine)
                 if self._waiting:
                     self._waiting[0].set()
+
+
+# Stands in no name that is joined.
+NAMES_BETWEEN = "\n"
+
+
+class JoinedNames(FunctionElement[str]):
+    """All values of a column of names as one text, with NAMES_BETWEEN between them; null if there is none.
+
+    ``func.aggregate_strings`` is the same, but puts its separator into the statement at each execution.
+    """
+
+    type = String()
+    name = "joined_names"
+    inherit_cache = True
+
+
+@compiles(JoinedNames, SQLITE)
+def _joined_by_sqlite(element: JoinedNames, compiler: SQLCompiler, **options: t.Any) -> str:
+    return f"group_concat({compiler.process(element.clauses, **options)}, char(10))"
+
+
+@compiles(JoinedNames, POSTGRESQL)
+def _joined_by_postgresql(element: JoinedNames, compiler: SQLCompiler, **options: t.Any) -> str:
+    return f"string_agg({compiler.process(element.clauses, **options)}, chr(10))"
 
 
 def upsert(session: Session, table: type[DeclarativeBase]) -> postgresql.Insert | sqlite.Insert:

@@ -14,24 +14,23 @@ import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, exists, func, select, true, tuple_
+from sqlalchemy import ColumnElement, Row, Select, bindparam, exists, select, true, tuple_
 from sqlalchemy.orm import Session
 
 from catalog_server.access import Audience, Caller
 from catalog_server.catalog.queries import visible_to
+from catalog_server.database import JoinedNames
 from catalog_server.models.catalog import AudienceText, Manifest, ManifestTag, SegmentedContent
 from catalog_server.models.storage import Pack
 
 # Those of a manifest, of its content and of its audience, by their names, and its tags as one text.
 Columns = Row[*tuple[t.Any, ...]]
 
-# Stands in no tag.
-TAGS_BETWEEN = "\n"
 # The order of a listing; together the three are unique.
 _ORDER = (Manifest.catalog_id, Manifest.version, Manifest.architecture)
 _CONTENT = ("digest", "chunk_size", "chunks", "files", "logical_bytes", "data_bytes", "stored_bytes")
 _TAGS = (
-    select(func.aggregate_strings(ManifestTag.tag, TAGS_BETWEEN))
+    select(JoinedNames(ManifestTag.tag))
     .where(ManifestTag.manifest_id == Manifest.id)
     .correlate(Manifest)
     .scalar_subquery()

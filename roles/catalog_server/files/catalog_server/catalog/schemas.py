@@ -13,7 +13,8 @@ from pydantic import ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from catalog_server.access import Audience
 from catalog_server.bodies import RequestBody, ResponseBody
-from catalog_server.catalog.records import TAGS_BETWEEN, Columns
+from catalog_server.catalog.records import Columns
+from catalog_server.database import NAMES_BETWEEN
 from catalog_server.models.catalog import Manifest
 from catalog_server.names import MAX_LIST, RequiredRights, Tags
 from catalog_server.texts import LINE_PATTERN, Line
@@ -164,7 +165,7 @@ class ManifestRecord(ResponseBody):
         audience = Audience.parse(columns["audience"])
         return cls(
             **{name: columns[name] for name in _COLUMNS},
-            tags=sorted(columns["tags"].split(TAGS_BETWEEN)) if columns["tags"] else [],
+            tags=sorted(columns["tags"].split(NAMES_BETWEEN)) if columns["tags"] else [],
             required_roles=list(audience.roles),
             required_claims=list(audience.claims),
             minimum_requirements=MinimumRequirements(

@@ -10,14 +10,12 @@ import datetime
 import typing as t
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, exists, func, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, exists, select
 from sqlalchemy.orm import Session
 
+from catalog_server.database import NAMES_BETWEEN, JoinedNames
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.identity import ApiKey, DeniedGrant, User, role_claims, user_claims, user_roles
-
-# Stands in no name of a role or claim.
-_BETWEEN = "\n"
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def _standings(joins: ColumnElement[bool]) -> Select[*tuple[t.Any, ...]]:
 def _joined(names: Select[tuple[str]]) -> ColumnElement[str | None]:
     """All names of a select as one text, so that everything is one statement."""
     column = names.selected_columns[0]
-    return names.with_only_columns(func.aggregate_strings(column, _BETWEEN)).correlate(User).scalar_subquery()
+    return names.with_only_columns(JoinedNames(column)).correlate(User).scalar_subquery()
 
 
 # Made once: every request runs one of them, and to put it together takes longer than to run it.
@@ -134,7 +132,7 @@ def _standing(row: Row[t.Any]) -> Standing:
 
 
 def _cut(text: str | None) -> frozenset[str]:
-    return frozenset(text.split(_BETWEEN)) if text else frozenset()
+    return frozenset(text.split(NAMES_BETWEEN)) if text else frozenset()
 
 
 def rights_of(session: Session, user_id: str) -> Rights:
