@@ -153,7 +153,7 @@ def test_a_taken_port_is_one_sentence(start_server: StartServer) -> None:
         check=False,
     )
     assert second.returncode == 1
-    assert f"cannot listen on 127.0.0.1 port {port}" in second.stderr.splitlines()[-1]
+    assert f"Cannot listen on 127.0.0.1 port {port}" in second.stderr.splitlines()[-1]
 
 
 def test_a_mistake_of_the_server_tells_clients_nothing(start_server: StartServer) -> None:

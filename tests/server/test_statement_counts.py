@@ -211,9 +211,9 @@ def log_in(scene: Scene) -> httpx.Response:
 
 
 COUNTS: dict[Callable[[Scene], httpx.Response], int] = {
-    get: 3,
-    page: 4,
-    list_one: 4,
+    get: 2,
+    page: 3,
+    list_one: 3,
     resolve: 3,
     mint_pull: 3,
     mint_push: 5,
