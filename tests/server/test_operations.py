@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import io
 import json
 import os
+import pwd
+import re
 import shutil
 import signal
 import sqlite3
@@ -20,6 +23,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ObjectInfo
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
 from catalog_server import schema, started_with
 from catalog_server.app import open_services
@@ -27,14 +31,19 @@ from catalog_server.cli import main
 from catalog_server.database import Database
 from catalog_server.errors import BadRequest, Unavailable
 from catalog_server.keys import read_secrets
+from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.identity import User
+from catalog_server.models.jobs import Job
+from catalog_server.models.storage import Storage
 from catalog_server.operations import archive, backup, restore
+from catalog_server.operations.storages import lacking
 from catalog_server.settings import Settings
+from catalog_server.unit_of_work import utc_now
 from conftest import StartServer
 from rows import put_manifest
-from running import Template, environment
-from sqlalchemy import select
+from running import Template, command_work, environment
+from sqlalchemy import delete, select
 
 BOTH = pytest.mark.parametrize("template", ["sqlite", "postgresql"], indirect=True)
 
@@ -69,6 +78,15 @@ def catalog_of(settings: Settings) -> Catalog:
         database.close()
 
 
+def last_entry(settings: Settings) -> AuditEntry:
+    database = Database(settings.database, 1)
+    try:
+        with database.reading() as session:
+            return session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
+    finally:
+        database.close()
+
+
 def modes(directory: Path) -> set[int]:
     return {path.stat().st_mode & 0o077 for path in (directory, *directory.rglob("*"))}
 
@@ -85,12 +103,19 @@ def test_what_was_saved_comes_back_and_old_credentials_do_not(
     manifest = archive.read(made)
     assert manifest.schema_revision == "0001" and set(manifest.files) >= {"server-secret", "objects.jsonl"}
     listed = [json.loads(line) for line in (made / "objects.jsonl").read_text("utf-8").splitlines()]
-    assert listed == [{"key": "packs/p/object", "bytes": len(data)}]
+    assert listed == [{"storage": "local", "key": "packs/p/object", "bytes": len(data)}]
     before = catalog_of(settings)
     assert before.gc_enabled
 
-    assert restore.restore(empty, made) == (manifest, 1)
+    restored = restore.restore(empty, made)
+    assert restored.manifest == manifest
+    assert [(one.name, one.missing, one.problem) for one in restored.storages] == [("local", 1, None)]
     after = catalog_of(empty)
+    entry = last_entry(empty)
+    assert (entry.action, entry.subject_id, entry.credential) == ("catalog.restore", before.uuid, "command")
+    assert entry.details["os_user"] == pwd.getpwuid(os.getuid()).pw_name
+    assert (entry.details["backup"], entry.details["epoch"]) == (manifest.created_at, after.epoch)
+    assert abs((entry.at - utc_now()).total_seconds()) < 600
     assert (after.uuid, after.gc_enabled) == (before.uuid, False)
     assert after.epoch > before.epoch
     assert read_secrets(empty.data_dir / "server-secret") == read_secrets(settings.data_dir / "server-secret")
@@ -240,16 +265,65 @@ def test_a_newer_schema_that_is_compatible_can_be_used(
     assert run(settings, capsys, monkeypatch, "migrate") == (0, "schema 9999\n")
 
 
+def verdicts(said: str) -> dict[str, str]:
+    """The verdict of each part; the last line is about all of them."""
+    rows = [re.split(r" {2,}", line, maxsplit=2) for line in said.splitlines()[:-1]]
+    return {part: verdict for part, verdict, _text in rows}
+
+
+PARTS = ("settings", "data", "keys", "tls", "database", "clock", "storage local")
+
+
 def test_check_has_a_line_for_each_part(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    assert not settings.storage.exists()
     status, said = run(settings, capsys, monkeypatch, "check")
-    lines = [line.split()[:2] for line in said.splitlines()]
-    assert lines == [[part, "ok"] for part in ("settings", "data", "keys", "tls", "database", "storage", "clock")]
-    assert status == 0
+    assert (status, verdicts(said)) == (0, dict.fromkeys(PARTS, "ok"))
+    assert said.endswith("\n0 of 7 parts failed; exit status 0\n")
+    assert "is not used yet" in said and not settings.storage.exists()
     status, said = run(Settings(data_dir=tmp_path / "nothing"), capsys, monkeypatch, "check")
-    assert status == 1 and "data     failed" in said
+    assert (status, verdicts(said)["data"]) == (1, "failed")
     assert not (tmp_path / "nothing").exists()
+
+
+@BOTH
+def test_check_looks_at_every_storage(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if settings.database_url is not None:
+        monkeypatch.setenv("CATALOG_DATABASE_URL", settings.database_url.get_secret_value())
+    add_storage(settings, "other", "local", tmp_path / "other")
+    used(settings)
+    add_storage(settings, "future", "cloud", None)
+    status, said = run(settings, capsys, monkeypatch, "check")
+    wanted = {**dict.fromkeys(PARTS, "ok"), "storage other": "ok", "storage future": "failed"}
+    assert (status, verdicts(said)) == (1, wanted)
+    assert "is of the kind 'cloud', which this release does not know" in said
+    assert said.count("has the mark of this catalog") == 2
+    (tmp_path / "other").rename(tmp_path / "away")
+    status, said = run(settings, capsys, monkeypatch, "check")
+    assert verdicts(said)["storage other"] == "failed" and verdicts(said)["storage local"] == "ok"
+    assert f"{tmp_path / 'other'} cannot be written: No such file or directory" in said
+    # One that the settings name, and that is not in the database yet.
+    monkeypatch.setenv("CATALOG_STORAGE_NAME", "third")
+    monkeypatch.setenv("CATALOG_STORAGE_ROOT", str(tmp_path / "third"))
+    assert verdicts(run(settings, capsys, monkeypatch, "check")[1])["storage third"] == "ok"
+
+
+def add_storage(settings: Settings, name: str, kind: str, root: Path | None) -> None:
+    services = open_services(settings)
+    with command_work(services) as work:
+        row = Storage(name=name, kind=kind, created_at=work.now, settings={"root": str(root)} if root else {})
+        work.session.add(row)
+    services.database.close()
+
+
+def used(settings: Settings) -> None:
+    """Mark all storages, as a start of the server does."""
+    services = open_services(settings)
+    services.storages.prepare(utc_now())
+    services.database.close()
 
 
 def open_to_all(settings: Settings) -> None:
@@ -262,17 +336,44 @@ def file_in_place_of_the_storage(settings: Settings) -> None:
     settings.storage.write_text("not a directory", encoding="ascii")
 
 
+def other_mark(settings: Settings) -> None:
+    (settings.storage / "catalog.json").write_text('{"catalog": "another"}', encoding="ascii")
+
+
+def later_run(settings: Settings) -> None:
+    """A job that began in the future, and whose entries in the audit log are forgotten."""
+    services = open_services(settings)
+    with command_work(services) as work:
+        work.session.execute(delete(AuditEntry))
+        work.session.add(Job(name="gc", result={}, progress={}, started_at=work.now + datetime.timedelta(hours=1)))
+    services.database.close()
+
+
 @pytest.mark.parametrize(
-    ("part", "spoil"),
+    ("part", "spoil", "sentence"),
     [
-        ("keys", lambda settings: (settings.data_dir / "server-secret").chmod(0o644)),
-        ("keys", lambda settings: (settings.data_dir / "server-secret").write_text("short")),
-        ("data", lambda settings: settings.data_dir.chmod(0o777)),
-        ("database", open_to_all),
-        ("database", lambda settings: set_revision(settings.data_dir / "catalog.db", "9999")),
-        ("database", lambda settings: (settings.data_dir / "catalog.db").write_bytes(b"no database" * 1000)),
-        ("storage", file_in_place_of_the_storage),
+        ("keys", lambda settings: (settings.data_dir / "server-secret").chmod(0o644), "but has the mode 0644"),
+        ("keys", lambda settings: (settings.data_dir / "server-secret").write_text("short"), "is too short"),
+        ("data", lambda settings: settings.data_dir.chmod(0o777), "but has the mode 0777"),
+        ("database", open_to_all, "but has the mode 0644"),
+        ("database", lambda settings: set_revision(settings.data_dir / "catalog.db", "9999"), "of a newer release"),
+        (
+            "database",
+            lambda settings: (settings.data_dir / "catalog.db").write_bytes(b"no database" * 1000),
+            "file is not a database",
+        ),
+        ("clock", later_run, "set the clock"),
+        ("storage local", file_in_place_of_the_storage, "cannot be written: Not a directory"),
+        ("storage local", lambda settings: shutil.rmtree(settings.storage), "cannot be written: No such file"),
+        ("storage local", lambda settings: settings.storage.chmod(0o777), "but has the mode 0777"),
+        ("storage local", other_mark, "belongs to the catalog another"),
+        (
+            "storage local",
+            lambda settings: (settings.storage / "catalog.json").unlink(),
+            "its mark catalog.json is not",
+        ),
     ],
+    ids=str,
 )
 def test_check_finds(
     settings: Settings,
@@ -280,11 +381,39 @@ def test_check_finds(
     monkeypatch: pytest.MonkeyPatch,
     part: str,
     spoil: Callable[[Settings], object],
+    sentence: str,
 ) -> None:
+    used(settings)
     spoil(settings)
     status, said = run(settings, capsys, monkeypatch, "check")
-    assert status == 1
-    assert part in [line.split()[0] for line in said.splitlines() if line.split()[1] == "failed"]
+    assert status == 1 and said.endswith("parts failed; exit status 1\n")
+    found = verdicts(said)
+    assert found[part] == "failed"
+    assert [other for other in found if other != part and found[other] == "failed"] in ([], ["clock"])
+    assert sentence in next(line for line in said.splitlines() if line.startswith(part))
+
+
+def test_check_finds_little_room(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used(settings)
+    monkeypatch.setenv("CATALOG_MIN_FREE_BYTES", str(1 << 60))
+    status, said = run(settings, capsys, monkeypatch, "check")
+    assert (status, verdicts(said)["storage local"]) == (1, "failed")
+    assert f"less than {1 << 60} is too little" in said
+
+
+def test_check_of_a_database_of_an_older_release(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the role finds it before an update: it can go on."""
+    (settings.data_dir / "catalog.db").unlink()
+    with closing(sqlite3.connect(settings.data_dir / "catalog.db")) as connection:
+        connection.execute("PRAGMA user_version = 1")
+    (settings.data_dir / "catalog.db").chmod(0o600)
+    status, said = run(settings, capsys, monkeypatch, "check")
+    assert (status, verdicts(said)["database"]) == (0, "ok")
+    assert "has the schema of no release: catalog-server migrate makes it 0001" in said
 
 
 def test_check_finds_a_clock_that_went_back(
@@ -293,7 +422,45 @@ def test_check_finds_a_clock_that_went_back(
     with closing(sqlite3.connect(settings.data_dir / "catalog.db", isolation_level=None)) as connection:
         connection.execute("UPDATE audit SET at = '2099-01-01 00:00:00.000000'")
     status, said = run(settings, capsys, monkeypatch, "check")
-    assert status == 1 and "the audit log has an entry of 2099-01-01" in said
+    assert status == 1 and "the newest entry is of 2099-01-01" in said
+
+
+@BOTH
+def test_a_backup_says_which_storages_there_are(settings: Settings, empty: Settings, tmp_path: Path) -> None:
+    add_storage(settings, "other", "local", tmp_path / "other")
+    used(settings)
+    add_storage(settings, "future", "cloud", None)
+    for root, name in ((settings.storage, "1"), (tmp_path / "other", "2"), (tmp_path / "other", "3")):
+        LocalStorage(str(root)).put(f"packs/{name}/object", b"x", hashlib.sha256(b"x").hexdigest())
+    made = backup.make(settings, tmp_path / "backup")
+    saved = {one.name: one for one in archive.read(made).storages}
+    uuid = catalog_of(settings).uuid
+    assert {name: (one.kind, one.mark, one.objects) for name, one in saved.items()} == {
+        "local": ("local", uuid, 1),
+        "other": ("local", uuid, 2),
+        "future": ("cloud", None, 0),
+    }
+    assert saved["future"].problem is not None and "which this release does not know" in saved["future"].problem
+    # The embedded one has moved with the data directory, the other one is where it was.
+    (tmp_path / "other/packs/2/object").write_bytes(b"longer")
+    settings.storage.rename(empty.data_dir.parent / "copy")
+    moved = empty.model_copy(update={"storage_root": empty.data_dir.parent / "copy"})
+    (tmp_path / "other/catalog.json").write_text('{"catalog": "another"}', encoding="ascii")
+    with pytest.raises(BadRequest, match="'other' .* belongs to the catalog another, and the backup is one of"):
+        restore.restore(moved, made)
+    # Nothing was changed, and it can be done again.
+    assert not empty.data_dir.exists() or not list(empty.data_dir.iterdir())
+    (tmp_path / "other/catalog.json").write_text(json.dumps({"catalog": uuid}), encoding="ascii")
+    found = {one.name: (one.missing, one.problem) for one in restore.restore(moved, made).storages}
+    assert found == {"local": (0, None), "other": (1, None), "future": (0, saved["future"].problem)}
+
+
+def test_objects_are_compared_in_the_order_of_their_keys() -> None:
+    wanted = [{"key": key, "bytes": 1} for key in ("a", "b", "c", "e")]
+    there = [ObjectInfo(key, size) for key, size in (("0", 1), ("a", 1), ("c", 2), ("d", 1), ("e", 1), ("f", 1))]
+    assert lacking(iter(wanted), iter(there)) == 2
+    assert lacking(iter([]), iter(there)) == 0
+    assert lacking(iter(wanted), iter([])) == 4
 
 
 def test_check_of_settings_that_are_not_there_yet(

@@ -147,6 +147,15 @@ def load_keys(settings: Settings) -> KeyRing:
         raise SettingsError(f"the server's secret in {path} cannot be read or made: {error}") from error
 
 
+def existing_keys(settings: Settings) -> KeyRing:
+    """Return the keys of this installation as they are; none is made.
+
+    :raises SettingsError: they cannot be read
+    """
+    path = secret_file(settings)
+    return load_keys(settings) if settings.server_secret is not None or path.exists() else KeyRing([])
+
+
 def secret_file(settings: Settings) -> Path:
     """Return the path of the file of secrets, if the settings hold none."""
     return settings.server_secret_file or settings.data_dir / SECRET_FILE

@@ -11,7 +11,7 @@ import typing as t
 from collections.abc import Callable
 from pathlib import Path
 
-from catalog_server.operations import backup, check, restore
+from catalog_server.operations import archive, backup, check, restore, storages
 from catalog_server.settings import Settings
 
 FAILED = 1
@@ -49,11 +49,13 @@ def _number(text: str) -> int:
 
 
 def _check(_options: argparse.Namespace, settings: Settings) -> int:
-    status = 0
-    for finding in check.findings(settings):
-        print(f"{finding.part:<9}{finding.verdict:<7}{finding.text}")
-        if finding.verdict == check.FAILED:
-            status = FAILED
+    found = list(check.findings(settings))
+    width = max(len(finding.part) for finding in found)
+    for finding in found:
+        print(f"{finding.part:<{width}}  {finding.verdict:<6}  {finding.text}")
+    failed = sum(finding.verdict == check.FAILED for finding in found)
+    status = FAILED if failed else 0
+    print(f"{failed} of {len(found)} parts failed; exit status {status}")
     return status
 
 
@@ -63,14 +65,25 @@ def _backup(options: argparse.Namespace, settings: Settings) -> int:
     else:
         made = backup.make(settings, options.directory)
     print(f"backup {made}")
+    for one in archive.read(made).storages:
+        print(f"storage {one.name}: {one.problem or f'{one.objects} objects are listed; their bytes are not in it'}")
     return 0
 
 
 def _restore(options: argparse.Namespace, settings: Settings) -> int:
-    manifest, missing = restore.restore(settings, options.directory)
+    restored = restore.restore(settings, options.directory)
+    manifest = restored.manifest
     print(f"catalog {manifest.catalog_uuid} restored as it was at {manifest.created_at}")
     print("all tokens and grants have ended; garbage collection is off")
-    if missing:
-        print(f"{missing} objects of the backup are not in {settings.storage}: restore them, too")
-    print("next: catalog-server migrate")
+    for one in restored.storages:
+        print(f"storage {one.name}: {_state(one)}")
+    print("next: catalog-server migrate, start the server, catalog-server gc --after-restore")
     return 0
+
+
+def _state(found: storages.Found) -> str:
+    if found.problem is not None:
+        return f"{found.problem.rstrip('.')}: make it readable before the server starts"
+    if found.missing:
+        return f"{found.missing} objects of the backup are not in {found.where}: restore them, too"
+    return "all objects of the backup are there"

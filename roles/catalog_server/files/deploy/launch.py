@@ -25,7 +25,10 @@ def become(name: str) -> None:
         sys.exit(f"The catalog server belongs to the user {name}: run this command as {name} or as root.")
     os.initgroups(name, account.pw_gid)
     os.setgid(account.pw_gid)
+    before = pwd.getpwuid(os.getuid()).pw_name
     os.setuid(account.pw_uid)
+    # As sudo does: the audit log says by whom a restore was run.
+    os.environ.setdefault("SUDO_USER", before)
     os.environ.update(HOME=account.pw_dir, LOGNAME=name, USER=name)
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import update
 
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.storage import GONE, GROWING, Pack
+from catalog_server.os_user import os_user
 from catalog_server.storages.base import Provider
 from catalog_server.transfers import packs
 from catalog_server.unit_of_work import Services, UnitOfWork
@@ -70,5 +71,5 @@ def enable_gc(work: UnitOfWork) -> bool:
     """Switch the garbage collection on again; returns True if it was off."""
     result: t.Any = work.session.execute(update(Catalog).where(~Catalog.gc_enabled).values(gc_enabled=True))
     if result.rowcount:
-        work.record("gc.enable", "catalog", "catalog")
+        work.record("gc.enable", "catalog", "catalog", **os_user())
     return bool(result.rowcount)

@@ -6,12 +6,13 @@
 
 * ``catalog.db`` (a whole SQLite database) or ``catalog.sql`` (what pg_dump writes);
 * ``server-secret``, if the secret is kept in a file;
-* ``objects.jsonl``: key and size of every object of the embedded storage, whose bytes are not in the backup;
+* ``objects.jsonl``: storage, key and size of every object of a pack; their bytes are not in the backup;
 * ``manifest.json``.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from catalog_server.errors import BadRequest
+from catalog_server.storages.base import Place
 
 MANIFEST = "manifest.json"
 SQLITE_FILE = "catalog.db"
@@ -39,6 +41,44 @@ class File(BaseModel):
     sha256: str
 
 
+class SavedStorage(BaseModel):
+    """A storage as it was when the backup was made.
+
+    ``secret`` is encrypted, in base64. ``mark`` is the catalog whose mark it had, null if it had none. ``problem`` says
+    why it could not be read: then its objects are not listed, or not all.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    kind: str
+    prefix: str
+    settings: dict[str, t.Any]
+    secret: str | None
+    mark: str | None
+    objects: int
+    problem: str | None
+
+    @classmethod
+    def of(cls, place: Place, mark: str | None, objects: int, problem: str | None) -> SavedStorage:
+        secret = base64.b64encode(place.secret).decode() if place.secret is not None else None
+        return cls(
+            name=place.name,
+            kind=place.kind,
+            prefix=place.prefix,
+            settings=dict(place.settings),
+            secret=secret,
+            mark=mark,
+            objects=objects,
+            problem=problem,
+        )
+
+    def place(self) -> Place:
+        """Where it was."""
+        secret = base64.b64decode(self.secret) if self.secret is not None else None
+        return Place(self.name, self.kind, self.prefix, self.settings, secret)
+
+
 class Manifest(BaseModel):
     """What a backup says of itself."""
 
@@ -53,8 +93,7 @@ class Manifest(BaseModel):
     schema_revision: str
     # SQLITE or POSTGRESQL
     database: str
-    storage_name: str
-    storage_prefix: str
+    storages: tuple[SavedStorage, ...]
     files: dict[str, File]
 
 

@@ -4,15 +4,14 @@
 
 """Backups, made while the server runs.
 
-The database comes first and the list of objects behind it. So whoever copies the objects of the embedded storage behind
-the backup has all that the database of the backup refers to.
+The database comes first and the lists of objects behind it. So whoever copies the objects of a storage of this machine
+behind the backup has all that the database of the backup refers to.
 """
 
 from __future__ import annotations
 
 import datetime
 import fcntl
-import json
 import os
 import shutil
 import sqlite3
@@ -23,14 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
 from sqlalchemy import text
 
 from catalog_server import VERSION
 from catalog_server.database import BUSY_SECONDS, POSTGRESQL, SQLITE, Database, database_file
 from catalog_server.errors import BadRequest, Unavailable
-from catalog_server.keys import secret_file
-from catalog_server.operations import archive, postgresql
+from catalog_server.keys import existing_keys, secret_file
+from catalog_server.operations import archive, postgresql, storages
 from catalog_server.settings import Settings
 from catalog_server.unit_of_work import utc_now
 
@@ -124,9 +122,7 @@ def _fill(settings: Settings, directory: Path) -> None:
     keys = secret_file(settings)
     if settings.server_secret is None and keys.exists():
         shutil.copyfile(keys, directory / archive.SECRETS_FILE)
-    with (directory / archive.OBJECTS_FILE).open("w", encoding="utf-8") as file:
-        for entry in LocalStorage(str(settings.storage)).list(settings.storage_prefix):
-            file.write(json.dumps({"key": entry.key, "bytes": entry.size}) + "\n")
+    saved = _storages(settings, directory / archive.OBJECTS_FILE)
     parts = {}
     for path in sorted(directory.iterdir()):
         path.chmod(0o600)
@@ -139,8 +135,7 @@ def _fill(settings: Settings, directory: Path) -> None:
         epoch=state.epoch,
         schema_revision=state.revision,
         database=SQLITE if database_file(settings.database) else POSTGRESQL,
-        storage_name=settings.storage_name,
-        storage_prefix=settings.storage_prefix,
+        storages=tuple(saved),
         files=parts,
     )
     written = directory / archive.MANIFEST
@@ -148,6 +143,14 @@ def _fill(settings: Settings, directory: Path) -> None:
     written.chmod(0o600)
     archive.sync(written)
     archive.sync(directory)
+
+
+def _storages(settings: Settings, target: Path) -> list[archive.SavedStorage]:
+    database = Database(settings.database, 1)
+    try:
+        return storages.save(database, settings, existing_keys(settings), target)
+    finally:
+        database.close()
 
 
 def _database(settings: Settings, directory: Path) -> _State:

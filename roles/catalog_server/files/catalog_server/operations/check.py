@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 import shutil
 import ssl
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +23,12 @@ from sqlalchemy import exc, func, select
 from catalog_server import keys, schema
 from catalog_server.database import Database, database_file
 from catalog_server.models.audit import AuditEntry
+from catalog_server.models.jobs import Job
+from catalog_server.operations import storages
 from catalog_server.settings import Settings, SettingsError
+from catalog_server.storages import marks
+from catalog_server.storages.kinds import provider_of
+from catalog_server.storages.registry import check_room, place_of_settings
 from catalog_server.unit_of_work import utc_now
 
 OK = "ok"
@@ -55,17 +62,22 @@ def findings(settings: Settings) -> Iterator[Finding]:
         "keys": _keys,
         "tls": _tls,
         "database": _database,
-        "storage": _storage,
         "clock": _clock,
     }
     yield Finding("settings", OK, "they are valid")
     for part, look in parts.items():
-        try:
-            yield Finding(part, OK, look(settings))
-        except (Problem, SettingsError, CatalogError, OSError) as error:
-            yield Finding(part, FAILED, str(error))
-        except exc.SQLAlchemyError as error:
-            yield Finding(part, FAILED, sentence(error))
+        yield _finding(part, functools.partial(look, settings))
+    for one, uuid in _storages(settings):
+        yield _finding(f"storage {one.place.name}", functools.partial(_storage, settings, one, uuid))
+
+
+def _finding(part: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(part, OK, look())
+    except (Problem, SettingsError, CatalogError, OSError) as error:
+        return Finding(part, FAILED, str(error))
+    except exc.SQLAlchemyError as error:
+        return Finding(part, FAILED, sentence(error))
 
 
 def sentence(error: exc.SQLAlchemyError) -> str:
@@ -127,35 +139,78 @@ def _database(settings: Settings) -> str:
     return f"{where} has the schema {state.found}"
 
 
-def _storage(settings: Settings) -> str:
-    root = settings.storage
-    if not root.exists():
-        _writable(root.parent)
-        return f"none yet: the first push makes {root}"
-    _writable(root)
-    return f"{root} can be written, {_free(root)}"
+def _storages(settings: Settings) -> list[tuple[storages.Known, str]]:
+    """The storages that the database knows, with the id of the catalog; without one, that of the settings."""
+    try:
+        with usable_database(settings) as database:
+            if database is not None:
+                uuid = marks.catalog_uuid(database)
+                found = storages.known(database, settings)
+                first = place_of_settings(settings)
+                if all(one.place.name != first.name for one in found):
+                    found.append(storages.Known(first, is_used=False))
+                return [(one, uuid) for one in found]
+    except (CatalogError, exc.SQLAlchemyError):
+        # The line of the database says why.
+        pass
+    return [(storages.Known(place_of_settings(settings), is_used=False), "")]
+
+
+def _storage(settings: Settings, one: storages.Known, uuid: str) -> str:
+    provider = provider_of(one.place, settings, _readable_keys(settings))
+    provider.probe(is_first_use=not one.is_used)
+    if not one.is_used:
+        if uuid and marks.owner(provider) is not None:
+            marks.check(provider, uuid)
+        return f"{provider.where} can be written, and is not used yet"
+    marks.check(provider, uuid)
+    check_room(provider, settings.min_free_bytes)
+    free = provider.free_bytes()
+    room = f", {free / (1 << 30):.1f} GiB free" if free is not None else ""
+    return f"{provider.where} can be written, and has the mark of this catalog{room}"
+
+
+def _readable_keys(settings: Settings) -> keys.KeyRing:
+    """The keys, or none: what is wrong with them, their own line says."""
+    try:
+        return keys.existing_keys(settings)
+    except (SettingsError, OSError):
+        return keys.KeyRing([])
 
 
 def _clock(settings: Settings) -> str:
     now = utc_now()
     if now < _LEAST_TIME:
         raise Problem(f"it says {now:%Y-%m-%d %H:%M} UTC, which is over: set the clock")
-    last = _last_entry(settings)
+    last = _last_written(settings)
     if last is not None and (last - now).total_seconds() > _CLOCK_SECONDS:
-        raise Problem(f"it says {now:%Y-%m-%d %H:%M} UTC, but the audit log has an entry of {last:%Y-%m-%d %H:%M} UTC")
+        raise Problem(
+            f"it says {now:%Y-%m-%d %H:%M} UTC, but the newest entry is of {last:%Y-%m-%d %H:%M} UTC: set the clock"
+        )
     return f"{now:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _last_entry(settings: Settings) -> datetime.datetime | None:
-    file = database_file(settings.database)
-    if file is not None and not file.exists():
-        return None
-    database = Database(settings.database, 1)
-    try:
-        if schema.state_of(database).found is None:
+def _last_written(settings: Settings) -> datetime.datetime | None:
+    """The newest time that the server has written down: in the audit log, or of a run of a job."""
+    with usable_database(settings) as database:
+        if database is None:
             return None
         with database.reading() as session:
-            return session.scalar(select(func.max(AuditEntry.at)))
+            found = [session.scalar(select(func.max(column))) for column in (AuditEntry.at, Job.started_at)]
+    return max((at for at in found if at is not None), default=None)
+
+
+@contextmanager
+def usable_database(settings: Settings) -> Iterator[Database | None]:
+    """The database, if it is there and this release can work with it; looking makes none."""
+    file = database_file(settings.database)
+    if file is not None and not file.exists():
+        yield None
+        return
+    database = Database(settings.database, 1)
+    try:
+        usable = schema.state_of(database).verdict in (schema.SAME, schema.NEWER)
+        yield database if usable else None
     finally:
         database.close()
 

@@ -7,10 +7,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
+from psycopg import sql
 from sqlalchemy import make_url
 
 from catalog_server.errors import Unavailable
@@ -31,6 +34,11 @@ def load(url: str, source: Path, afterwards: str) -> None:
     """
     words = ("--no-psqlrc", "--quiet", "--single-transaction", "--variable=ON_ERROR_STOP=1", "--output=/dev/null")
     _run("psql", url, *words, f"--file={source}", "--command", afterwards)
+
+
+def filled(statement: str, values: Mapping[str, str]) -> str:
+    """Returns a statement with texts in place of its ``:names``, quoted."""
+    return re.sub(r":(\w+)", lambda found: sql.Literal(values[found[1]]).as_string(), statement)
 
 
 def _run(program: str, url: str, *words: str) -> None:

@@ -6,7 +6,8 @@
 
 Whatever the catalog has given out since the backup was made, it does not know any more. So a restore raises the epoch
 of the catalog, which ends all tokens and grants, and switches the garbage collection off: packs that the database does
-not know may hold what was pushed since.
+not know may hold what was pushed since. A storage that has the mark of another catalog is refused before anything is
+changed.
 """
 
 from __future__ import annotations
@@ -15,29 +16,46 @@ import json
 import shutil
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
 from sqlalchemy import inspect
 
 from catalog_server import keys, schema
+from catalog_server.access import COMMAND
 from catalog_server.database import POSTGRESQL, SQLITE, Database, database_file
 from catalog_server.errors import BadRequest, Unavailable
-from catalog_server.operations import archive, postgresql
+from catalog_server.operations import archive, postgresql, storages
+from catalog_server.os_user import os_user
 from catalog_server.settings import Settings
+from catalog_server.unit_of_work import utc_now
 
 _PARTIAL = ".restored.partial"
 _OF_SQLITE = ("-wal", "-journal", "-shm")
+# The schema is that of the backup: only columns that every release has.
+_AUDIT = (
+    "INSERT INTO audit (at, actor, credential, action, subject_kind, subject_id, details) "
+    "VALUES (:at, :actor, :credential, 'catalog.restore', 'catalog', :subject, :details)"
+)
 
 
-def restore(settings: Settings, source: Path) -> tuple[archive.Manifest, int]:
-    """Restore a backup. The database appears last, as a whole. Returns its manifest and how many objects are missing.
+@dataclass(frozen=True)
+class Restored:
+    """What was restored, and how its storages are now."""
+
+    manifest: archive.Manifest
+    storages: list[storages.Found]
+
+
+def restore(settings: Settings, source: Path) -> Restored:
+    """Restore a backup. The database appears last, as a whole, with an entry of this in its audit log.
 
     :raises BadRequest: it is not a whole backup, is of another kind of database or of a newer release
     :raises BadRequest: there is a database already, or the data directory is not empty
+    :raises BadRequest: a storage has the mark of another catalog
     """
     manifest = archive.read(source)
     tidy(settings)
@@ -51,15 +69,37 @@ def restore(settings: Settings, source: Path) -> tuple[archive.Manifest, int]:
             f"restore it with release {manifest.server_version} or a newer one."
         )
     _refuse_what_is_there(settings, file)
+    providers = storages.require_own(manifest.storages, settings, _keys_of(settings, source), manifest.catalog_uuid)
     _restore_secrets(settings, source)
     # Also above that of an earlier restore of the same backup.
     epoch = max(manifest.epoch + 1, int(time.time()))
     if file is not None:
-        _restore_file(source / archive.SQLITE_FILE, file, epoch)
+        _restore_file(source / archive.SQLITE_FILE, file, epoch, _entry(manifest, epoch))
     else:
-        statement = f"RESET search_path; UPDATE catalog SET epoch = {epoch}, gc_enabled = false"
+        entry = postgresql.filled(_AUDIT, _entry(manifest, epoch, "+00"))
+        statement = f"RESET search_path; UPDATE catalog SET epoch = {epoch}, gc_enabled = false; {entry}"
         postgresql.load(settings.database, source / archive.SQL_FILE, statement)
-    return manifest, _missing_objects(settings, source)
+    return Restored(manifest, storages.compare(providers, source / archive.OBJECTS_FILE))
+
+
+def _entry(manifest: archive.Manifest, epoch: int, zone: str = "") -> dict[str, str]:
+    """The audit entry of a restore, for ``_AUDIT``; SQLite has no zone in its times."""
+    details = {**os_user(), "backup": manifest.created_at, "epoch": epoch}
+    return {
+        "at": utc_now().strftime("%Y-%m-%d %H:%M:%S.%f") + zone,
+        "actor": COMMAND.username,
+        "credential": COMMAND.credential,
+        "subject": manifest.catalog_uuid,
+        "details": json.dumps(details),
+    }
+
+
+def _keys_of(settings: Settings, source: Path) -> keys.KeyRing:
+    """The keys that the storages of a backup may need, before anything is restored."""
+    saved = source / archive.SECRETS_FILE
+    if settings.server_secret is not None or not saved.exists():
+        return keys.existing_keys(settings)
+    return keys.KeyRing([secret.text for secret in keys.read_secrets(saved)])
 
 
 def tidy(settings: Settings) -> None:
@@ -108,7 +148,7 @@ def _restore_secrets(settings: Settings, source: Path) -> None:
     keys.add_secrets(keys.secret_file(settings), keys.read_secrets(saved))
 
 
-def _restore_file(saved: Path, target: Path, epoch: int) -> None:
+def _restore_file(saved: Path, target: Path, epoch: int, entry: Mapping[str, str]) -> None:
     files.make_directories(str(target.parent.absolute()), 0o700)
     directory = _partial_of(target)
     shutil.rmtree(directory, ignore_errors=True)
@@ -119,6 +159,7 @@ def _restore_file(saved: Path, target: Path, epoch: int) -> None:
         with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode=DELETE")
             connection.execute("UPDATE catalog SET epoch = ?, gc_enabled = 0", (epoch,))
+            connection.execute(_AUDIT, entry)
             (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
         if verdict != "ok":
             raise Unavailable(f"The database of the backup is damaged: {verdict}")
@@ -129,16 +170,3 @@ def _restore_file(saved: Path, target: Path, epoch: int) -> None:
         raise Unavailable(f"The database of the backup cannot be used: {error}.") from error
     finally:
         shutil.rmtree(directory)
-
-
-def _missing_objects(settings: Settings, source: Path) -> int:
-    storage = LocalStorage(str(settings.storage))
-    missing = 0
-    with (source / archive.OBJECTS_FILE).open(encoding="utf-8") as file:
-        for line in file:
-            wanted = json.loads(line)
-            try:
-                missing += storage.head(wanted["key"]).size != wanted["bytes"]
-            except StorageError:
-                missing += 1
-    return missing

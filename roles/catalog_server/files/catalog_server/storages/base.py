@@ -20,11 +20,27 @@ class Capabilities:
 
     ``proves_content``: the SHA-256 of the bytes. ``binds_length``: their number. ``create_only``: that there was no
     such object. Where it does not, the next pull or check finds the damage.
+
+    ``deletes``: the server may delete objects there. ``on_this_host``: the objects lie on this machine, so whoever
+    makes backups of the machine has to copy them, too.
     """
 
     proves_content: bool
     binds_length: bool
     create_only: bool
+    deletes: bool
+    on_this_host: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a storage is, as its row says: what a provider is made of. ``secret`` is encrypted."""
+
+    name: str
+    kind: str
+    prefix: str = ""
+    settings: Mapping[str, t.Any] = field(default_factory=dict)
+    secret: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -91,6 +107,10 @@ class Provider(t.Protocol):
         """Folder of all keys, or nothing."""
 
     @property
+    def where(self) -> str:
+        """Where it is, for messages: a path, or host and bucket; no secret."""
+
+    @property
     def capabilities(self) -> Capabilities: ...
 
     def presign_get(self, key: str, request: UrlRequest) -> Signed:
@@ -122,6 +142,12 @@ class Provider(t.Protocol):
 
         Where that cannot be known, only what got no bytes since ``before``, in Unix time. Without ``deep``, nothing is
         looked for in folders below.
+        """
+
+    def probe(self, *, is_first_use: bool) -> None:
+        """Raise StorageError unless the storage can be reached and objects can be stored there. It changes nothing.
+
+        With ``is_first_use``, what the first object makes may be missing.
         """
 
     def free_bytes(self) -> int | None:

@@ -8,29 +8,38 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ObjectInfo
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageUnavailable
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage, OpenObject
 
 from catalog_server.keys import KeyRing
-from catalog_server.storages.base import Capabilities, Signed, UrlRequest
+from catalog_server.settings import Settings
+from catalog_server.storages.base import Capabilities, Place, Signed, UrlRequest
 from catalog_server.storages.marks import mark_of
 from catalog_server.storages.signing import GET, PUT, Permit, object_signer
 
 KIND = "local"
+# What the settings of its row hold: the path of its directory.
+ROOT = "root"
 
 
 class EmbeddedStorage:
     """A directory. Without the mark of the catalog nothing is stored there: its volume may not be mounted."""
 
-    capabilities = Capabilities(proves_content=True, binds_length=True, create_only=False)
+    capabilities = Capabilities(
+        proves_content=True, binds_length=True, create_only=False, deletes=True, on_this_host=True
+    )
 
     def __init__(self, name: str, root: Path, prefix: str, keys: KeyRing) -> None:
         self.name = name
         self.root = root
+        self.where = str(root)
         self.prefix = prefix
         self.files = LocalStorage(str(root), anchor=mark_of(prefix))
         self._keys = keys
@@ -83,6 +92,24 @@ class EmbeddedStorage:
         """Remove what nobody goes on to receive; see ``base.Provider``."""
         return self.files.discard_abandoned(folder, before, deep=deep)
 
+    def probe(self, *, is_first_use: bool) -> None:
+        """Check that the directory is there, is not everybody's, and can be written; see ``base.Provider``."""
+        root = self.root.parent if is_first_use and not self.root.exists() else self.root
+        try:
+            mode = root.stat().st_mode & 0o7777
+            # It has no name, so nobody sees it.
+            with tempfile.TemporaryFile(dir=root):
+                pass
+        except OSError as error:
+            raise StorageUnavailable(f"{root} cannot be written: {error.strerror}") from error
+        if root == self.root and mode & stat.S_IWOTH:
+            raise StorageUnavailable(f"{root} must not be writable for everybody, but has the mode {mode:04o}")
+
     def free_bytes(self) -> int | None:
         """Return how much the volume has left."""
         return shutil.disk_usage(self.root).free
+
+
+def make(place: Place, settings: Settings, keys: KeyRing) -> EmbeddedStorage:
+    """The embedded storage of a row; without a root of its own, it is in the data directory."""
+    return EmbeddedStorage(place.name, Path(place.settings.get(ROOT) or settings.default_storage), place.prefix, keys)

@@ -46,7 +46,7 @@ def write(provider: Provider, catalog_uuid: str) -> None:
 
     :raises OtherCatalog: it has the mark of another catalog
     """
-    if _owner(provider) is None:
+    if owner(provider) is None:
         mark = {"mark_format": _FORMAT, "catalog": catalog_uuid, "storage": provider.name}
         provider.put(mark_of(provider.prefix), json.dumps(mark, indent=1, sort_keys=True).encode())
     check(provider, catalog_uuid)
@@ -57,20 +57,20 @@ def check(provider: Provider, catalog_uuid: str) -> None:
 
     :raises MissingMark, OtherCatalog: it has not
     """
-    owner = _owner(provider)
-    if owner is None:
+    found = owner(provider)
+    if found is None:
         raise MissingMark(
             f"The storage {provider.name!r} has been used, and its mark {mark_of(provider.prefix)} is not there: mount "
             "its volume, or set root and prefix to where its objects are."
         )
-    if owner != catalog_uuid:
+    if found != catalog_uuid:
         raise OtherCatalog(
-            f"The storage {provider.name!r} belongs to the catalog {owner or 'that its mark does not name'}, and this "
+            f"The storage {provider.name!r} belongs to the catalog {found or 'that its mark does not name'}, and this "
             f"is {catalog_uuid}: choose another root or prefix."
         )
 
 
-def _owner(provider: Provider) -> str | None:
+def owner(provider: Provider) -> str | None:
     """The catalog that the mark names; None if there is no mark, nothing if it cannot be read."""
     try:
         data = json.loads(provider.get(mark_of(provider.prefix)))
@@ -78,8 +78,8 @@ def _owner(provider: Provider) -> str | None:
         return None
     except ValueError:
         return ""
-    owner = data.get("catalog") if isinstance(data, dict) else None
-    return owner if isinstance(owner, str) else ""
+    named = data.get("catalog") if isinstance(data, dict) else None
+    return named if isinstance(named, str) else ""
 
 
 def catalog_uuid(database: Database) -> str:

@@ -10,7 +10,7 @@ import datetime
 import logging
 import threading
 import typing as t
-from pathlib import Path
+from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
 
@@ -20,12 +20,38 @@ from catalog_server.keys import KeyRing
 from catalog_server.models.storage import Storage
 from catalog_server.settings import Settings
 from catalog_server.storages import marks
-from catalog_server.storages.base import Provider
-from catalog_server.storages.embedded import KIND, EmbeddedStorage
-
-_ROOT = "root"
+from catalog_server.storages.base import Place, Provider
+from catalog_server.storages.embedded import KIND, ROOT, EmbeddedStorage
+from catalog_server.storages.kinds import provider_of
 
 _log = logging.getLogger("catalog_server.storages")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Names of the storages that can be used, and of each of the others why not."""
+
+    marked: list[str]
+    left_alone: dict[str, str]
+
+
+def place_of(row: Storage) -> Place:
+    """Where the storage of a row is."""
+    return Place(row.name, row.kind, row.prefix, row.settings, row.secret)
+
+
+def place_of_settings(settings: Settings) -> Place:
+    """Where the storage that the settings name is, whatever its row remembers."""
+    return Place(settings.storage_name, KIND, settings.storage_prefix, {ROOT: str(settings.storage)})
+
+
+def check_room(provider: Provider, least_bytes: int) -> None:
+    """Raise Unavailable if a storage has less room than that."""
+    free = provider.free_bytes()
+    if free is not None and free < least_bytes:
+        raise Unavailable(
+            f"The storage {provider.name!r} has {free} bytes left, and less than {least_bytes} is too little."
+        )
 
 
 class Registry:
@@ -39,9 +65,8 @@ class Registry:
         self._settings = settings
         self._keys = keys
         self._lock = threading.Lock()
-        self._known: dict[str, Provider] = {
-            settings.storage_name: self._embedded(settings.storage_name, settings.storage, settings.storage_prefix)
-        }
+        first = place_of_settings(settings)
+        self._known: dict[str, Provider] = {first.name: provider_of(first, settings, keys)}
 
     def get(self, name: str) -> Provider:
         """Return the provider of a storage.
@@ -63,14 +88,11 @@ class Registry:
     def _load(self, name: str) -> Provider:
         with self._database.reading() as session:
             row = session.get(Storage, name)
-        if row is None or row.kind != KIND:
-            raise Unavailable(f"The storage {name!r} cannot be used by this server.")
-        made = self._embedded(name, Path(row.settings.get(_ROOT) or self._settings.storage), row.prefix)
+        if row is None:
+            raise Unavailable(f"There is no storage {name!r}.")
+        made = provider_of(place_of(row), self._settings, self._keys)
         with self._lock:
             return self._known.setdefault(name, made)
-
-    def _embedded(self, name: str, root: Path, prefix: str) -> EmbeddedStorage:
-        return EmbeddedStorage(name, root, prefix, self._keys)
 
     def prepare(self, now: datetime.datetime) -> None:
         """Mark the storages that are used for the first time, and check all others.
@@ -93,25 +115,31 @@ class Registry:
         """
         uuid = marks.catalog_uuid(self._database)
         for name, is_used in marks.used_storages(self._database).items():
-            if not is_used:
-                continue
-            provider = self.get(name)
-            marks.check(provider, uuid)
-            free, least = provider.free_bytes(), self._settings.min_free_bytes
-            if free is not None and free < least:
-                raise Unavailable(f"The storage {name!r} has {free} bytes left, and less than {least} is too little.")
+            if is_used:
+                provider = self.get(name)
+                marks.check(provider, uuid)
+                check_room(provider, self._settings.min_free_bytes)
 
     def marked(self) -> list[str]:
         """Names of the storages that have the mark of this catalog now; the others are reported."""
+        return self.survey().marked
+
+    def survey(self, *, deleting: bool = False) -> Survey:
+        """Which storages have the mark of this catalog now; with ``deleting``, only where the server may delete."""
         uuid = marks.catalog_uuid(self._database)
-        found = []
+        found = Survey([], {})
         for name, is_used in marks.used_storages(self._database).items():
+            if not is_used:
+                continue
             try:
-                if is_used:
-                    marks.check(self.get(name), uuid)
-                    found.append(name)
+                provider = self.get(name)
+                marks.check(provider, uuid)
+                if deleting and not provider.capabilities.deletes:
+                    raise Unavailable(f"The server may not delete objects in the storage {name!r}.")
+                found.marked.append(name)
             except (StorageError, Unavailable) as error:
                 _log.warning("the storage %s is left alone: %s", name, error.message)
+                found.left_alone[name] = error.message
         return found
 
     def _remember(self, session: t.Any, now: datetime.datetime) -> None:
@@ -120,5 +148,5 @@ class Registry:
             if row.name == self._settings.storage_name:
                 # A root that follows the data directory stays so.
                 root = self._settings.storage_root
-                row.settings = {_ROOT: str(root.absolute()) if root is not None else None}
+                row.settings = {ROOT: str(root.absolute()) if root is not None else None}
                 row.prefix = self._settings.storage_prefix
