@@ -25,6 +25,7 @@ VARIABLES = {
     "catalog_server_backup_directory": "/var/backups/catalog-server",
     "catalog_server_backup_schedule": "daily",
     "catalog_server_backups_kept": 7,
+    "catalog_server_gc_schedule": "daily",
     "catalog_server_open_files": 65536,
     "catalog_server_memory_max": "2G",
     "__catalog_server_state_file": "/var/lib/catalog-server/running.json",
@@ -60,7 +61,13 @@ def rendered(name: str) -> str:
 
 
 def test_systemd_understands_the_units(analyze: Program, tmp_path: pathlib.Path) -> None:
-    for name in ("catalog-server.service", "catalog-server-backup.service", "catalog-server-backup.timer"):
+    for name in (
+        "catalog-server.service",
+        "catalog-server-backup.service",
+        "catalog-server-backup.timer",
+        "catalog-server-gc.service",
+        "catalog-server-gc.timer",
+    ):
         (tmp_path / name).write_text(rendered(name), encoding="utf-8")
     for unit in sorted(tmp_path.glob("catalog-server*")):
         assert complaints(analyze, unit) == ""
