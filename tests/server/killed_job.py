@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import typing as t
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from catalog_server.database import Database
 from catalog_server.jobs.kinds import KINDS
 from catalog_server.jobs.runner import new_owner, run
 from catalog_server.settings import load_settings
+from running import Server, environment
 
 # Before or behind the call of a method, the how manyth.
 STEPS: dict[str, tuple[type, str, bool, int]] = {
@@ -52,6 +54,20 @@ def kill_at(step: str) -> None:
         return result
 
     setattr(owner, name, patched)
+
+
+def killed(server: Server, job: str, step: str) -> bool:
+    """Run a job in a process that is killed at a step; returns False if it never came there."""
+    answer = subprocess.run(
+        [sys.executable, __file__, job, step],
+        env=environment(server.data_dir, server.settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode in (0, -signal.SIGKILL), answer.stderr
+    return answer.returncode != 0
 
 
 if __name__ == "__main__":

@@ -9,35 +9,33 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import signal
-import subprocess
-import sys
+import os
 import typing as t
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import killed_job
 import pytest
 from catalog_server.jobs import gc, leases
 from catalog_server.jobs.kinds import KINDS
 from catalog_server.jobs.leases import LEASE_SECONDS
 from catalog_server.jobs.runner import Counts, JobKind, Run, run
 from catalog_server.models.audit import AuditEntry
-from catalog_server.models.catalog import Catalog, CatalogId
+from catalog_server.models.catalog import Catalog
 from catalog_server.models.identity import DeniedGrant, GrantUse, LoginFailure
 from catalog_server.models.jobs import Job, OutboxEntry
 from catalog_server.models.storage import GONE, Pack
-from catalog_server.models.transfers import ABORTED, OPEN, Segment, Upload
+from catalog_server.models.transfers import ABORTED, OPEN, Upload
 from catalog_server.unit_of_work import Services, utc_now
 from conftest import StartServer
+from freeing import HOUR, Scene, age, all_files, pulls
+from killed_job import killed
 from packs import content, make_pack
-from rows import new_catalog_id, segments_of
-from running import Server, Template, command, command_work, environment, running
+from rows import new_catalog_id
+from running import Server, Template, command, command_work, running
 from sqlalchemy import func, select
-from transfer_client import NEXT_FILES, Client, Pushed, error, good, kept_segments, objects
+from transfer_client import NEXT_FILES, Client, good, kept_segments, objects
 
 OTHER_FILES = {"config.pvs": content(20, 1), "disk/data": content(21)}
-HOUR = datetime.timedelta(hours=1)
 
 
 @pytest.fixture(name="quiet", scope="module")
@@ -67,27 +65,12 @@ def done(services: Services, name: str) -> Counts:
     return counts
 
 
-def age(server: Server) -> None:
-    """Let an hour pass for everything that was let go."""
-    with command_work(server.services) as work:
-        for segment in work.session.query(Segment).where(Segment.condemned_at.is_not(None)):
-            segment.condemned_at -= HOUR
-        for pack in work.session.query(Pack):
-            pack.condemned_at = pack.condemned_at and pack.condemned_at - HOUR
-            pack.tidy_after = pack.tidy_after and pack.tidy_after - HOUR
-
-
 def state_file(server: Server, pack: str) -> Path:
     return server.data_dir / "storage/packs" / pack / "state.json"
 
 
 def state(server: Server, pack: str) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", json.loads(state_file(server, pack).read_text()))
-
-
-def all_files(server: Server, pack: str) -> set[str]:
-    folder = server.data_dir / "storage/packs" / pack
-    return {path.name for path in folder.iterdir()} if folder.exists() else set()
 
 
 # --- leases ----------------------------------------------------------------------------------------------
@@ -142,7 +125,7 @@ def test_two_processes_run_a_job_once(quiet: Server) -> None:
     """One of them is the command, while the lease is held."""
     assert leases.take(quiet.services, "housekeeping", "test") is not None
     answer = command(quiet.data_dir, "job", "run", "housekeeping", settings=quiet.settings)
-    assert (answer.returncode, answer.stdout) == (1, "housekeeping: another process runs it now\n")
+    assert (answer.returncode, answer.stdout) == (os.EX_TEMPFAIL, "housekeeping: another process runs it now\n")
     leases.end(quiet.services, "housekeeping", "test", {}, None)
     answer = command(quiet.data_dir, "job", "run", "housekeeping", settings=quiet.settings)
     assert answer.returncode == 0, answer.stderr
@@ -225,20 +208,6 @@ def test_what_cannot_be_written_now_is_written_later(quiet: Server, pusher: Clie
     assert done(quiet.services, "outbox") == {}
     assert done(later(quiet), "outbox") == {"written": 1}
     assert state(quiet, pushed.upload_id)["manifest_id"] == pushed.id
-
-
-def killed(server: Server, job: str, step: str) -> bool:
-    """Run a job in a process that is killed at a step; returns False if it never came there."""
-    answer = subprocess.run(
-        [sys.executable, killed_job.__file__, job, step],
-        env=environment(server.data_dir, server.settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert answer.returncode in (0, -signal.SIGKILL), answer.stderr
-    return answer.returncode != 0
 
 
 @pytest.mark.parametrize("step", ["before storing", "behind storing", "before write 2", "behind write 2"])
@@ -324,36 +293,6 @@ def test_objects_of_receivers_that_died_are_removed(quiet: Server, pusher: Clien
 
 
 # --- freeing space ---------------------------------------------------------------------------------------
-
-
-class Scene:
-    """A base, a version that shares with it, and then the base is deleted."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.client = Client.of(server, "admin")
-        self.base = self.client.push(new_catalog_id())
-        self.other = self.client.push(self.base.manifest["catalog_id"], "2.0", NEXT_FILES, self.base)
-        self.shared = {name for pack, name in segments_of(server, self.other.id) if pack == self.base.upload_id}
-        self.own = self.base.pack.segments.keys() - self.shared
-        assert self.shared and self.own
-
-    @property
-    def own_bytes(self) -> int:
-        return sum(len(self.base.pack.segments[name]) for name in self.own)
-
-    def delete(self) -> dict[str, t.Any]:
-        return t.cast("dict[str, t.Any]", good(self.client.http.delete(f"/manifests/{self.base.id}")))
-
-    def is_collected(self) -> bool:
-        """What nothing uses is gone, and nothing else."""
-        assert pulls(self.client, self.server, self.other)
-        return objects(self.server, self.base.upload_id) == self.shared
-
-
-def pulls(client: Client, server: Server, pushed: Pushed) -> bool:
-    urls = good(client.read_urls(pushed.id, segments_of(server, pushed.id)))["urls"]
-    return all(client.anybody.get(made["url"]).status_code == 200 for made in urls)
 
 
 def test_a_deletion_says_what_becomes_free_and_when(quiet: Server) -> None:
@@ -442,7 +381,13 @@ def test_a_storage_without_the_mark_is_left_alone(quiet: Server) -> None:
     text = mark.read_text()
     mark.write_text('{"catalog": "another"}')
     try:
-        assert done(quiet.services, "gc") == {}
+        counts = done(quiet.services, "gc")
+        assert list(counts) == ["left_alone"]
+        assert "belongs to the catalog another" in counts["left_alone"]["local"]
+        for words in (("gc",), ("gc", "--dry-run"), ("job", "run", "gc")):
+            answer = command(quiet.data_dir, *words, settings=quiet.settings)
+            assert answer.returncode == 0, answer.stderr
+            assert "storage local is left alone: The storage 'local' belongs to the catalog another" in answer.stdout
     finally:
         mark.write_text(text)
     assert scene.base.pack.segments.keys() <= objects(quiet, scene.base.upload_id)
@@ -490,6 +435,10 @@ def test_after_a_restore_it_is_off_until_the_administrator_has_looked(start_serv
     done(later(server), "housekeeping")
     assert done(server.services, "gc") == {"disabled": True}
     assert scene.base.pack.segments.keys() <= objects(server, scene.base.upload_id)
+    for words in (("gc",), ("job", "run", "gc")):
+        answer = command(server.data_dir, *words, settings=server.settings)
+        assert (answer.returncode, answer.stdout) == (1, "")
+        assert "is off since a restore" in answer.stderr and "gc --after-restore" in answer.stderr
     assert "off after a restore" in command(server.data_dir, "gc", "--dry-run", settings=server.settings).stdout
     answer = command(server.data_dir, "gc", "--after-restore", settings=server.settings)
     assert answer.returncode == 0, answer.stderr
@@ -506,30 +455,3 @@ def test_after_a_restore_it_is_off_until_the_administrator_has_looked(start_serv
     assert scene.is_collected()
     assert lost.pack.segments.keys() <= {path.name for path in stranger.iterdir()}
     assert all_files(server, upload_id) == before
-
-
-# --- quotas ----------------------------------------------------------------------------------------------
-
-
-def test_a_catalog_id_takes_no_more_than_its_quota(quiet: Server, pusher: Client) -> None:
-    pushed = pusher.push(new_catalog_id())
-    catalog_id = pushed.manifest["catalog_id"]
-    used = sum(len(data) for data in pushed.pack.segments.values())
-
-    def allow(quota: int) -> None:
-        with command_work(quiet.services) as work:
-            work.session.get_one(CatalogId, catalog_id).quota_bytes = quota
-
-    allow(used + 1000)
-    upload_id = good(pusher.begin(catalog_id, "2.0"))["id"]
-    pack = make_pack(upload_id, OTHER_FILES)
-    pusher.store(upload_id, pack)
-    message = error(pusher.commit(upload_id, pack.index), 413, "quota_exceeded")
-    assert str(used + 1000) in message
-    assert [
-        one["version"] for one in good(pusher.http.get("/manifests", params={"catalog_id": catalog_id}))["manifests"]
-    ] == ["1.0"]
-    allow(used)
-    error(pusher.begin(catalog_id, "3.0"), 413, "quota_exceeded")
-    allow(used * 3)
-    good(pusher.commit(upload_id, pack.index))
