@@ -67,15 +67,25 @@ options:
     type: bool
   retention:
     description:
-      - What a clean-up keeps. V({}) keeps everything.
+      - What a daily clean-up keeps, for each architecture. The others are deleted. V({}) keeps everything.
+      - A version is kept if either of the two rules keeps it, and as long as it has a tag, a transfer uses it, or another
+        version refers to it.
+      - The clean-up begins a day after the rule was set. C(catalog-server job run retention --dry-run) on the server tells
+        what it would delete.
     type: dict
     suboptions:
       keep_versions:
-        description: So many of the newest versions.
+        description: So many of the newest versions that are neither tainted nor revoked, and what is newer than they are.
         type: int
       keep_days:
         description: Versions that are younger than so many days.
         type: int
+      expire_tags:
+        description:
+          - Tags that do not hold a version, such as V(nightly-*). An asterisk stands for any text.
+          - Needs O(retention.keep_versions) or O(retention.keep_days).
+        type: list
+        elements: str
   quota_bytes:
     description:
       - How many bytes its versions may take in storage at most. V(-1) is no limit.
@@ -96,6 +106,7 @@ EXAMPLES = r"""
     retention:
       keep_versions: 10
       keep_days: 30
+      expire_tags: [nightly-*]
   run_once: true
 """
 
@@ -164,6 +175,8 @@ settings:
       - TEAM_A
     quota_bytes: null
     retention:
+      expire_tags:
+        - nightly-*
       keep_days: 30
       keep_versions: 10
     tag_claims: []

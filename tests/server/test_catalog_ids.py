@@ -32,7 +32,7 @@ def test_a_catalog_id_from_put_to_delete(server: Server) -> None:
     changed = good(
         put(server, name, native_only=True, immutable_tags=True, retention={"keep_versions": 5}, quota_bytes=10)
     )
-    assert changed["retention"] == {"keep_versions": 5, "keep_days": None}
+    assert changed["retention"] == {"keep_versions": 5, "keep_days": None, "expire_tags": []}
     assert (changed["native_only"], changed["immutable_tags"], changed["quota_bytes"]) == (True, True, 10)
     assert changed["push_roles"] == [role]
     opened = good(put(server, name, push_roles=[], retention=None, quota_bytes=None, native_only=None))

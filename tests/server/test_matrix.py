@@ -126,6 +126,7 @@ class Scene:
             key=f"packs/{'0' * 32}/{'0' * 64}" if "/objects/" in template else self.key,
             user=self.user,
             role=self.role,
+            name="outbox",
             catalog_id=self.empty,
         )
 
@@ -165,6 +166,11 @@ MATRIX: dict[tuple[str, str, str], Row] = {
     ("DELETE", "/roles/{role}", ""): Row(_with(SUPER, 204)),
     ("GET", "/claims", ""): Row(SUPER),
     ("GET", "/audit", ""): Row(SUPER),
+    ("GET", "/jobs", ""): Row(SUPER),
+    ("GET", "/jobs/gc/plan", ""): Row(SUPER),
+    ("GET", "/jobs/retention/plan", ""): Row(SUPER),
+    ("GET", "/jobs/{name}", ""): Row(SUPER),
+    ("POST", "/jobs/{name}/run", ""): Row(_with(SUPER, 202)),
     ("GET", "/catalog_ids", ""): Row(READ),
     ("GET", "/catalog_ids/{catalog_id}", ""): Row(READ),
     ("PUT", "/catalog_ids/{catalog_id}", ""): Row(SUPER, lambda _scene: {"native_only": True}),

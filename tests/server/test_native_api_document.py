@@ -22,7 +22,7 @@ from catalog_server import access, errors
 from catalog_server.openapi.examples import EXAMPLES
 from packs import make_pack
 from routes import all_routes
-from running import Server, Template, command, running
+from running import Server, Template, command, running, wait_until
 from transfer_client import FILES, Client, good
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/native-api.md").read_text(encoding="utf-8")
@@ -75,7 +75,7 @@ REQUESTS = {"LoginRequest", "PullGrantRequest", "PushGrantRequest", "ManifestEdi
 REQUESTS |= {"BeginUpload", "NewSegments", "WantedSegments"}
 ADMINISTRATION = {"NewUser", "UserEdit", "NewApiKeyRequest", "RoleEdit", "CatalogIdEdit"}
 ANSWERS = {"", "LoginReply", "MintedGrant", "ManifestRecord", "ReadUrls", "UploadRecord", "StoreUrls"}
-ANSWERS |= {"FreedSpace"}
+ANSWERS |= {"FreedSpace", "JobRecord", "GcPlan", "RetentionPlan"}
 Json = dict[str, Any]
 
 
@@ -220,3 +220,25 @@ def test_example_of_a_deletion(documented: Server, ci: Client) -> None:
     pushed = ci.push("an-image-to-delete")
     freed = good(documented.call("DELETE", f"/manifests/{pushed.id}", "admin"))
     assert_alike(example("FreedSpace"), freed, "FreedSpace")
+
+
+def test_examples_of_jobs(documented: Server, ci: Client) -> None:
+    retention = {"keep_versions": 1}
+    for version in ("1.0", "2.0"):
+        ci.push("an-image-that-ages", version)
+    good(documented.call("PUT", "/catalog_ids/an-image-that-ages", "admin", json={"retention": retention}))
+    plan = good(documented.call("GET", "/jobs/retention/plan", "admin"))
+    (mine,) = [one for one in plan["catalog_ids"] if one["catalog_id"] == "an-image-that-ages"]
+    assert_alike(example("RetentionPlan"), {"catalog_ids": [mine]}, "RetentionPlan")
+    assert [one["version"] for one in mine["versions"]] == ["1.0"]
+    assert_alike(example("GcPlan"), good(documented.call("GET", "/jobs/gc/plan", "admin")), "GcPlan")
+    asked = documented.call("POST", "/jobs/gc/run", "admin")
+    assert asked.status_code == 202
+
+    def ended() -> bool:
+        job = good(documented.call("GET", "/jobs/gc", "admin"))
+        return job["started_at"] is not None and job["started_at"] >= job["requested_at"] and not job["running"]
+
+    wait_until(ended)
+    job = good(documented.call("GET", "/jobs/gc", "admin"))
+    assert_alike({**example("JobRecord"), "result": {}}, {**job, "result": {}}, "JobRecord")

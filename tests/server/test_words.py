@@ -14,7 +14,7 @@ import jwt
 import pytest
 from catalog_server.catalog.queries import audience_row
 from catalog_server.errors import STATUSES
-from catalog_server.models.catalog import CatalogId, Manifest
+from catalog_server.models.catalog import Catalog, CatalogId, Manifest
 from catalog_server.models.transfers import Upload
 from catalog_server.transfers.packs import pack_of
 from packs import make_pack, sha256
@@ -170,6 +170,15 @@ def raw(scene: Scene, sent: bytes) -> httpx.Response:
     return httpx.Response(status_of(head), headers={"Content-Type": "application/json"}, content=body)
 
 
+def gc_is_off(scene: Scene) -> httpx.Response:
+    with command_work(scene.server.services) as work:
+        work.session.execute(Catalog.__table__.update().values(gc_enabled=False))
+    reply = scene.server.call("POST", "/jobs/gc/run", "admin")
+    with command_work(scene.server.services) as work:
+        work.session.execute(Catalog.__table__.update().values(gc_enabled=True))
+    return reply
+
+
 PROVOKED: dict[str, Callable[[Scene], httpx.Response]] = {
     "bad_request": lambda scene: scene.server.call("POST", "/grants", "reader", json={}),
     "invalid_index": lambda scene: scene.pusher.commit(scene.begun(), b"no index"),
@@ -200,6 +209,7 @@ PROVOKED: dict[str, Callable[[Scene], httpx.Response]] = {
     "user_exists": lambda scene: scene.server.call("POST", "/users", "admin", json={"username": "reader"}),
     "internal_role": lambda scene: scene.server.call("DELETE", "/roles/READER", "admin"),
     "catalog_id_in_use": in_use,
+    "gc_disabled": gc_is_off,
     "shared_segments": shared,
     "upload_changed": lambda scene: scene.pusher.commit(scene.begun(), b"", NO_REVISION),
     "upload_closed": closed,

@@ -154,7 +154,14 @@ def catalog_id_spec() -> Spec:
         **rights,
         "native_only": {"type": "bool"},
         "immutable_tags": {"type": "bool"},
-        "retention": {"type": "dict", "options": {"keep_versions": {"type": "int"}, "keep_days": {"type": "int"}}},
+        "retention": {
+            "type": "dict",
+            "options": {
+                "keep_versions": {"type": "int"},
+                "keep_days": {"type": "int"},
+                "expire_tags": {"type": "list", "elements": "str"},
+            },
+        },
         "quota_bytes": {"type": "int"},
     }
 

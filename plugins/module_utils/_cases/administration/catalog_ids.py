@@ -47,9 +47,15 @@ def _wanted(options: t.Mapping[str, t.Any]) -> Json:
     if options["quota_bytes"] is not None:
         wanted["quota_bytes"] = None if options["quota_bytes"] == _NO_LIMIT else options["quota_bytes"]
     if options["retention"] is not None:
-        kept = {name: options["retention"].get(name) for name in ("keep_versions", "keep_days")}
-        wanted["retention"] = kept if any(value is not None for value in kept.values()) else None
+        wanted["retention"] = _retention(options["retention"])
     return wanted
+
+
+def _retention(given_rule: t.Mapping[str, t.Any]) -> t.Optional[Json]:
+    kept: Json = {name: given_rule.get(name) for name in ("keep_versions", "keep_days")}
+    if all(value is None for value in kept.values()):
+        return None
+    return {**kept, "expire_tags": list(given_rule.get("expire_tags") or [])}
 
 
 def _shown(row: CatalogId) -> Json:

@@ -30,6 +30,7 @@ from catalog_server.identity import routes as identity
 from catalog_server.identity import user_routes as users
 from catalog_server.identity.login_limits import LimitLogins, LoginLimits
 from catalog_server.identity.passwords import Passwords
+from catalog_server.jobs import routes as jobs_routes
 from catalog_server.jobs.kinds import KINDS
 from catalog_server.jobs.runner import JobThread
 from catalog_server.keys import load_keys
@@ -58,6 +59,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     content.router,
     uploads.router,
     objects.router,
+    jobs_routes.router,
     description.router,
 )
 
@@ -100,6 +102,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         services.downloads.start()
         jobs = JobThread(services, KINDS)
+        app.state.jobs = jobs
         jobs.start()
         yield
         services.pools.logins.close()

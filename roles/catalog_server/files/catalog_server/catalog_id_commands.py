@@ -49,6 +49,13 @@ def add_to(commands: t.Any) -> None:
     )
     put.add_argument("--keep-versions", type=int, metavar="NUMBER", help="what a clean-up keeps, by number")
     put.add_argument("--keep-days", type=int, metavar="DAYS", help="what a clean-up keeps, by age")
+    put.add_argument(
+        "--expire-tag",
+        action="append",
+        metavar="PATTERN",
+        help="a tag, such as nightly-*, that does not hold a version; may be repeated",
+    )
+    put.add_argument("--keep-all", action="store_true", help="no clean-up")
     put.add_argument("--quota-bytes", type=int, metavar="BYTES", help="most bytes in storage; -1: no limit")
     put.set_defaults(run_with_services=_set)
 
@@ -91,12 +98,20 @@ def _changes(options: argparse.Namespace) -> dict[str, t.Any]:
         raise BadRequest("The quota is a number of bytes, or -1.")
     if changes.get("quota_bytes") == -1:
         changes["quota_bytes"] = None
+    return {**changes, **_retention(options)}
+
+
+def _retention(options: argparse.Namespace) -> dict[str, t.Any]:
     kept = {"keep_versions": options.keep_versions, "keep_days": options.keep_days}
-    if any(value is not None for value in kept.values()):
-        if any(value is not None and value < 1 for value in kept.values()):
-            raise BadRequest("What is kept is a number from 1.")
-        changes["retention"] = kept
-    return changes
+    if options.keep_all:
+        return {"retention": None}
+    if all(value is None for value in kept.values()):
+        if options.expire_tag:
+            raise BadRequest("--expire-tag needs --keep-versions or --keep-days.")
+        return {}
+    if any(value is not None and value < 1 for value in kept.values()):
+        raise BadRequest("What is kept is a number from 1.")
+    return {"retention": {**kept, "expire_tags": options.expire_tag or []}}
 
 
 def _set(options: argparse.Namespace, services: Services) -> int:

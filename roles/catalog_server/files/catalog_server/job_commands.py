@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import typing as t
+from collections.abc import Callable, Mapping
 
-from catalog_server.jobs import gc, leases, restored
-from catalog_server.jobs.kinds import KINDS
+from catalog_server.catalog.retention import HELD, IN_USE, REQUIRED, TAGGED
+from catalog_server.errors import BadRequest
+from catalog_server.jobs import gc, restored, retention, service
+from catalog_server.jobs.kinds import KINDS, kind_called
 from catalog_server.jobs.runner import JobKind, new_owner, run
+from catalog_server.jobs.schemas import JobRecord
 from catalog_server.unit_of_work import Services, command_unit
-
-_FAILED = 1
 
 
 def add_to(commands: t.Any) -> None:
@@ -27,6 +30,7 @@ def add_to(commands: t.Any) -> None:
     listing.set_defaults(run_with_services=_list)
     now = actions.add_parser("run", help="run a job now")
     now.add_argument("name", choices=[kind.name for kind in KINDS], metavar="NAME")
+    now.add_argument("--dry-run", action="store_true", help="only say what gc or retention would remove")
     now.set_defaults(run_with_services=_run)
 
     collect = commands.add_parser("gc", help="remove stored objects that nothing uses any more")
@@ -41,40 +45,32 @@ def add_to(commands: t.Any) -> None:
 
 
 def _list(options: argparse.Namespace, services: Services) -> int:
-    with services.database.reading() as session:
-        known = {job.name: job for job in leases.jobs(session)}
-    rows = []
-    for kind in KINDS:
-        job = known.get(kind.name)
-        rows.append(
-            {
-                "name": kind.name,
-                "what": kind.text,
-                "running": job is not None and job.owner is not None,
-                "owner": job.owner if job is not None else None,
-                "finished_at": job.finished_at.isoformat() if job is not None and job.finished_at else None,
-                "error": job.error if job is not None else None,
-                "result": job.result if job is not None else {},
-            }
-        )
+    rows = command_unit(services, lambda work: [JobRecord.of(kind, row) for kind, row in service.jobs(work)])
     if options.json:
-        print(json.dumps(rows, indent=1))
-    else:
-        for row in rows:
-            state = "running" if row["running"] else f"ended {row['finished_at'] or 'never'}"
-            print(f"{row['name']}: {row['error'] or _said(row['result'])} ({state})")
+        print(json.dumps([row.model_dump(mode="json") for row in rows], indent=1))
+        return 0
+    for row in rows:
+        ended = row.finished_at.isoformat(timespec="seconds") if row.finished_at is not None else "never"
+        print(f"{row.name}: {row.error or _said(row.result)} ({'running' if row.running else f'ended {ended}'})")
     return 0
 
 
 def _run(options: argparse.Namespace, services: Services) -> int:
-    return _run_kind(next(kind for kind in KINDS if kind.name == options.name), services)
+    if not options.dry_run:
+        return _run_kind(kind_called(options.name), services)
+    if options.name not in _PLANS:
+        raise BadRequest(f"The job {options.name} has no dry run; those that have are {', '.join(_PLANS)}.")
+    return _PLANS[options.name](services)
 
 
 def _run_kind(kind: JobKind, services: Services) -> int:
+    with services.database.reading() as session:
+        kind.require_allowed(session)
     counts = run(services, kind, new_owner())
     if counts is None:
         print(f"{kind.name}: another process runs it now")
-        return _FAILED
+        return os.EX_TEMPFAIL
+    _tell_left_alone(counts.pop("left_alone", {}))
     print(f"{kind.name}: {_said(counts)}")
     return 0
 
@@ -83,19 +79,50 @@ def _said(counts: t.Any) -> str:
     return ", ".join(f"{name} {counts[name]}" for name in sorted(counts)) or "nothing to do"
 
 
+def _tell_left_alone(storages: Mapping[str, str]) -> None:
+    for name in sorted(storages):
+        print(f"storage {name} is left alone: {storages[name]}")
+
+
 def _collect(options: argparse.Namespace, services: Services) -> int:
     if options.after_restore:
         return _after_restore(services)
-    if options.dry_run:
-        planned = gc.plan(services)
-        if not planned.enabled:
-            print("off after a restore: run catalog-server gc --after-restore")
-        print(f"would remove {planned.segments} segments of {planned.bytes} bytes, and tidy {planned.packs} packs")
-        print(
-            f"{planned.waiting_segments} more segments of {planned.waiting_bytes} bytes wait for their URLs to expire"
+    return _plan_gc(services) if options.dry_run else _run_kind(kind_called("gc"), services)
+
+
+def _plan_gc(services: Services) -> int:
+    planned = gc.plan(services)
+    if not planned.enabled:
+        print("off after a restore: run catalog-server gc --after-restore")
+    _tell_left_alone(planned.left_alone)
+    print(f"would remove {planned.segments} segments of {planned.bytes} bytes, and tidy {planned.packs} packs")
+    print(f"{planned.waiting_segments} more segments of {planned.waiting_bytes} bytes wait for their URLs to expire")
+    return 0
+
+
+def _plan_retention(services: Services) -> int:
+    plans = retention.plan(services)
+    for one in plans:
+        for version in one.versions:
+            pushed = version.pushed_at.isoformat(timespec="seconds")
+            print(f"{one.catalog_id} {version.version} {version.architecture}, pushed {pushed}")
+        when = (
+            ""
+            if one.effective_at <= services.clock()
+            else f", from {one.effective_at.isoformat(timespec='seconds')} on"
         )
-        return 0
-    return _run_kind(next(kind for kind in KINDS if kind.name == "gc"), services)
+        print(f"{one.catalog_id}: would delete {len(one.versions)} versions and free {one.bytes} bytes{when}")
+        if one.held:
+            kept = ", ".join(f"{one.held[reason]} {_REASONS[reason]}" for reason in HELD if reason in one.held)
+            print(f"{one.catalog_id}: would also keep {kept}")
+    if not plans:
+        print("no catalog id has a retention")
+    return 0
+
+
+_REASONS = {TAGGED: "with a tag", IN_USE: "that a transfer uses", REQUIRED: "that others refer to"}
+# The jobs that remove something, and what tells what they would remove.
+_PLANS: Mapping[str, Callable[[Services], int]] = {"gc": _plan_gc, "retention": _plan_retention}
 
 
 def _after_restore(services: Services) -> int:

@@ -158,7 +158,9 @@ class Settings(BaseModel):
         16, description="Most blocks of the embedded storage's objects that are read or written at the same time."
     )
     jobs_seconds: t.Annotated[int, Field(ge=0, le=3600)] = Field(
-        10, description="Pause after which the server looks for jobs that are due; 0 leaves them to other processes."
+        10,
+        description="Pause after which the server looks for jobs that are due; with 0 it runs only those that are "
+        "asked for by the API.",
     )
     audit_days: t.Annotated[int, Field(ge=0, le=36500)] = Field(
         365, description="Age in days after which entries of the audit log are deleted; 0 keeps them."
@@ -256,7 +258,12 @@ class Settings(BaseModel):
     @property
     def storage(self) -> Path:
         """Root of the embedded storage."""
-        return self.storage_root or self.data_dir.absolute() / "storage"
+        return self.storage_root or self.default_storage
+
+    @property
+    def default_storage(self) -> Path:
+        """Root of an embedded storage that has none of its own."""
+        return self.data_dir.absolute() / "storage"
 
 
 _OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)\Z|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?\Z")

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from catalog_server.bodies import RequestBody, ResponseBody
 from catalog_server.catalog import catalog_ids
-from catalog_server.catalog.schemas import Timestamp
+from catalog_server.catalog.schemas import MAX_LIST, Text, Timestamp
 from catalog_server.identity.schemas import NewNames
 from catalog_server.models.catalog import CatalogId
 from catalog_server.names import RequiredRights
@@ -21,7 +21,7 @@ _MOST_BYTES = (1 << 63) - 1
 
 
 class RetentionEdit(RequestBody):
-    """What a clean-up keeps: versions that either of these names. Without both, everything."""
+    """What a clean-up keeps: versions that either of these names, or that have a tag. Without both, everything."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,6 +29,8 @@ class RetentionEdit(RequestBody):
     """Number of the newest versions that are kept."""
     keep_days: t.Annotated[int, Field(ge=1, le=36_600)] | None = None
     """Versions younger than this number of days are kept."""
+    expire_tags: t.Annotated[list[Text], Field(max_length=MAX_LIST)] = []
+    """Tags that do not keep the version that has them; `*` stands for any text, as in `nightly-*`."""
 
 
 class CatalogIdEdit(RequestBody):
@@ -64,12 +66,14 @@ class CatalogIdEdit(RequestBody):
 
 
 class Retention(ResponseBody):
-    """What a clean-up keeps: versions that either of these names."""
+    """What a clean-up keeps: versions that either of these names, or that have a tag."""
 
     keep_versions: int | None
     """Number of the newest versions that are kept; null if their number does not matter."""
     keep_days: int | None
     """Versions younger than this number of days are kept; null if their age does not matter."""
+    expire_tags: list[str]
+    """Tags that do not keep the version that has them; `*` stands for any text."""
 
 
 class CatalogIdRecord(ResponseBody):

@@ -65,6 +65,8 @@ def put(work: UnitOfWork, name: str, changes: Mapping[str, t.Any]) -> SavedCatal
         work.session.add(row)
     else:
         authority.require_manage(work, row)
+    if "retention" in changes and changes["retention"] != row.retention:
+        row.retention_set_at = work.now
     for field in _PLAIN:
         if field in changes:
             setattr(row, field, changes[field])

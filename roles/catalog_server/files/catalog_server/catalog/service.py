@@ -311,11 +311,12 @@ def _marked(work: UnitOfWork, manifest: Manifest, action: str, reason: str | Non
     work.record(action, SUBJECT, manifest.id, reason=reason, **_address(manifest))
 
 
-def delete(work: UnitOfWork, manifest_id: str) -> None:
+def delete(work: UnitOfWork, manifest_id: str, reason: str | None = None) -> None:
     """Delete the record; see ``transfers/removal.py``, which lets go what it used."""
     manifest = get(work, manifest_id)
     authority.require_change(work, manifest.catalog_id)
-    work.record("manifest.delete", SUBJECT, manifest.id, digest=manifest.digest, **_address(manifest))
+    why = {"reason": reason} if reason is not None else {}
+    work.record("manifest.delete", SUBJECT, manifest.id, digest=manifest.digest, **_address(manifest), **why)
     work.session.flush()
     queries.delete_manifest(work.session, manifest.id)
     # The database deleted its tags as well, which the session does not know.

@@ -8,6 +8,8 @@ It works in two steps. The rows of segments that were condemned longer ago than 
 nothing uses or leases, are deleted in a transaction that marks their packs. Then each marked pack is made what the
 database says. A crash between the two leaves the mark, and the next run goes on.
 
+Storages that cannot be used now, or where the server may not delete, are left alone, and the run names them.
+
 Only objects of packs that this database knows are deleted, only below the prefix of a storage that has this catalog's
 mark, and only those whose names are of our grammar. After a restore nothing is deleted until the administrator says so.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import datetime
 import typing as t
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
@@ -24,7 +26,7 @@ from sqlalchemy import Select, delete, exists, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from catalog_server.catalog.service import SEGMENTS_LOCK
-from catalog_server.errors import Unavailable
+from catalog_server.errors import GcDisabled, Unavailable
 from catalog_server.jobs.runner import Run
 from catalog_server.models.catalog import Catalog, ManifestSegment, SegmentedContent
 from catalog_server.models.storage import GONE, GROWING, Pack
@@ -46,6 +48,8 @@ class Plan:
     packs: int
     waiting_segments: int
     waiting_bytes: int
+    # Storages that it does not touch, and why.
+    left_alone: Mapping[str, str]
 
 
 def is_enabled(session: Session) -> bool:
@@ -53,9 +57,19 @@ def is_enabled(session: Session) -> bool:
     return bool(session.scalar(select(Catalog.gc_enabled)))
 
 
+def require_enabled(session: Session) -> None:
+    """Raise GcDisabled after a restore, until an administrator has looked."""
+    if not is_enabled(session):
+        raise GcDisabled(
+            "The garbage collection is off since a restore: storage may hold what was pushed behind the backup. Run "
+            "catalog-server gc --after-restore, which lists it and switches the collection on again."
+        )
+
+
 def plan(services: Services) -> Plan:
     """Returns what a run would do; nothing is changed."""
-    storages = services.storages.marked()
+    survey = services.storages.survey(deleting=True)
+    storages = survey.marked
     size = func.coalesce(func.sum(Segment.size), 0)
     with services.database.reading() as session:
         due = session.execute(
@@ -72,7 +86,15 @@ def plan(services: Services) -> Plan:
             )
             or 0
         )
-        return Plan(is_enabled(session), due[0], due[1], packs, all_of_it[0] - due[0], all_of_it[1] - due[1])
+        return Plan(
+            is_enabled(session),
+            due[0],
+            due[1],
+            packs,
+            all_of_it[0] - due[0],
+            all_of_it[1] - due[1],
+            survey.left_alone,
+        )
 
 
 def work(run: Run) -> None:
@@ -82,7 +104,10 @@ def work(run: Run) -> None:
         if not is_enabled(session):
             run.counts["disabled"] = True
             return
-    storages = services.storages.marked()
+    survey = services.storages.survey(deleting=True)
+    storages = survey.marked
+    if survey.left_alone:
+        run.counts["left_alone"] = survey.left_alone
     while swept := services.database.write(lambda session: _sweep(services, session, storages), [SEGMENTS_LOCK]):
         run.add("segments", len(swept))
         run.add("bytes", sum(swept))

@@ -42,6 +42,23 @@ def is_due(session: Session, name: str, now: datetime.datetime, period_seconds: 
     return job.finished_at + datetime.timedelta(seconds=period_seconds) <= now
 
 
+def is_requested(session: Session, name: str) -> bool:
+    """Returns True if somebody asked for a run, and none has begun since."""
+    job = session.get(Job, name)
+    if job is None or job.requested_at is None:
+        return False
+    return job.started_at is None or job.started_at < job.requested_at
+
+
+def request(session: Session, name: str, now: datetime.datetime) -> Job:
+    """Ask for a run of a job; returns its row. Its lock is held."""
+    session.execute(upsert(session, Job).values(name=name, result={}, progress={}).on_conflict_do_nothing())
+    job = session.get_one(Job, name, populate_existing=True)
+    job.requested_at = now
+    session.flush()
+    return job
+
+
 def take(services: Services, name: str, owner: str) -> dict[str, t.Any] | None:
     """Take the lease of a job; returns what its last run has left to resume from, None if another process runs it."""
     now = services.clock()
@@ -54,7 +71,7 @@ def take(services: Services, name: str, owner: str) -> dict[str, t.Any] | None:
         job.owner, job.leased_until, job.started_at = owner, _end(now), now
         return dict(job.progress)
 
-    return services.database.write(unit, [_lock(name)])
+    return services.database.write(unit, [lock_of(name)])
 
 
 def extend(services: Services, name: str, owner: str, progress: dict[str, t.Any]) -> None:
@@ -68,7 +85,7 @@ def extend(services: Services, name: str, owner: str, progress: dict[str, t.Any]
         job = _own(session, name, owner)
         job.leased_until, job.progress = _end(now), dict(progress)
 
-    services.database.write(unit, [_lock(name)])
+    services.database.write(unit, [lock_of(name)])
 
 
 def end(services: Services, name: str, owner: str, result: dict[str, t.Any], error: str | None) -> None:
@@ -83,7 +100,7 @@ def end(services: Services, name: str, owner: str, result: dict[str, t.Any], err
         job.owner = job.leased_until = None
         job.finished_at, job.error, job.result, job.progress = now, error, dict(result), {}
 
-    services.database.write(unit, [_lock(name)])
+    services.database.write(unit, [lock_of(name)])
 
 
 def _own(session: Session, name: str, owner: str) -> Job:
@@ -97,5 +114,6 @@ def _end(now: datetime.datetime) -> datetime.datetime:
     return now + datetime.timedelta(seconds=LEASE_SECONDS)
 
 
-def _lock(name: str) -> Lock:
+def lock_of(name: str) -> Lock:
+    """What excludes every other change of the row of a job."""
     return Lock("job", name)

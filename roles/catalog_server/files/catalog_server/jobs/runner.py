@@ -16,11 +16,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
+from sqlalchemy.orm import Session
 
 from catalog_server.jobs import leases
 from catalog_server.unit_of_work import Services
 
 Counts = dict[str, t.Any]
+
+# How often a process that runs no jobs by itself looks for those that somebody asked another process for.
+_REQUESTS_SECONDS = 60
 
 _log = logging.getLogger("catalog_server.jobs")
 
@@ -58,15 +62,23 @@ def _always(_services: Services) -> bool:
     return True
 
 
+def _nothing(_session: Session) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class JobKind:
-    """A job: what it is called and does, how often, and whether there is something to do at all."""
+    """A job: what it is called and does, how often, and whether there is something to do at all.
+
+    ``require_allowed`` raises what is to be said to whoever asks for a run that must not be.
+    """
 
     name: str
     text: str
     period_seconds: float
     work: Callable[[Run], None]
     has_work: Callable[[Services], bool] = _always
+    require_allowed: Callable[[Session], None] = _nothing
 
 
 def new_owner() -> str:
@@ -95,39 +107,49 @@ def run(services: Services, kind: JobKind, owner: str, stopping: threading.Event
 
 
 class JobThread:
-    """Runs what is due every few seconds, between ``start`` and ``close``."""
+    """Runs what is due every few seconds, and what is asked for at once, between ``start`` and ``close``."""
 
     def __init__(self, services: Services, kinds: Sequence[JobKind]) -> None:
         self._services = services
         self._kinds = kinds
         self._owner = new_owner()
         self._stopping = threading.Event()
+        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
     def start(self) -> None:
-        """Begin, unless the settings say that this process runs no jobs."""
-        if self._services.settings.jobs_seconds:
-            self._thread.start()
+        """Begin. If the settings say that this process runs no jobs, it runs only those that somebody asks for."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at once for what was asked for."""
+        self._woken.set()
 
     def close(self) -> None:
         """End behind the step that is being done."""
         self._stopping.set()
+        self._woken.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._services.settings.jobs_seconds):
+        while True:
+            self._woken.wait(self._services.settings.jobs_seconds or _REQUESTS_SECONDS)
+            self._woken.clear()
             for kind in self._kinds:
-                if not self._stopping.is_set():
-                    self._run_if_due(kind)
+                if self._stopping.is_set():
+                    return
+                self._run_if_due(kind)
 
     def _run_if_due(self, kind: JobKind) -> None:
         services = self._services
         try:
             with services.database.reading() as session:
-                if not leases.is_due(session, kind.name, services.clock(), kind.period_seconds):
-                    return
-            if kind.has_work(services):
+                is_requested = leases.is_requested(session, kind.name)
+                is_due = services.settings.jobs_seconds > 0 and leases.is_due(
+                    session, kind.name, services.clock(), kind.period_seconds
+                )
+            if is_requested or (is_due and kind.has_work(services)):
                 counts = run(services, kind, self._owner, self._stopping)
                 if counts:
                     _log.info("job done", extra={"job": kind.name, **{f"job_{name}": counts[name] for name in counts}})

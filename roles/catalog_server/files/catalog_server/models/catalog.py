@@ -72,6 +72,8 @@ class CatalogId(Base):
     immutable_tags: Mapped[bool] = mapped_column(default=False)
     # What a clean-up keeps, by number and by age; null: everything.
     retention: Mapped[dict[str, t.Any] | None] = mapped_column(JSON(none_as_null=True))
+    # When the retention was set: it deletes nothing before somebody could look at what it would delete.
+    retention_set_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     # Most bytes that its segments may take in storage; null: no limit.
     quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
     # The number of the last push: pushes are ordered by it, and not by a clock.
@@ -94,6 +96,12 @@ class Manifest(Base):
         Index("ix_manifests_push_number", "catalog_id", "architecture", "push_number"),
         Index("ix_manifests_tainted", "catalog_id", sqlite_where=text("tainted"), postgresql_where=text("tainted")),
         Index("ix_manifests_revoked", "catalog_id", sqlite_where=text("revoked"), postgresql_where=text("revoked")),
+        Index(
+            "ix_manifests_parent",
+            "id",
+            sqlite_where=text("parent IS NOT NULL"),
+            postgresql_where=text("parent IS NOT NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(LongId, primary_key=True, default=new_long_id)

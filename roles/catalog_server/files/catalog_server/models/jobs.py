@@ -40,6 +40,8 @@ class Job(Base):
     # The process that runs it, until when it is believed to.
     owner: Mapped[str | None] = mapped_column(String(100))
     leased_until: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
+    # When somebody asked for a run; one that began since has answered it.
+    requested_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     started_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     finished_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     # Of the last run that ended: null if it succeeded.

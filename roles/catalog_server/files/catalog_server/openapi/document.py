@@ -41,6 +41,7 @@ _TAGS = {
     "manifests": "Versions of images: find, edit, block, delete.",
     "content": "Reading the content of a manifest.",
     "uploads": "Pushing a version.",
+    "jobs": "Work behind the requests: what it does, and what it would remove.",
     "objects": "Bytes of the embedded storage, by signed URLs.",
 }
 _SECURITY = {

@@ -19,6 +19,33 @@ _OBJECTS = "https://catalog.example.com/api/v1/objects/local/packs"
 
 Example = dict[str, t.Any]
 
+_JOB: Example = {
+    "name": "gc",
+    "description": "remove stored objects that nothing uses any more",
+    "running": False,
+    "requested_at": "2026-11-27T10:20:00.000Z",
+    "started_at": "2026-11-27T10:20:00.150Z",
+    "finished_at": "2026-11-27T10:20:01.700Z",
+    "error": None,
+    "result": {"segments": 3, "bytes": 1572864, "packs": 1},
+    "progress": {},
+}
+_DOOMED: Example = {
+    "id": _MANIFEST_ID,
+    "version": "1.0",
+    "architecture": "arm64",
+    "pushed_at": "2026-10-01T08:00:00.000Z",
+    "tags": [],
+}
+_HELD: Example = {"tagged": 1, "in_use": 0, "required": 0}
+_CATALOG_ID_PLAN: Example = {
+    "catalog_id": "macos-15-runner",
+    "effective_at": "2026-11-28T10:00:00.000Z",
+    "versions": [_DOOMED],
+    "bytes": 1572864,
+    "held": _HELD,
+}
+
 _MANIFEST: Example = {
     "id": _MANIFEST_ID,
     "catalog_id": "macos-15-runner",
@@ -68,7 +95,7 @@ _CATALOG_ID: Example = {
     "tag_claims": [],
     "native_only": False,
     "immutable_tags": True,
-    "retention": {"keep_versions": 10, "keep_days": 30},
+    "retention": {"keep_versions": 10, "keep_days": 30, "expire_tags": ["nightly-*"]},
     "quota_bytes": 500000000000,
     "created_at": "2026-11-20T09:00:00.000Z",
     "created_by": "builder",
@@ -189,21 +216,35 @@ EXAMPLES: dict[str, Example] = {
     "CatalogIdEdit": {
         "push_roles": ["TEAM_A"],
         "immutable_tags": True,
-        "retention": {"keep_versions": 10, "keep_days": 30},
+        "retention": {"keep_versions": 10, "keep_days": 30, "expire_tags": ["nightly-*"]},
         "quota_bytes": 500000000000,
     },
+    "CatalogIdPlan": _CATALOG_ID_PLAN,
     "CatalogIdPage": {"catalog_ids": [_CATALOG_ID], "next": None},
     "CatalogIdRecord": _CATALOG_ID,
     "ClaimRecord": _CLAIM,
     "Claims": {"claims": [_CLAIM]},
     "Empty": {},
+    "DoomedVersion": _DOOMED,
     "Error": {
         "message": "There is no manifest 00, or you may not see it.",
         "code": 404,
         "error": "unknown_manifest",
     },
     "FreedSpace": {"freed_bytes": 1572864, "freed_after": "2026-11-27T10:15:00.000Z"},
+    "GcPlan": {
+        "enabled": True,
+        "segments": 3,
+        "bytes": 1572864,
+        "packs": 1,
+        "waiting_segments": 0,
+        "waiting_bytes": 0,
+        "left_alone": {},
+    },
     "GrantInUse": _GRANT_IN_USE,
+    "HeldVersions": _HELD,
+    "JobList": {"jobs": [_JOB]},
+    "JobRecord": _JOB,
     "Limits": _LIMITS,
     "LoginReply": {"email": "ci@example.com", "token": "eyJhbGciOi…", "expires_at": 1795485042},
     "LoginRequest": {"email": "ci@example.com", "password": "correct horse battery staple"},
@@ -251,6 +292,7 @@ EXAMPLES: dict[str, Example] = {
     "Resolved": {"manifests": [_MANIFEST]},
     "Retention": _CATALOG_ID["retention"],
     "RetentionEdit": {"keep_versions": 10},
+    "RetentionPlan": {"catalog_ids": [_CATALOG_ID_PLAN]},
     "RoleEdit": {"description": "Reads the audit log", "claims": ["READ_AUDIT"]},
     "RoleRecord": _ROLE,
     "Roles": {"roles": [_ROLE]},

@@ -24,12 +24,12 @@ class Freed:
     after: datetime.datetime
 
 
-def delete(work: UnitOfWork, manifest_id: str) -> Freed:
-    """Delete the record of a manifest, and condemn what only it used."""
+def delete(work: UnitOfWork, manifest_id: str, reason: str | None = None) -> Freed:
+    """Delete the record of a manifest, and condemn what only it used; the audit log keeps the reason."""
     manifest = catalog.get(work, manifest_id)
     packs = [manifest.content.pack] if manifest.content is not None else []
     used = queries.segments_of(work.session, manifest_id)
-    catalog.delete(work, manifest_id)
+    catalog.delete(work, manifest_id, reason)
     for pack in packs:
         leases.let_go_pack(work, pack)
     outbox.packs_changed(work, packs)

@@ -201,15 +201,24 @@ def test_a_role_without_a_valid_name(name: str) -> None:
         ({"quota_bytes": 5}, {"quota_bytes": -1}, {"quota_bytes": None}),
         (
             {},
-            {"retention": {"keep_versions": 3, "keep_days": None}},
-            {"retention": {"keep_versions": 3, "keep_days": None}},
+            {"retention": {"keep_versions": 3, "keep_days": None, "expire_tags": None}},
+            {"retention": {"keep_versions": 3, "keep_days": None, "expire_tags": []}},
         ),
         (
-            {"retention": {"keep_versions": 3, "keep_days": None}},
+            {"retention": {"keep_versions": 3, "keep_days": None, "expire_tags": []}},
             {"retention": {"keep_versions": 3}},
             {},
         ),
-        ({"retention": {"keep_versions": 3, "keep_days": None}}, {"retention": {}}, {"retention": None}),
+        (
+            {"retention": {"keep_versions": 3, "keep_days": None, "expire_tags": []}},
+            {"retention": {"keep_versions": 3, "expire_tags": ["nightly-*"]}},
+            {"retention": {"keep_versions": 3, "keep_days": None, "expire_tags": ["nightly-*"]}},
+        ),
+        (
+            {"retention": {"keep_versions": 3, "keep_days": None, "expire_tags": []}},
+            {"retention": {}},
+            {"retention": None},
+        ),
     ],
     ids=str,
 )

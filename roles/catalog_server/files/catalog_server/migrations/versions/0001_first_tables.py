@@ -84,6 +84,7 @@ def upgrade() -> None:
         sa.Column("name", NAME, nullable=False),
         sa.Column("owner", sa.String(length=100), nullable=True),
         sa.Column("leased_until", TIMESTAMP, nullable=True),
+        sa.Column("requested_at", TIMESTAMP, nullable=True),
         sa.Column("started_at", TIMESTAMP, nullable=True),
         sa.Column("finished_at", TIMESTAMP, nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
@@ -182,6 +183,7 @@ def upgrade() -> None:
         sa.Column("native_only", sa.Boolean(), nullable=False),
         sa.Column("immutable_tags", sa.Boolean(), nullable=False),
         sa.Column("retention", sa.JSON(), nullable=True),
+        sa.Column("retention_set_at", TIMESTAMP, nullable=True),
         sa.Column("quota_bytes", sa.BigInteger(), nullable=True),
         sa.Column("last_push_number", sa.BigInteger(), nullable=False),
         sa.Column("created_at", TIMESTAMP, nullable=False),
@@ -278,6 +280,14 @@ def upgrade() -> None:
     op.create_index("ix_manifests_order", "manifests", ["catalog_id", "version", "architecture"], unique=False)
     op.create_index(
         "ix_manifests_push_number", "manifests", ["catalog_id", "architecture", "push_number"], unique=False
+    )
+    op.create_index(
+        "ix_manifests_parent",
+        "manifests",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("parent IS NOT NULL"),
+        postgresql_where=sa.text("parent IS NOT NULL"),
     )
     op.create_index(
         "ix_manifests_revoked",
