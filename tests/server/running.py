@@ -27,8 +27,8 @@ from catalog_server.settings import Settings
 from catalog_server.unit_of_work import Services, UnitOfWork
 from described import check_described
 
-START_SECONDS = 30
-STOP_SECONDS = 10
+START_SECONDS = 120
+STOP_SECONDS = 60
 PASSWORD = "correct horse battery staple"
 
 # Who the tests are, by roles and claims
