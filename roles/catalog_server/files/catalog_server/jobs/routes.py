@@ -46,14 +46,16 @@ def plan_retention(context: Context) -> RetentionPlan:
     return RetentionPlan(catalog_ids=[CatalogIdPlan.of(one) for one in retention.plan(context.services)])
 
 
-@router.get("/jobs/{name}", openapi_extra=operation(USERS))
+@router.get("/jobs/{name}", openapi_extra=operation(USERS, "not_found"))
 def get_job(context: Context, name: Name) -> JobRecord:
     """Get a job, with its last run."""
     with context.reading(access.JOBS) as work:
         return JobRecord.of(*service.job(work, name))
 
 
-@router.post("/jobs/{name}/run", status_code=status.HTTP_202_ACCEPTED, openapi_extra=operation(USERS, "gc_disabled"))
+@router.post(
+    "/jobs/{name}/run", status_code=status.HTTP_202_ACCEPTED, openapi_extra=operation(USERS, "not_found", "gc_disabled")
+)
 @pools.writes
 def run_job(context: Context, request: Request, name: Name) -> JobRecord:
     """Ask for a run of a job, which begins at once, or behind the one that is in progress."""
