@@ -16,6 +16,7 @@ import jwt
 import pytest
 from argon2 import PasswordHasher
 from catalog_server.identity import service as users
+from catalog_server.identity.login_limits import REFUSAL_SECONDS
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.identity import ApiKey, User
 from conftest import StartServer
@@ -321,7 +322,9 @@ def test_an_address_that_guesses_is_slowed_down_before_its_bodies_are_read(start
     assert [from_address(server, "192.0.2.1", "reader") for _login in range(6)] == [200] * 6
     guesses = [from_address(server, "192.0.2.1", f"user-{number}", "wrong") for number in range(4)]
     assert guesses == [401, 401, 401, 429]
+    begun = time.monotonic()
     reply = server.call("POST", "/auth/token", content=b"{", headers={"X-Forwarded-For": "192.0.2.1"})
+    assert time.monotonic() - begun >= REFUSAL_SECONDS
     assert error_of(reply) == (429, "locked_out")
     assert 1 <= int(reply.headers["retry-after"]) <= 60
     assert from_address(server, "192.0.2.2", "reader") == 200

@@ -13,8 +13,9 @@ import threading
 import pytest
 from catalog_server.errors import Unavailable
 from catalog_server.identity import login_limits
-from catalog_server.identity.login_limits import LoginLimits, network_of
+from catalog_server.identity.login_limits import LimitLogins, LoginLimits, network_of
 from catalog_server.pools import LoginPool, Turns
+from starlette.types import Message
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,49 @@ def test_addresses_without_end_cost_no_memory(monkeypatch: pytest.MonkeyPatch) -
     for number in range(100):
         limits.take(str(number))
     assert len(limits._buckets) == 10
+
+
+def test_a_refusal_is_held_back_and_no_more_than_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_limits, "MOST_REFUSALS", 3)
+    answered: list[int] = []
+
+    async def main() -> None:
+        gate = asyncio.Event()
+
+        async def pause(seconds: float) -> None:
+            assert seconds == login_limits.REFUSAL_SECONDS
+            await gate.wait()
+
+        async def no_application(*_arguments: object) -> None:
+            raise AssertionError("a login that is refused reaches nobody")
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered.append(message["status"])
+
+        async def receive() -> Message:
+            raise AssertionError("its body is not read")
+
+        limits = LoginLimits(1, 0.001)
+        limits.take("192.0.2.7/32")
+        app = LimitLogins(no_application, limits, pause)
+        scope = {"type": "http", "method": "POST", "path": "/api/v1/auth/token", "client": ("192.0.2.7", 1)}
+        held = [asyncio.create_task(app(scope, receive, send)) for _number in range(3)]
+        await asyncio.sleep(0)
+        assert not answered
+        # Whoever leaves makes room.
+        held.pop().cancel()
+        await asyncio.sleep(0)
+        held.append(asyncio.create_task(app(scope, receive, send)))
+        await asyncio.sleep(0)
+        assert not answered
+        await app(scope, receive, send)
+        assert answered == [429]
+        gate.set()
+        await asyncio.gather(*held)
+        assert answered == [429] * 4
+
+    asyncio.run(main())
 
 
 def test_who_is_known_goes_first() -> None:

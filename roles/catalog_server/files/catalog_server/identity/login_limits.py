@@ -6,16 +6,20 @@
 
 Each address has a bucket of tokens that fills slowly. A login takes one, and gives it back if it succeeds, so that a
 controller that logs in for a thousand hosts is never kept waiting, and whoever guesses soon is.
+
+A refusal is sent after a pause. To read a request and to refuse it is work, too: without the pause, somebody who asks
+again at each refusal would take a good part of the server by a few connections.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +28,9 @@ from catalog_server.errors import LockedOut
 
 _LOGIN = re.compile(r"/api(/v1)?/auth/token\Z")
 _MOST_ADDRESSES = 10_000
+REFUSAL_SECONDS = 1.0
+# Refusals that wait at a time; each holds a connection, so the others are sent at once.
+MOST_REFUSALS = 500
 
 
 def network_of(address: str, ipv4_bits: int = 32) -> str:
@@ -76,9 +83,13 @@ class LoginLimits:
 class LimitLogins:
     """Answers 429 to the logins of an address that has tried too many."""
 
-    def __init__(self, app: ASGIApp, limits: LoginLimits) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: LoginLimits, pause: Callable[[float], Awaitable[object]] = asyncio.sleep
+    ) -> None:
         self.app = app
         self.limits = limits
+        self._pause = pause
+        self._refusals = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST" or not _LOGIN.match(scope["path"]):
@@ -87,6 +98,7 @@ class LimitLogins:
         network = network_of((scope.get("client") or [""])[0])
         wait = self.limits.take(network)
         if wait:
+            await self._hold_back()
             headers = {"Retry-After": str(wait), "Connection": "close"}
             reply = error_responses.reply(
                 LockedOut.code, "Too many logins from your address: try again later.", headers
@@ -100,3 +112,12 @@ class LimitLogins:
             await send(message)
 
         await self.app(scope, receive, send_and_give_back)
+
+    async def _hold_back(self) -> None:
+        if self._refusals >= MOST_REFUSALS:
+            return
+        self._refusals += 1
+        try:
+            await self._pause(REFUSAL_SECONDS)
+        finally:
+            self._refusals -= 1
