@@ -27,7 +27,7 @@ def measure_server(bench: Bench, runs: int) -> None:
         server_costs.measure_slow_readers,
         server_costs.measure_head,
         server_costs.measure_idle,
-        server_costs.measure_hostile,
+        server_costs.measure_indexes,
     ):
         with server_stand(bench, "--index-bytes", str(server_costs.INDEX_MB * 1_000_000)) as stand:
             measure(stand)
