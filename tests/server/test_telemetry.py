@@ -11,6 +11,7 @@ import logging
 
 import pytest
 from catalog_server.telemetry import JsonLines, redacted
+from running import Server, wait_until
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJ1aWQiOiJ4In0.c2lnbmF0dXJl"
 
@@ -20,6 +21,7 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJ1aWQiOiJ4In0.c2lnbmF0dXJl"
     [
         f"got {TOKEN} from",
         f"Authorization: Bearer {TOKEN}",
+        f"-{TOKEN}, {TOKEN}",
         "X-Api-Key: QUJDREVGOnNlY3JldHNlY3JldHNlY3JldA==",
         "GET /objects/a?expires=1&signature=c2lnbmF0dXJl HTTP/1.1",
         "https://x/?access_token=c2lnbmF0dXJl&a=b",
@@ -50,3 +52,18 @@ def test_a_record_is_one_line_of_json() -> None:
     assert (line["message"], line["level"], line["status"]) == ("it failed", "error", 500)
     assert "line one" in line["exception"]
     assert TOKEN not in text
+
+
+@pytest.mark.parametrize("part", ["-eyJ", "eyJ.", "-eyJa.b", "bearer ", "bearer" + " " * 100, "secret", "a.", "-"])
+def test_no_text_takes_the_square_of_its_length(part: str) -> None:
+    # With the square of four million characters, it would take an hour.
+    text = part * (4_000_000 // len(part))
+    assert redacted(text)
+
+
+def test_a_request_writes_a_short_line(server: Server) -> None:
+    path = "/" + "-eyJ" * 15_000
+    assert server.call("GET", path).status_code == 404
+    wait_until(lambda: "-eyJ-eyJ" in server.log)
+    (line,) = [line for line in server.log.splitlines() if "-eyJ-eyJ" in line]
+    assert len(line) < 2000 and json.loads(line)["path"].endswith("…")

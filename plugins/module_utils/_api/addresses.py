@@ -46,11 +46,12 @@ def _checked(text: str, what: str, longest: int) -> str:
     """
     if not isinstance(text, str):
         raise InvalidAddress(f"{text!r} is not a valid {what}: it is not a text.", "Put it between quotation marks.")
-    text = unicodedata.normalize("NFC", text.strip("\t\r\n").lower())
+    text = text.strip("\t\r\n").lower()
     if not text or text in {".", ".."}:
         raise InvalidAddress(f"{text!r} is not a valid {what}.")
     if len(text) > longest:
         raise InvalidAddress(f"{text[:40] + '…'!r} is not a valid {what}: it has more than {longest} characters.")
+    text = unicodedata.normalize("NFC", text)
     if not text.isascii() and what != "tag":
         # Some characters look like others; stock clients send nothing else.
         raise InvalidAddress(f"{text!r} is not a valid {what}.", "Use the letters a to z, digits, '.', '_' and '-'.")

@@ -18,20 +18,23 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors im
 # NAME_MAX of APFS is 255 UTF-8 bytes, PATH_MAX of Darwin 1024.
 MAX_COMPONENT_BYTES = 255
 MAX_PATH_BYTES = 1024
+# Characters of a path that is too long, in a message
+_SHOWN = 100
 
 
 def check_path(path: str) -> None:
     """Raise UnsafePath unless ``path`` is relative, normal and stays where it is put."""
     if not path:
         raise UnsafePath("The bundle has an entry with an empty path.")
+    # First: the time of what follows grows with the square of the length.
+    if len(path.encode("utf-8")) > MAX_PATH_BYTES:
+        raise UnsafePath(f"The path {path[:_SHOWN]!r}… is longer than {MAX_PATH_BYTES} bytes.")
     if path.startswith("/"):
         raise UnsafePath(f"The path {path!r} is absolute.")
     if "\0" in path:
         raise UnsafePath(f"The path {path!r} holds a NUL.")
     if unicodedata.normalize("NFC", path) != path:
         raise UnsafePath(f"The path {path!r} is not in Unicode normal form C.")
-    if len(path.encode("utf-8")) > MAX_PATH_BYTES:
-        raise UnsafePath(f"The path {path!r} is longer than {MAX_PATH_BYTES} bytes.")
     for component in path.split("/"):
         if component in ("", ".", ".."):
             raise UnsafePath(f"The path {path!r} has the component {component!r}.")

@@ -21,16 +21,33 @@ import typing as t
 request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-_JWT = re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+# Patterns that anybody's text is searched for must not begin in the middle of what they match: with as many beginnings
+# as characters, their time would grow with the square of the length.
+_DOTTED = re.compile(r"[A-Za-z0-9_.-]+")
+_JWT_BEGIN = "eyJ"
+_JWT_DOTS = 2
 _QUERY_SECRET = re.compile(r"(?i)\b(signature|access_token|authorization|password|secret|api_key)=[^&\s\"']+")
 _HEADER_SECRET = re.compile(r"(?i)\b(bearer|x-api-key:?)\s+[A-Za-z0-9+/=_.-]{16,}")
 
 
+# Of a text that a request brings: a path may have 64 KiB
+_LONGEST = 1000
+
+
 def redacted(text: str) -> str:
     """The text without anything that looks like a token, a key or a signature."""
-    text = _JWT.sub("***", text)
+    text = _DOTTED.sub(lambda found: _without_jwt(found.group()), text)
     text = _QUERY_SECRET.sub(lambda found: f"{found.group(1)}=***", text)
     return _HEADER_SECRET.sub(lambda found: f"{found.group(1)} ***", text)
+
+
+def _without_jwt(text: str) -> str:
+    begin = text.find(_JWT_BEGIN)
+    return text if begin < 0 or text.count(".", begin) < _JWT_DOTS else f"{text[:begin]}***"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 class JsonLines(logging.Formatter):
@@ -42,13 +59,13 @@ class JsonLines(logging.Formatter):
             "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": redacted(record.getMessage()),
+            "message": redacted(_short(record.getMessage())),
         }
         if request_id.get():
             line["request_id"] = request_id.get()
         for name, value in vars(record).items():
             if name not in _OWN_FIELDS:
-                line[name] = redacted(value) if isinstance(value, str) else value
+                line[name] = redacted(_short(value)) if isinstance(value, str) else value
         if record.exc_info:
             line["exception"] = redacted(self.formatException(record.exc_info))
         return json.dumps(line, default=str, ensure_ascii=True)

@@ -6,6 +6,10 @@
 
 Databases refuse zero bytes and encoders refuse half characters (surrogates), each in its own way; here they are refused
 before anything else sees them. Equal texts are equal bytes (NFC).
+
+NFC sorts the marks on a letter in a time that grows with the square of their number, and nothing else runs meanwhile.
+So texts are bounded before they are looked at, and so are the marks on one letter, as in the Stream-Safe Text Format:
+https://www.unicode.org/reports/tr15/#Stream_Safe_Text_Format.
 """
 
 from __future__ import annotations
@@ -28,6 +32,9 @@ _NO_LINE = (
     r"\u200b-\u200f\u2028-\u202e\u2060-\u206f\ue000-\uf8ff\ufeff\ufff0-\ufffb"
     "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U0010ffff"
 )
+# No text that the server takes is longer; most have a lower limit of their own.
+LONGEST = 20_000
+_MOST_MARKS = 30
 TEXT_PATTERN = f"^[^{_NO_TEXT}]*$"
 LINE_PATTERN = f"^[^{_NO_LINE}]*$"
 WANTED_PATTERN = f"^[^{_NO_LINE}]*[^{_NO_LINE}\\s][^{_NO_LINE}]*$"
@@ -49,6 +56,7 @@ def clean(text: str) -> str:
     """Return a text in NFC.
 
     :raises ValueError: it contains zero bytes, half characters, or control characters that are no line breaks
+    :raises ValueError: it is too long, or has too many marks on one letter
     """
     return _normalised(text, _not_in_text)
 
@@ -57,14 +65,22 @@ def clean_line(text: str) -> str:
     """Return a text in NFC.
 
     :raises ValueError: it contains characters that are not shown, such as line breaks and changes of direction
+    :raises ValueError: it is too long, or has too many marks on one letter
     """
     return _normalised(text, _not_in_line)
 
 
 def _normalised(text: str, not_allowed: re.Pattern[str]) -> str:
+    if len(text) > LONGEST:
+        raise ValueError(f"it has more than {LONGEST} characters")
     found = not_allowed.search(text)
     if found is not None:
         raise ValueError(f"the character U+{ord(found.group()):04X} is not allowed")
+    marks = 0
+    for character in text:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks > _MOST_MARKS:
+            raise ValueError(f"it has more than {_MOST_MARKS} marks on one letter")
     return unicodedata.normalize("NFC", text)
 
 

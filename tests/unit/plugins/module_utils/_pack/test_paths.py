@@ -61,6 +61,13 @@ def test_a_path_that_would_lead_elsewhere_is_refused(path: str, reason: str) -> 
         paths.check_path(path)
 
 
+def test_a_path_that_is_far_too_long_is_refused_before_it_is_looked_at() -> None:
+    # To put a million marks into order would take a quarter of an hour.
+    with pytest.raises(UnsafePath, match="longer than 1024") as refused:
+        paths.check_path("a" + "\u0301\u0323" * 500_000)
+    assert len(str(refused.value)) < 1000
+
+
 @pytest.mark.parametrize(
     ("one", "two"),
     [
