@@ -10,16 +10,20 @@ import base64
 import json
 import re
 import sys
+import threading
 import typing as t
 import unicodedata
 
 import httpx
 import pytest
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageDenied
 from catalog_server import cursors, texts
 from catalog_server.app import ROUTERS
+from catalog_server.catalog.schemas import ManifestEdit
 from catalog_server.errors import BadRequest, Unavailable
-from catalog_server.health.readiness import Readiness
+from catalog_server.health.readiness import SLOW_SECONDS, Readiness
 from catalog_server.keys import KeyRing
+from catalog_server.models.catalog import Manifest
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -91,6 +95,47 @@ def _loose(annotation: t.Any, metadata: t.Sequence[t.Any], path: str) -> t.Itera
     elif origin is not t.Literal:
         for argument in arguments:
             yield from _loose(argument, metadata if argument in (str, SecretStr) else [], path)
+
+
+def _longest(field: FieldInfo) -> int | None:
+    lengths = [one.max_length for one in field.metadata if hasattr(one, "max_length")]
+    for argument in t.get_args(field.annotation):
+        lengths += [one.max_length for one in getattr(argument, "__metadata__", ()) if hasattr(one, "max_length")]
+        for info in getattr(argument, "__metadata__", ()):
+            lengths += [one.max_length for one in getattr(info, "metadata", ()) if hasattr(one, "max_length")]
+    return min(lengths, default=None)
+
+
+def test_what_is_stored_as_it_came_fits_its_column() -> None:
+    lengths = {name: getattr(column.type, "length", None) for name, column in Manifest.__table__.columns.items()}
+    stored = {name: field for name, field in ManifestEdit.model_fields.items() if lengths.get(name) is not None}
+    assert "superseded_by" in stored
+    assert [name for name, field in stored.items() if (_longest(field) or sys.maxsize) > lengths[name]] == []
+
+
+@pytest.mark.parametrize("clean", [texts.clean, texts.clean_line])
+def test_a_letter_has_few_marks(clean: t.Callable[[str], str]) -> None:
+    assert clean("e" + "\u0323" * 30) == "\u1eb9" + "\u0323" * 29
+    for marks in (31, 1000):
+        with pytest.raises(ValueError, match="30 marks"):
+            clean("e" + "\u0301\u0323" * marks)
+    with pytest.raises(ValueError, match="20000 characters"):
+        clean("e\u0301" * 10_001)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "field"),
+    [
+        ("PATCH", "/manifests/x", "description"),
+        ("PATCH", "/manifests/x", "superseded_by"),
+        ("POST", "/users", "password"),
+    ],
+)
+def test_no_text_takes_the_square_of_its_length(server: Server, method: str, path: str, field: str) -> None:
+    body = json.dumps({field: "a" + "\u0301\u0323" * 250_000}, ensure_ascii=False).encode()
+    # Of a stranger, whose credentials nobody has looked at yet; the client waits for half a minute, and not for two.
+    assert server.call(method, path, bearer="x", content=body, headers=JSON).status_code == 401
+    assert server.call("GET", "/health/live").status_code == 200
 
 
 def _routes() -> list[APIRoute]:
@@ -389,3 +434,41 @@ def test_readiness_is_asked_once_a_second() -> None:
     now[0] = 2.0
     readiness.check()
     assert asked == [0.0, 1.0, 2.0]
+
+
+def test_nobody_waits_for_a_check_that_hangs() -> None:
+    now, hangs, begun, end = [0.0], [False], threading.Event(), threading.Event()
+
+    def check() -> None:
+        if hangs[0]:
+            begun.set()
+            assert end.wait(30)
+
+    readiness = Readiness(check, lambda: now[0])
+    readiness.check()
+    hangs[0], now[0] = True, 2.0
+    waiting = threading.Thread(target=readiness.check)
+    waiting.start()
+    assert begun.wait(30)
+    # The answer of before, for some time
+    readiness.check()
+    now[0] = 2.0 + SLOW_SECONDS
+    with pytest.raises(Unavailable, match="not answered"):
+        readiness.check()
+    end.set()
+    waiting.join(30)
+    readiness.check()
+
+
+def test_whatever_a_check_finds_is_asked_once_a_second() -> None:
+    asked = []
+
+    def check() -> None:
+        asked.append(1)
+        raise StorageDenied("Could not read the object catalog.json: Permission denied.")
+
+    readiness = Readiness(check, lambda: 0.0)
+    for _time in range(3):
+        with pytest.raises(Unavailable, match="log says why"):
+            readiness.check()
+    assert len(asked) == 1

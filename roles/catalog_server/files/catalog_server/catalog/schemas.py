@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import typing as t
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.addresses import MAX_NAME_LENGTH
 from pydantic import ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from catalog_server.access import Audience
@@ -239,7 +240,7 @@ class ManifestEdit(RequestBody):
     """What changed since the version before. It may have several lines."""
     labels: Labels | None = None
     """Names and values that the server does not interpret."""
-    superseded_by: Text | None = None
+    superseded_by: t.Annotated[Line, Field(max_length=MAX_NAME_LENGTH)] | None = None
     """Version that users should pull instead; an empty text takes it back."""
     tags: Tags | None = None
     """Tags that name this version. A tag moves here from the version that had it. `latest` moves by itself."""
