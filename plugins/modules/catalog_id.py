@@ -48,13 +48,13 @@ options:
     elements: str
   tag_roles:
     description:
-      - Only users with one of these roles may set tags.
+      - Only users with one of these roles may set tags, take them away, and replace the content of versions that have some.
       - If this and O(tag_claims) are empty, users may who see every version.
     type: list
     elements: str
   tag_claims:
     description:
-      - Only users with one of these claims may set tags.
+      - Only users with one of these claims may set tags, take them away, and replace the content of versions that have some.
     type: list
     elements: str
   native_only:
@@ -63,7 +63,7 @@ options:
     type: bool
   immutable_tags:
     description:
-      - Whether a tag stays at the version that got it first. V(latest) moves all the same.
+      - Whether a tag stays at the version that got it first, and at its content. V(latest) moves all the same.
     type: bool
   retention:
     description:

@@ -102,6 +102,20 @@ def test_a_tag_that_came_while_a_push_ran(server: Server) -> None:
     error(admin.commit(upload_id, pack.index), 409, "name_taken")
 
 
+def test_whoever_may_push_nowhere_does_not_learn_which_catalog_ids_there_are(server: Server) -> None:
+    hidden, shown, empty = new_catalog_id(), new_catalog_id(), new_catalog_id()
+    put_manifest(server, hidden, "1.0", claims=["SECRET"])
+    put_manifest(server, shown, "1.0")
+    for catalog_id in (hidden, shown, empty):
+        let(server, catalog_id, push=["STAFF"])
+    answers = {name: minted(server, "nobody", name) for name in (hidden, empty, new_catalog_id())}
+    assert {reply.text for reply in answers.values()} == {answers[hidden].text}
+    assert error(answers[hidden], 403, "forbidden")
+    # Who sees a version is told why.
+    error(minted(server, "reader", shown), 403, "catalog_id_denied")
+    assert minted(server, "reader", hidden).text == answers[hidden].text
+
+
 # As the catalog id says
 
 
@@ -151,3 +165,56 @@ def test_a_catalog_id_says_who_may_tag(server: Server) -> None:
     assert good(pusher.commit(upload_id, pack.index))["tags"] == ["latest"]
     let(server, catalog_id, tag=["STAFF"])
     assert "stable" in good(editor.http.patch(f"/manifests/{manifest_id}", json={"tags": ["stable"]}))["tags"]
+
+
+def test_who_may_not_move_a_tag_cannot_take_it_away(server: Server) -> None:
+    catalog_id = new_catalog_id()
+    first = put_manifest(server, catalog_id, "1.0", tags=["stable"])
+    let(server, catalog_id, tag=["RELEASE"])
+    editor = Client.of(server, "editor")
+    error(editor.http.patch(f"/manifests/{first}", json={"tags": []}), 403, "catalog_id_denied")
+    assert "stable" in editor.manifest(first)["tags"]
+    # The same tags are no change.
+    good(editor.http.patch(f"/manifests/{first}", json={"tags": ["stable"], "description": "x"}))
+    let(server, catalog_id, tag=["STAFF"])
+    assert "stable" not in good(editor.http.patch(f"/manifests/{first}", json={"tags": []}))["tags"]
+
+
+def test_who_may_not_move_a_tag_cannot_replace_what_it_names(server: Server) -> None:
+    catalog_id, pusher, admin = new_catalog_id(), Client.of(server, "pusher"), Client.of(server, "admin")
+    first = pusher.push(catalog_id, "1.0", tags=["stable"])
+    let(server, catalog_id, tag=["RELEASE"])
+    digest = "0" * 64
+    error(pusher.begin(catalog_id, "1.0", force=True, expected_digest=digest), 403, "catalog_id_denied")
+    # Of a push that does not say what it brings, it shows at the end.
+    upload_id = good(pusher.begin(catalog_id, "1.0", force=True))["id"]
+    pack = make_pack(upload_id, NEXT_FILES)
+    pusher.store(upload_id, pack)
+    error(pusher.commit(upload_id, pack.index), 403, "catalog_id_denied")
+    assert admin.manifest(first.id)["digest"] == first.pack.digest
+    # The same content again changes nothing, and a version without tags may be replaced.
+    assert pusher.push(catalog_id, "1.0", force=True).id == first.id
+    pusher.push(catalog_id, "2.0")
+    assert pusher.push(catalog_id, "2.0", NEXT_FILES, force=True).manifest["tags"] == ["latest"]
+    assert admin.push(catalog_id, "1.0", NEXT_FILES, force=True).manifest["digest"] == pack.digest
+
+
+def test_an_immutable_tag_stays_where_it_is_by_whatever_detour(server: Server) -> None:
+    catalog_id, admin = new_catalog_id(), Client.of(server, "admin")
+    first = admin.push(catalog_id, "1.0", tags=["stable"])
+    second = admin.push(catalog_id, "2.0", NEXT_FILES)
+    with command_work(server.services) as work:
+        work.session.get_one(CatalogId, catalog_id).immutable_tags = True
+    error(admin.http.patch(f"/manifests/{second.id}", json={"tags": ["stable"]}), 409, "tag_immutable")
+    error(admin.http.patch(f"/manifests/{first.id}", json={"tags": []}), 409, "tag_immutable")
+    error(admin.begin(catalog_id, "1.0", force=True, expected_digest="0" * 64), 409, "tag_immutable")
+    upload_id = good(admin.begin(catalog_id, "1.0", force=True))["id"]
+    pack = make_pack(upload_id, NEXT_FILES)
+    admin.store(upload_id, pack)
+    error(admin.commit(upload_id, pack.index), 409, "tag_immutable")
+    assert (admin.manifest(first.id)["digest"], admin.manifest(first.id)["tags"]) == (first.pack.digest, ["stable"])
+    # More tags are no move.
+    assert good(admin.http.patch(f"/manifests/{first.id}", json={"tags": ["stable", "lts"]}))["tags"] == [
+        "lts",
+        "stable",
+    ]

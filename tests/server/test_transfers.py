@@ -576,6 +576,24 @@ def test_the_same_content_again_is_the_same_manifest(server: Server, pusher: Cli
     assert len(fetch_all(pusher, pushed)) == pushed.pack.locator.row_total
 
 
+def test_the_same_content_for_other_people_is_not_the_same(
+    server: Server, pusher: Client, admin: Client, catalog_id: str
+) -> None:
+    pushed = pusher.push(catalog_id)
+    upload_id = good(pusher.begin(catalog_id, required_roles=["USER"]))["id"]
+    pack = make_pack(upload_id, FILES)
+    pusher.store(upload_id, pack)
+    assert "other roles" in error(pusher.commit(upload_id, pack.index), 409, "version_exists")
+    assert pusher.manifest(pushed.id) == pushed.manifest
+    # What a push does not say stays as it is.
+    good(pusher.begin(catalog_id))
+    committed = good(pusher.commit(upload_id, pack.index))
+    assert committed == pushed.manifest
+    # A commit whose answer was lost is answered, whatever has been edited since.
+    good(admin.http.patch(f"/manifests/{pushed.id}", json={"required_roles": ["USER"]}))
+    assert good(pusher.commit(upload_id, pack.index))["required_roles"] == ["USER"]
+
+
 def test_other_content_is_no_same_version(server: Server, pusher: Client, catalog_id: str) -> None:
     pushed = pusher.push(catalog_id)
     upload_id = good(pusher.begin(catalog_id))["id"]

@@ -201,17 +201,37 @@ def require_tags(
             raise TagImmutable(f"The tag {name!r} of the catalog id {catalog_id!r} stays at the version that has it.")
 
 
+def require_release(work: UnitOfWork, manifest: Manifest, names: Iterable[str]) -> None:
+    """Check that the caller may take these tags from a manifest, or let them name other content.
+
+    Otherwise whoever may not move a tag could take it away here and put it there, or replace what it names.
+
+    :raises CatalogIdDenied: the tags of the catalog id are for others to move
+    :raises TagImmutable: a tag stays at the version that has it
+    """
+    # Where "latest" is, nobody asked for.
+    taken = sorted(set(names) - {addresses.LATEST})
+    if not taken:
+        return
+    authority.require_tag(work, manifest.catalog_id)
+    of = queries.catalog_id(work.session, manifest.catalog_id)
+    if of is not None and of.immutable_tags:
+        raise TagImmutable(f"The tag {taken[0]!r} of the catalog id {of.name!r} stays at the content that it names.")
+
+
 def set_tags(work: UnitOfWork, manifest: Manifest, wanted: Iterable[str]) -> None:
     """Let exactly these tags name the manifest; those that named another version leave it.
 
-    :raises CatalogIdDenied, NameTaken, TagImmutable: see ``require_tags``
+    :raises CatalogIdDenied, NameTaken, TagImmutable: see ``require_tags`` and ``require_release``
     """
     wanted = set(wanted)
     # Where "latest" is, nobody asked for.
     asked = wanted - {addresses.LATEST}
     require_tags(work, manifest.catalog_id, manifest.architecture, asked, manifest.id)
+    here = queries.tags_of(work.session, manifest.id)
+    require_release(work, manifest, {row.tag for row in here} - wanted)
     outbox.manifests_changed(work, manifest.id)
-    for row in queries.tags_of(work.session, manifest.id):
+    for row in here:
         if row.tag not in wanted:
             work.session.delete(row)
     for name in sorted(wanted):

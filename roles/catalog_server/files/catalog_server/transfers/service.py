@@ -136,6 +136,7 @@ def check_replaceable(work: UnitOfWork, existing: Manifest, force: bool, digest:
     """Check that a push may replace a manifest; ``digest`` is that of the new content, if it is known.
 
     :raises VersionExists, Revoked: it may not
+    :raises CatalogIdDenied, TagImmutable: it has tags that the caller may not let name other content
     """
     visible = catalog_queries.manifest(work.session, work.caller, existing.id) is not None
     if visible and digest == existing.digest:
@@ -147,6 +148,8 @@ def check_replaceable(work: UnitOfWork, existing: Manifest, force: bool, digest:
         )
     if force and existing.revoked:
         raise Revoked(f"Version {existing.version!r} of catalog id {existing.catalog_id!r} is revoked for good.")
+    if digest is not None:
+        catalog.require_release(work, existing, existing.tags)
 
 
 def shareable(work: UnitOfWork, upload: Upload, named: Sequence[str], *, strict: bool = True) -> tuple[Manifest, ...]:

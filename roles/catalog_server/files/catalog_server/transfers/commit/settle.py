@@ -11,7 +11,7 @@ import typing as t
 from catalog_server.catalog import authority, outbox
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog
-from catalog_server.errors import NameTaken, UploadClosed
+from catalog_server.errors import NameTaken, UploadClosed, VersionExists
 from catalog_server.models.catalog import Manifest, SegmentedContent
 from catalog_server.models.transfers import ABORTED, COMMITTED, OPEN, Upload
 from catalog_server.transfers import leases, queries, quotas, service
@@ -28,7 +28,7 @@ def settle(work: UnitOfWork, prepared: Prepared) -> Manifest:
     """Make the manifest. A caller who asks again after a lost answer gets the same answer.
 
     :raises UploadClosed, UploadExpired, UploadChanged: the upload cannot be committed any more, or not as that
-    :raises VersionExists, Revoked: another manifest is at the address and may not be replaced
+    :raises VersionExists, Revoked: another manifest is at the address and may not be replaced, or the same for others
     :raises UnknownSegment: a base has changed since the draft
     :raises QuotaExceeded: the catalog id may not take so much
     :raises Overtaken: the draft names another manifest than the one that is at the address now
@@ -62,6 +62,12 @@ def _is_visible(work: UnitOfWork, manifest: Manifest) -> bool:
 
 def _already_there(work: UnitOfWork, upload: Upload, existing: Manifest) -> Manifest:
     if upload.state == OPEN:
+        if upload.audience_id != existing.audience_id:
+            # Whoever is told that it is there takes it to be for those whom the push named.
+            raise VersionExists(
+                f"Version {existing.version!r} of catalog id {existing.catalog_id!r} for {existing.architecture} has "
+                "this content already, but for other roles or claims: edit the version to change them."
+            )
         service.close(work, upload, ABORTED)
         work.record("upload.abort", service.SUBJECT, upload.id, reason="the same content is there already")
     leases.release(work)
