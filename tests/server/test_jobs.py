@@ -15,16 +15,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from catalog_server.access import Audience
+from catalog_server.catalog import service as manifests
 from catalog_server.jobs import gc, leases
 from catalog_server.jobs.kinds import KINDS
 from catalog_server.jobs.leases import LEASE_SECONDS
 from catalog_server.jobs.runner import Counts, JobKind, Run, run
 from catalog_server.models.audit import AuditEntry
-from catalog_server.models.catalog import Catalog
+from catalog_server.models.catalog import AudienceText, Catalog
 from catalog_server.models.identity import DeniedGrant, GrantUse, LoginFailure
 from catalog_server.models.jobs import Job, OutboxEntry
 from catalog_server.models.storage import GONE, Pack
 from catalog_server.models.transfers import ABORTED, OPEN, Upload
+from catalog_server.transfers import removal
 from catalog_server.unit_of_work import Services, utc_now
 from conftest import StartServer
 from freeing import HOUR, Scene, age, all_files, pulls
@@ -280,6 +283,27 @@ def test_what_is_too_old_is_forgotten(quiet: Server, pusher: Client) -> None:
     assert pushed.pack.segments.keys() <= objects(quiet, pushed.upload_id)
 
 
+def test_audiences_that_no_manifest_has_cost_nobody_anything(start_server: StartServer) -> None:
+    server = start_server(CATALOG_JOBS_SECONDS="0")
+    pusher = Client.of(server, "pusher")
+    pushed = pusher.push(new_catalog_id(), required_roles=["USER"])
+    good(pusher.begin(new_catalog_id(), required_roles=["USER", "SOME"]))
+    texts = [Audience.of(["USER", f"ROLE_{number}"], []).text() for number in range(40_000)]
+    with command_work(server.services) as work:
+        # As many begins make them; all of them let a reader in.
+        work.session.execute(AudienceText.__table__.insert(), [{"text": text} for text in texts])
+    reader = Client.of(server, "reader")
+    assert [one["id"] for one in good(reader.http.get("/manifests"))["manifests"]] == [pushed.id]
+    assert [one["name"] for one in good(reader.http.get("/catalog_ids"))["catalog_ids"]] == [
+        pushed.manifest["catalog_id"]
+    ]
+    assert done(server.services, "housekeeping")["audiences"] == len(texts)
+    with server.services.database.reading() as session:
+        left = set(session.scalars(select(AudienceText.text)))
+    assert left >= {Audience.of(["USER"], []).text(), Audience.of(["USER", "SOME"], []).text()}
+    assert pusher.manifest(pushed.id) == pushed.manifest
+
+
 def test_objects_of_receivers_that_died_are_removed(quiet: Server, pusher: Client) -> None:
     pushed = pusher.push(new_catalog_id())
     folder = quiet.data_dir / "storage/packs" / pushed.upload_id
@@ -455,3 +479,78 @@ def test_after_a_restore_it_is_off_until_the_administrator_has_looked(start_serv
     assert scene.is_collected()
     assert lost.pack.segments.keys() <= {path.name for path in stranger.iterdir()}
     assert all_files(server, upload_id) == before
+
+
+def test_what_a_restore_left_alone_stays_when_its_upload_is_forgotten(start_server: StartServer) -> None:
+    server = start_server(CATALOG_JOBS_SECONDS="0")
+    client = Client.of(server, "pusher")
+    upload_id = good(client.begin(new_catalog_id()))["id"]
+    client.store(upload_id, make_pack(upload_id, OTHER_FILES))
+    with command_work(server.services) as work:
+        # As if it had been committed behind the backup
+        work.session.execute(Catalog.__table__.update().values(gc_enabled=False))
+        state_file(server, upload_id).write_text("{}")
+    before = all_files(server, upload_id)
+    much_later = later(server, datetime.timedelta(days=32))
+    done(much_later, "housekeeping")
+    done(later(server, datetime.timedelta(days=64)), "housekeeping")
+    with server.services.database.reading() as session:
+        assert session.get(Upload, upload_id) is None
+    with command_work(server.services) as work:
+        work.session.execute(Catalog.__table__.update().values(gc_enabled=True))
+    done(later(server, datetime.timedelta(days=65)), "gc")
+    assert all_files(server, upload_id) == before
+
+
+# --- a clock that was ahead --------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="ahead")
+def ahead_fixture(start_server: StartServer) -> tuple[Server, Services]:
+    """A server that runs no jobs by itself, and its services of next year."""
+    server = start_server(CATALOG_JOBS_SECONDS="0")
+    return server, later(server, datetime.timedelta(days=366))
+
+
+@pytest.mark.parametrize("name", [one.name for one in KINDS])
+def test_a_job_that_ran_in_the_future_runs_again(ahead: tuple[Server, Services], name: str) -> None:
+    server, future = ahead
+    done(future, name)
+    with server.services.database.reading() as session:
+        assert leases.is_due(session, name, utc_now(), kind(name).period_seconds)
+    # One that died there has no lease any more.
+    assert leases.take(future, name, "dead") is not None
+    assert leases.take(server.services, name, "living") is not None
+
+
+def test_what_was_changed_in_the_future_gets_into_storage(ahead: tuple[Server, Services]) -> None:
+    server, future = ahead
+    pushed = Client.of(server, "pusher").push(new_catalog_id())
+    done(server.services, "outbox")
+    with command_work(future) as work:
+        manifests.taint(work, pushed.id, None)
+    done(server.services, "outbox")
+    assert state(server, pushed.upload_id)["tainted"]
+
+
+def test_what_was_let_go_in_the_future_is_collected(ahead: tuple[Server, Services]) -> None:
+    server, future = ahead
+    client = Client.of(server, "pusher")
+    pushed = client.push(new_catalog_id())
+    upload_id = good(client.begin(new_catalog_id()))["id"]
+    client.store(upload_id, make_pack(upload_id, OTHER_FILES))
+    with command_work(future) as work:
+        removal.delete(work, pushed.id)
+        work.session.get_one(Upload, upload_id).expires_at += datetime.timedelta(days=366)
+    assert done(server.services, "housekeeping")["times_corrected"] == 5
+    # What was corrected waits for as long as anything else.
+    done(server.services, "gc")
+    assert pushed.pack.segments.keys() <= all_files(server, pushed.upload_id)
+    soon = later(server)
+    done(soon, "housekeeping")
+    done(soon, "gc")
+    assert all_files(server, pushed.upload_id) == set()
+    days = later(server, datetime.timedelta(days=3))
+    assert done(days, "housekeeping")["uploads_closed"] == 1
+    done(later(server, datetime.timedelta(days=4)), "gc")
+    assert all_files(server, upload_id) == set()

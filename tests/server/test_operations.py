@@ -26,7 +26,9 @@ import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ObjectInfo
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
 from catalog_server import schema, started_with
+from catalog_server.access import Audience
 from catalog_server.app import open_services
+from catalog_server.catalog.queries import audience_row
 from catalog_server.cli import main
 from catalog_server.database import Database
 from catalog_server.errors import BadRequest, Unavailable
@@ -35,7 +37,8 @@ from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.identity import User
 from catalog_server.models.jobs import Job
-from catalog_server.models.storage import Storage
+from catalog_server.models.storage import GONE, Pack, Storage
+from catalog_server.models.transfers import ABORTED, OPEN, Upload
 from catalog_server.operations import archive, backup, restore
 from catalog_server.operations.storages import lacking
 from catalog_server.settings import Settings
@@ -152,6 +155,51 @@ def test_backups_below_a_directory_of_which_some_stay(settings: Settings, tmp_pa
         (parent / name).mkdir(parents=True)
     made = backup.into(settings, parent, keep=2)
     assert {path.name for path in parent.iterdir()} == {"20210101T000000Z", "by hand", made.name}
+
+
+def test_a_backup_does_not_clean_up_what_another_one_is_making(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = tmp_path / "backups"
+    fill, partial = backup._fill, []
+
+    def filled(of: Settings, directory: Path) -> None:
+        fill(of, directory)
+        if not partial:
+            # In the middle of this one, another one begins and ends.
+            partial.append(directory)
+            backup.into(of, parent, keep=2)
+
+    monkeypatch.setattr(backup, "_fill", filled)
+    monkeypatch.setattr(backup, "_NAME", "%Y%m%dT%H%M%S.%fZ")
+    (parent / ".partial-killed").mkdir(parents=True)
+    backup.into(settings, parent, keep=2)
+    assert ["catalog.db" in archive.read(made).files for made in parent.iterdir()] == [True, True]
+
+
+@BOTH
+def test_an_upload_that_was_open_is_not_resumed_behind_a_restore(
+    settings: Settings, empty: Settings, tmp_path: Path
+) -> None:
+    services = open_services(settings)
+    with command_work(services) as work:
+        (user,) = work.session.scalars(select(User).where(User.username == "pusher"))
+        pack = Pack(id="a" * 32, storage=settings.storage_name, user_id=user.id, created_at=work.now)
+        fields = {"catalog_id": "image", "version": "1.0", "architecture": "arm64", "chunk_size": 1 << 18}
+        upload = Upload(id=pack.id, pack=pack, user_id=user.id, fields={}, state=OPEN, created_at=work.now, **fields)
+        upload.audience_text = audience_row(work.session, Audience().text())
+        upload.expires_at = work.in_seconds(3600)
+        work.session.add(upload)
+    services.database.close()
+    restore.restore(empty, backup.make(settings, tmp_path / "backup"))
+    database = Database(empty.database, 1)
+    with database.reading() as session:
+        upload = session.scalars(select(Upload)).one()
+        assert (upload.state, upload.pack.state) == (ABORTED, GONE)
+        # The garbage collection looks at it, and leaves it alone if it was committed since.
+        assert upload.closed_at is not None and upload.pack.tidy_after == upload.closed_at
+        assert abs((utc_now() - upload.closed_at).total_seconds()) < 3600
+    database.close()
 
 
 def killed_at(settings: Settings, place: str, *words: str) -> None:

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import typing as t
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, exists, func, select, true, tuple_, update
-from sqlalchemy.orm import Session, aliased, selectinload
+from sqlalchemy import ColumnElement, FromClause, Select, bindparam, delete, exists, func, select, true, tuple_, update
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, selectinload
 
 from catalog_server.access import Audience, Caller
 from catalog_server.database import upsert
@@ -51,8 +52,28 @@ def visible_to(session: Session, caller: Caller) -> ColumnElement[bool]:
     """
     if caller.is_super_user:
         return true()
-    rows = session.execute(select(AudienceText.id, AudienceText.text))
-    return Manifest.audience_id.in_([number for number, text in rows if Audience.parse(text).admits(caller)])
+    return _is_own(session, caller, Manifest.audience_id, _audiences_of_manifests())
+
+
+def _is_own(
+    session: Session, caller: Caller, column: InstrumentedAttribute[t.Any], used: FromClause
+) -> ColumnElement[bool]:
+    """What holds where a column names an audience to which the caller belongs.
+
+    Only those that the column names are looked at, as ``used`` lists them: each begin of an upload may make another
+    audience, and no manifest may ever have it.
+    """
+    rows = session.execute(select(AudienceText.id, AudienceText.text).join(used, used.c.id == AudienceText.id))
+    own = [number for number, text in rows if Audience.parse(text).admits(caller)]
+    # Written into the statement, as databases bound the number of parameters.
+    return column.in_(bindparam(None, own, expanding=True, literal_execute=True))
+
+
+def _audiences_of_manifests() -> FromClause:
+    """The different audiences of all manifests, each found in the index behind the one before."""
+    one = select(func.min(Manifest.audience_id).label("id")).cte("used", recursive=True)
+    following = select(func.min(Manifest.audience_id)).where(Manifest.audience_id > one.c.id).scalar_subquery()
+    return one.union_all(select(following).select_from(one).where(one.c.id.is_not(None)))
 
 
 # Those below are for what the server does by itself: they look at everything, and nobody is shown what they return.
@@ -108,10 +129,10 @@ def _known_to(session: Session, caller: Caller) -> ColumnElement[bool]:
     if caller.is_super_user:
         return true()
     visible = exists().where(Manifest.catalog_id == CatalogId.name, visible_to(session, caller))
-    rows = session.execute(select(AudienceText.id, AudienceText.text))
-    own = [number for number, text in rows if Audience.parse(text).admits(caller)]
+    used = select(CatalogId.push_audience_id.label("id")).distinct().subquery()
+    own = _is_own(session, caller, CatalogId.push_audience_id, used)
     empty = ~exists().where(Manifest.catalog_id == CatalogId.name)
-    return visible | CatalogId.push_audience_id.in_(own) | (empty & CatalogId.push_audience_id.is_(None))
+    return visible | own | (empty & CatalogId.push_audience_id.is_(None))
 
 
 def has_manifests(session: Session, name: str) -> bool:

@@ -10,15 +10,18 @@ import datetime
 import functools
 import typing as t
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, Delete, Update, delete, select, update
 from sqlalchemy.orm import Session
 
 from catalog_server import access
 from catalog_server.catalog import service as catalog
 from catalog_server.jobs.runner import Run
 from catalog_server.models.audit import AuditEntry
+from catalog_server.models.catalog import AudienceText, CatalogId, Manifest
 from catalog_server.models.identity import DeniedGrant, GrantUse, LoginFailure
-from catalog_server.models.transfers import ABORTED, OPEN, Upload
+from catalog_server.models.storage import Pack
+from catalog_server.models.transfers import ABORTED, OPEN, Segment, Upload
+from catalog_server.settings import LONGEST_URL_SECONDS
 from catalog_server.transfers import leases, leftovers, service
 from catalog_server.transfers.packs import packs_folder
 from catalog_server.unit_of_work import Services, UnitOfWork
@@ -30,9 +33,36 @@ _AT_ONCE = 2000
 
 def work(run: Run) -> None:
     """Do everything, one small transaction after the other."""
+    _correct_times(run)
     _close_expired(run)
     _forget(run)
+    _forget_audiences(run)
     _remove_unfinished(run)
+
+
+def _correct_times(run: Run) -> None:
+    """Bring back what was written by a clock that was ahead, and would wait until that time."""
+    services = run.services
+    now = services.clock()
+    url = datetime.timedelta(seconds=LONGEST_URL_SECONDS)
+    upload = datetime.timedelta(seconds=services.settings.upload_seconds)
+    # A column, the latest time that it can have now, and the one that takes its place.
+    for column, latest, corrected in (
+        (Segment.condemned_at, now + url, now),
+        (Pack.condemned_at, now + url, now),
+        (Pack.tidy_after, now + 2 * url, now + url),
+        (Upload.expires_at, now + upload + url, now + upload),
+    ):
+        statement = update(column.class_).where(column > latest).values({column: corrected})
+        locks = [catalog.SEGMENTS_LOCK]
+        if number := services.database.write(functools.partial(_changed, statement), locks):
+            run.add("times_corrected", number)
+        run.checkpoint()
+
+
+def _changed(statement: Update | Delete, session: Session) -> int:
+    result = session.execute(statement.execution_options(synchronize_session=False))
+    return t.cast(t.Any, result).rowcount or 0
 
 
 def _close_expired(run: Run) -> None:
@@ -87,6 +117,30 @@ def _delete_some(column: t.Any, condition: t.Any, session: Session) -> int:
     some = select(column).where(condition).limit(_AT_ONCE)
     statement = delete(column.class_).where(column.in_(some)).execution_options(synchronize_session=False)
     return t.cast(t.Any, session.execute(statement)).rowcount or 0
+
+
+def _forget_audiences(run: Run) -> None:
+    """Those that nothing has any more, or had only in an upload that is forgotten."""
+    services = run.services
+    while True:
+        with services.database.reading() as session:
+            found = session.scalars(select(AudienceText.id).where(*_unused_audience()).limit(_AT_ONCE)).all()
+        statement = delete(AudienceText).where(AudienceText.id.in_(found), *_unused_audience())
+        if not found or not (number := services.database.write(functools.partial(_changed, statement))):
+            return
+        run.add("audiences", number)
+        run.checkpoint()
+
+
+def _unused_audience() -> list[ColumnElement[bool]]:
+    users = (
+        Manifest.audience_id,
+        Segment.audience_id,
+        Upload.audience_id,
+        CatalogId.push_audience_id,
+        CatalogId.tag_audience_id,
+    )
+    return [AudienceText.id.not_in(select(column).where(column.is_not(None))) for column in users]
 
 
 def _remove_unfinished(run: Run) -> None:

@@ -34,12 +34,20 @@ def is_due(session: Session, name: str, now: datetime.datetime, period_seconds: 
     job = session.get(Job, name)
     if job is None:
         return True
-    if job.owner is not None and job.leased_until is not None and job.leased_until > now:
+    if _is_leased(job, now):
         return False
     # A run that was interrupted is resumed at once.
     if job.owner is not None or job.finished_at is None:
         return True
-    return job.finished_at + datetime.timedelta(seconds=period_seconds) <= now
+    # One that ended in the future did so by a clock that was wrong.
+    return abs(now - job.finished_at) >= datetime.timedelta(seconds=period_seconds)
+
+
+def _is_leased(job: Job, now: datetime.datetime) -> bool:
+    """Returns True if a process is believed to run the job. No lease ends further ahead, by whatever right clock."""
+    if job.owner is None or job.leased_until is None:
+        return False
+    return now < job.leased_until <= now + 2 * datetime.timedelta(seconds=LEASE_SECONDS)
 
 
 def is_requested(session: Session, name: str) -> bool:
@@ -66,7 +74,7 @@ def take(services: Services, name: str, owner: str) -> dict[str, t.Any] | None:
     def unit(session: Session) -> dict[str, t.Any] | None:
         session.execute(upsert(session, Job).values(name=name, result={}, progress={}).on_conflict_do_nothing())
         job = session.get_one(Job, name, populate_existing=True)
-        if job.owner not in (None, owner) and job.leased_until is not None and job.leased_until > now:
+        if job.owner != owner and _is_leased(job, now):
             return None
         job.owner, job.leased_until, job.started_at = owner, _end(now), now
         return dict(job.progress)

@@ -6,7 +6,8 @@
 
 Whatever the catalog has given out since the backup was made, it does not know any more. So a restore raises the epoch
 of the catalog, which ends all tokens and grants, and switches the garbage collection off: packs that the database does
-not know may hold what was pushed since. A storage that has the mark of another catalog is refused before anything is
+not know may hold what was pushed since. For the same reason uploads that were open are closed: one that is resumed
+would overwrite what it became since. A storage that has the mark of another catalog is refused before anything is
 changed.
 """
 
@@ -35,6 +36,12 @@ from catalog_server.unit_of_work import utc_now
 
 _PARTIAL = ".restored.partial"
 _OF_SQLITE = ("-wal", "-journal", "-shm")
+# In the words of both databases
+_CLOSE_UPLOADS = (
+    "UPDATE packs SET state = 'gone', tidy_after = CURRENT_TIMESTAMP "
+    "WHERE id IN (SELECT id FROM uploads WHERE state = 'open')",
+    "UPDATE uploads SET state = 'aborted', closed_at = CURRENT_TIMESTAMP WHERE state = 'open'",
+)
 # The schema is that of the backup: only columns that every release has.
 _AUDIT = (
     "INSERT INTO audit (at, actor, credential, action, subject_kind, subject_id, details) "
@@ -77,8 +84,9 @@ def restore(settings: Settings, source: Path) -> Restored:
         _restore_file(source / archive.SQLITE_FILE, file, epoch, _entry(manifest, epoch))
     else:
         entry = postgresql.filled(_AUDIT, _entry(manifest, epoch, "+00"))
-        statement = f"RESET search_path; UPDATE catalog SET epoch = {epoch}, gc_enabled = false; {entry}"
-        postgresql.load(settings.database, source / archive.SQL_FILE, statement)
+        raised = f"UPDATE catalog SET epoch = {epoch}, gc_enabled = false"
+        statements = "; ".join(("RESET search_path", raised, *_CLOSE_UPLOADS, entry))
+        postgresql.load(settings.database, source / archive.SQL_FILE, statements)
     return Restored(manifest, storages.compare(providers, source / archive.OBJECTS_FILE))
 
 
@@ -159,6 +167,8 @@ def _restore_file(saved: Path, target: Path, epoch: int, entry: Mapping[str, str
         with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode=DELETE")
             connection.execute("UPDATE catalog SET epoch = ?, gc_enabled = 0", (epoch,))
+            for statement in _CLOSE_UPLOADS:
+                connection.execute(statement)
             connection.execute(_AUDIT, entry)
             (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
         if verdict != "ok":

@@ -22,7 +22,7 @@ from sqlalchemy import select
 from catalog_server.errors import Unavailable
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.jobs import OutboxEntry
-from catalog_server.models.storage import GROWING, Pack
+from catalog_server.models.storage import GONE, GROWING, Pack
 from catalog_server.models.transfers import ABORTED, OPEN
 from catalog_server.settings import LONGEST_URL_SECONDS
 from catalog_server.transfers import packs, queries
@@ -103,7 +103,8 @@ def _known(services: Services, pack_id: str) -> _Known | None:
         if pack.state == GROWING if upload is None else upload.state == OPEN:
             return None
         names = set(queries.segments_in(session, pack_id))
-        was_committed = upload is None or upload.state != ABORTED
+        # An upload is forgotten after some time, and its pack is not.
+        was_committed = pack.state != GONE if upload is None else upload.state != ABORTED
         manifest = queries.manifest_of(session, pack_id)
         if manifest is None:
             return _Known(pack.storage, frozenset(names), None, was_committed)
