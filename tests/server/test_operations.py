@@ -172,7 +172,6 @@ def test_a_backup_does_not_clean_up_what_another_one_is_making(
 
     monkeypatch.setattr(backup, "_fill", filled)
     monkeypatch.setattr(backup, "_NAME", "%Y%m%dT%H%M%S.%fZ")
-    (parent / ".partial-killed").mkdir(parents=True)
     backup.into(settings, parent, keep=2)
     assert ["catalog.db" in archive.read(made).files for made in parent.iterdir()] == [True, True]
 
