@@ -244,6 +244,20 @@ def test_a_restore_that_was_killed_can_be_done_again(
     assert not list(empty.data_dir.glob("*partial*"))
 
 
+def test_a_restore_beside_what_sqlite_has_left_is_refused(settings: Settings, tmp_path: Path) -> None:
+    """SQLite would replay it into the restored database."""
+    made = backup.make(settings, tmp_path / "backup")
+    file = tmp_path / "elsewhere/catalog.db"
+    file.parent.mkdir()
+    for ending in ("-wal", "-journal"):
+        left = file.with_name(file.name + ending)
+        left.touch()
+        other = Settings(data_dir=tmp_path / "restored", database_url=f"sqlite:///{file}")  # type: ignore[arg-type]
+        with pytest.raises(BadRequest, match=f"{left} already. Move it away first."):
+            restore.restore(other, made)
+        left.unlink()
+
+
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
