@@ -16,10 +16,10 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors im
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.routing import Match
 
 from catalog_server.bodies import ResponseBody
 from catalog_server.errors import STATUSES, ServerError, word_of
@@ -94,10 +94,11 @@ def _of_framework(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(request: Request) -> list[str]:
-    """The methods of all routes that have the path of a request."""
-    scopes = [{**request.scope, "method": method} for method in _METHODS]
-    routes = request.app.router.routes
-    return [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    """The methods of all routes of the path that says most of the one of a request: one without parameters, if any."""
+    found = [route for route in iter_route_contexts(request.app.routes) if route.path_regex.match(request.url.path)]
+    nearest = min((route.path or "" for route in found), key=lambda path: path.count("{"), default="")
+    methods = {method for route in found if route.path == nearest for method in route.methods or ()}
+    return [method for method in _METHODS if method in methods]
 
 
 def _of_nobody(_request: Request, _error: Exception) -> Response:

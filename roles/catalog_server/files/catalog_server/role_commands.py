@@ -11,7 +11,7 @@ import json
 import typing as t
 
 from catalog_server.identity import queries, roles, service
-from catalog_server.identity.schemas import RoleRecord, SavedRoleRecord
+from catalog_server.identity.role_schemas import RoleRecord, SavedRoleRecord
 from catalog_server.unit_of_work import Services, command_unit
 from catalog_server.user_commands import tell_created
 

@@ -25,12 +25,12 @@ from pydantic_core import CoreSchema
 _SURROGATES = r"\ud800-\udfff"
 # Characters that no text has, as ranges of a regular expression: controls but for tab and line breaks
 _NO_TEXT = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
-# What no line has besides: breaks, and what is not shown, moves other characters or means what each font wants. That
-# is Unicode's category C but for what is not assigned, and the separators of lines and paragraphs.
+# What no line has besides: breaks, and what is not shown or moves other characters. That is Unicode's categories Cc,
+# Cf, Zl and Zp.
 _NO_LINE = (
     r"\u0000-\u001f\u007f-\u009f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e"
-    r"\u200b-\u200f\u2028-\u202e\u2060-\u206f\ue000-\uf8ff\ufeff\ufff0-\ufffb"
-    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U0010ffff"
+    r"\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
 )
 # No text that the server takes is longer; most have a lower limit of their own.
 LONGEST = 20_000

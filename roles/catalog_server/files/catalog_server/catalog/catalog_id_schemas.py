@@ -12,10 +12,10 @@ from pydantic import ConfigDict, Field
 
 from catalog_server.bodies import RequestBody, ResponseBody
 from catalog_server.catalog import catalog_ids
-from catalog_server.catalog.schemas import MAX_LIST, Text, Timestamp
-from catalog_server.identity.schemas import NewNames
+from catalog_server.catalog.schemas import Text, Timestamp
+from catalog_server.identity.role_schemas import NewNames
 from catalog_server.models.catalog import CatalogId
-from catalog_server.names import RequiredRights
+from catalog_server.names import MAX_LIST, RequiredRights
 
 _MOST_BYTES = (1 << 63) - 1
 

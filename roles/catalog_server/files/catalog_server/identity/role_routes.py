@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, status
 
 from catalog_server import access, pools
 from catalog_server.identity import queries, roles, service
-from catalog_server.identity.schemas import (
+from catalog_server.identity.role_schemas import (
     ClaimRecord,
     Claims,
     RoleEdit,

@@ -2,12 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Logins, users, roles and API keys as JSON."""
+"""Logins, users and API keys as JSON."""
 
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterable
 
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
@@ -16,12 +15,11 @@ from catalog_server.access import Caller
 from catalog_server.bodies import RequestBody, ResponseBody
 from catalog_server.catalog.schemas import Text, Timestamp
 from catalog_server.identity.passwords import MAX_LENGTH, MIN_LENGTH
-from catalog_server.identity.roles import Created, SavedRole
+from catalog_server.identity.role_schemas import NewNames, names_of
 from catalog_server.identity.service import NewKey, Saved
-from catalog_server.models.identity import ApiKey, Claim, Role, User
+from catalog_server.models.identity import ApiKey, User
 from catalog_server.names import Rights
 from catalog_server.texts import InSchema, Line, SecretText
-from catalog_server.texts import Text as LongText
 
 Password = t.Annotated[SecretText, Field(max_length=1000)]
 NewPassword = t.Annotated[Password, InSchema(minLength=MIN_LENGTH, maxLength=MAX_LENGTH)]
@@ -96,19 +94,6 @@ class Me(ResponseBody):
         )
 
 
-class NewNames(ResponseBody):
-    """Names of roles and claims that nobody had used before; one that was meant to be another one shows here."""
-
-    roles: list[str]
-    """New roles."""
-    claims: list[str]
-    """New claims."""
-
-    @classmethod
-    def of(cls, created: Created) -> NewNames:
-        return cls(roles=created.roles, claims=created.claims)
-
-
 # Users
 
 
@@ -164,15 +149,11 @@ def _user(user: User) -> dict[str, t.Any]:
     same = ("id", "username", "email", "name", "disabled_at", "sessions_valid_after", "grants_valid_after")
     return {
         **{name: getattr(user, name) for name in (*same, "created_at", "updated_at")},
-        "roles": _names(user.roles),
-        "claims": _names(user.claims),
+        "roles": names_of(user.roles),
+        "claims": names_of(user.claims),
         "disabled": user.disabled_at is not None,
         "has_password": user.password_hash is not None,
     }
-
-
-def _names(rights: Iterable[Role] | Iterable[Claim]) -> list[str]:
-    return sorted(right.name for right in rights)
 
 
 class UserPage(ResponseBody):
@@ -275,85 +256,3 @@ class NewApiKey(ApiKeyRecord):
     @classmethod
     def made(cls, new: NewKey) -> NewApiKey:
         return cls(**ApiKeyRecord.of(new.key).model_dump(), secret=new.encoded)
-
-
-# Roles and claims
-
-
-class RoleRecord(ResponseBody):
-    """A role, and the claims that whoever has it has."""
-
-    name: str
-    """Name of the role, in capitals."""
-    description: str
-    """What the role is for; it may be empty."""
-    internal: bool
-    """Whether it is one of the server's own, which cannot be deleted."""
-    claims: list[str]
-    """Claims of whoever has the role."""
-
-    @classmethod
-    def of(cls, role: Role) -> RoleRecord:
-        return cls(**_role(role))
-
-
-class SavedRoleRecord(RoleRecord):
-    """A role after a change."""
-
-    changed: bool
-    """Whether anything was changed."""
-    created: NewNames
-    """Roles and claims that nobody had used before."""
-
-    @classmethod
-    def saved(cls, saved: SavedRole) -> SavedRoleRecord:
-        return cls(**_role(saved.role), changed=saved.changed, created=NewNames.of(saved.created))
-
-
-def _role(role: Role) -> dict[str, t.Any]:
-    return {
-        "name": role.name,
-        "description": role.description,
-        "internal": role.internal,
-        "claims": _names(role.claims),
-    }
-
-
-class Roles(ResponseBody):
-    """All roles."""
-
-    roles: list[RoleRecord]
-    """The roles, ordered by name."""
-
-
-class RoleEdit(RequestBody):
-    """What to set of a role; what is null or left out stays as it is, and is empty in a new one."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    description: t.Annotated[LongText, Field(max_length=1000)] | None = None
-    """What the role is for."""
-    claims: Rights | None = None
-    """Claims of whoever has the role."""
-
-
-class ClaimRecord(ResponseBody):
-    """A claim. Routes ask for internal ones, and manifests and catalog ids for any."""
-
-    name: str
-    """Name of the claim, in capitals."""
-    description: str
-    """What the claim is for; it may be empty."""
-    internal: bool
-    """Whether it is one of the server's own."""
-
-    @classmethod
-    def of(cls, claim: Claim) -> ClaimRecord:
-        return cls(name=claim.name, description=claim.description, internal=claim.internal)
-
-
-class Claims(ResponseBody):
-    """All claims."""
-
-    claims: list[ClaimRecord]
-    """The claims, ordered by name."""

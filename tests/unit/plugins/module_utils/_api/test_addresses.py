@@ -91,6 +91,16 @@ def test_a_role_that_passes_for_another_one_is_refused(text: str) -> None:
         addresses.normalise_right(text)
 
 
+@pytest.mark.parametrize("text", ["", " ", "a\nb", "\u0410DMIN", "pr\u00fcfer", "a\u00a0b", "x" * 101])
+def test_what_is_no_name_of_a_role_is_refused(text: str) -> None:
+    with pytest.raises(InvalidAddress):
+        addresses.normalise_right(text)
+
+
+def test_names_of_roles() -> None:
+    assert addresses.normalise_right(" team a/b ") == "TEAM_A_B"
+
+
 @given(st.text())
 def test_normalising_twice_is_normalising_once_and_anything_else_is_refused(text: str) -> None:
     for normalise in (
