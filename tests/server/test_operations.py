@@ -18,6 +18,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -242,6 +243,25 @@ def test_a_restore_that_was_killed_can_be_done_again(
     restore.restore(empty, made)
     assert not catalog_of(empty).gc_enabled
     assert not list(empty.data_dir.glob("*partial*"))
+
+
+def test_a_backup_whose_directory_was_taken_for_an_abandoned_one(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another backup cleans up between the making of the directory and its lock."""
+    make = tempfile.mkdtemp
+
+    def make_and_clean_up(**options: object) -> str:
+        monkeypatch.setattr(tempfile, "mkdtemp", make)
+        made = make(**options)  # type: ignore[call-overload]
+        backup._remove_abandoned(Path(made).parent)
+        assert not Path(made).exists()
+        return str(made)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_and_clean_up)
+    made = backup.make(settings, tmp_path / "backups/one")
+    archive.read(made)
+    assert list(made.parent.iterdir()) == [made]
 
 
 def test_a_restore_beside_what_sqlite_has_left_is_refused(settings: Settings, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from catalog_server.settings import Settings
 from catalog_server.unit_of_work import utc_now
 
 _PARTIAL = ".catalog-backup-"
+_ATTEMPTS = 3
 _NAME = "%Y%m%dT%H%M%SZ"
 _STATE = "SELECT uuid, epoch, (SELECT version_num FROM alembic_version) FROM catalog"
 
@@ -92,14 +93,26 @@ def make(settings: Settings, target: Path) -> Path:
 @contextmanager
 def _partial(parent: Path) -> Iterator[Path]:
     """A directory that is locked as long as it is being filled, and removed unless it gets another name."""
-    partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=parent))
-    descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    partial, descriptor = _locked_directory(parent)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         os.close(descriptor)
+
+
+def _locked_directory(parent: Path) -> tuple[Path, int]:
+    """Make a directory and lock it; return its path, and the descriptor that holds the lock."""
+    for _attempt in range(_ATTEMPTS):
+        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=parent))
+        with suppress(FileNotFoundError):
+            descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if partial.exists():
+                return partial, descriptor
+            # Another backup took it for one that was abandoned, as it was not locked yet.
+            os.close(descriptor)
+    raise Unavailable(f"Other backups are being made in {parent}; try again.")
 
 
 def _remove_abandoned(parent: Path) -> None:
