@@ -82,10 +82,14 @@ def page(
 
 def _conditions(filters: Filters) -> ColumnElement[bool]:
     condition: ColumnElement[bool] = true()
-    for name in ("catalog_id", "version", "architecture", "type", "tainted", "revoked"):
+    for name in ("catalog_id", "version", "architecture", "type"):
         value = getattr(filters, name)
         if value is not None:
             condition &= getattr(Manifest, name) == value
+    for flag, wanted in ((Manifest.tainted, filters.tainted), (Manifest.revoked, filters.revoked)):
+        if wanted is not None:
+            # Without a parameter: else SQLite does not see that a partial index has all of them.
+            condition &= flag if wanted else ~flag
     if filters.tag is not None:
         condition &= exists().where(ManifestTag.manifest_id == Manifest.id, ManifestTag.tag == filters.tag)
     return condition

@@ -91,11 +91,26 @@ class Manifest(Base):
     __tablename__ = "manifests"
     __table_args__ = (
         UniqueConstraint("catalog_id", "architecture", "version"),
-        # The order of a listing.
-        Index("ix_manifests_order", "catalog_id", "version", "architecture"),
+        # The order of a listing, and what decides on who sees a row, which then is not looked at.
+        Index("ix_manifests_order", "catalog_id", "version", "architecture", "audience_id"),
         Index("ix_manifests_push_number", "catalog_id", "architecture", "push_number"),
-        Index("ix_manifests_tainted", "catalog_id", sqlite_where=text("tainted"), postgresql_where=text("tainted")),
-        Index("ix_manifests_revoked", "catalog_id", sqlite_where=text("revoked"), postgresql_where=text("revoked")),
+        # SQLite uses a partial index for conditions that are written in the same way, which is that of SQLAlchemy.
+        Index(
+            "ix_manifests_tainted",
+            "catalog_id",
+            "version",
+            "architecture",
+            sqlite_where=text("tainted = 1"),
+            postgresql_where=text("tainted"),
+        ),
+        Index(
+            "ix_manifests_revoked",
+            "catalog_id",
+            "version",
+            "architecture",
+            sqlite_where=text("revoked = 1"),
+            postgresql_where=text("revoked"),
+        ),
         Index(
             "ix_manifests_parent",
             "id",

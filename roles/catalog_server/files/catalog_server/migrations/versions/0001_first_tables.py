@@ -277,7 +277,9 @@ def upgrade() -> None:
         ),
     )
     op.create_index(op.f("ix_manifests_audience_id"), "manifests", ["audience_id"], unique=False)
-    op.create_index("ix_manifests_order", "manifests", ["catalog_id", "version", "architecture"], unique=False)
+    op.create_index(
+        "ix_manifests_order", "manifests", ["catalog_id", "version", "architecture", "audience_id"], unique=False
+    )
     op.create_index(
         "ix_manifests_push_number", "manifests", ["catalog_id", "architecture", "push_number"], unique=False
     )
@@ -292,17 +294,17 @@ def upgrade() -> None:
     op.create_index(
         "ix_manifests_revoked",
         "manifests",
-        ["catalog_id"],
+        ["catalog_id", "version", "architecture"],
         unique=False,
-        sqlite_where=sa.text("revoked"),
+        sqlite_where=sa.text("revoked = 1"),
         postgresql_where=sa.text("revoked"),
     )
     op.create_index(
         "ix_manifests_tainted",
         "manifests",
-        ["catalog_id"],
+        ["catalog_id", "version", "architecture"],
         unique=False,
-        sqlite_where=sa.text("tainted"),
+        sqlite_where=sa.text("tainted = 1"),
         postgresql_where=sa.text("tainted"),
     )
     op.create_table(
