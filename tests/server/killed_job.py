@@ -24,7 +24,7 @@ from catalog_server.database import Database
 from catalog_server.jobs.kinds import KINDS
 from catalog_server.jobs.runner import new_owner, run
 from catalog_server.settings import load_settings
-from running import Server, environment
+from running import COMMAND_SECONDS, Server, environment
 
 # Before or behind the call of a method, the how manyth.
 STEPS: dict[str, tuple[type, str, bool, int]] = {
@@ -63,7 +63,7 @@ def killed(server: Server, job: str, step: str) -> bool:
         env=environment(server.data_dir, server.settings),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=COMMAND_SECONDS,
         check=False,
     )
     assert answer.returncode in (0, -signal.SIGKILL), answer.stderr

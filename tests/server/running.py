@@ -29,6 +29,7 @@ from described import check_described
 
 START_SECONDS = 120
 STOP_SECONDS = 60
+COMMAND_SECONDS = 300
 PASSWORD = "correct horse battery staple"
 
 # Who the tests are, by roles and claims
@@ -72,7 +73,7 @@ def command(
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=COMMAND_SECONDS,
         check=False,
     )
 

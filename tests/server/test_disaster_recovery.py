@@ -15,7 +15,7 @@ from ansible_collections.macfleet.parallels.tests.support.documents import block
 from conftest import StartServer
 from freeing import Scene, age
 from rows import new_catalog_id
-from running import Server, environment
+from running import COMMAND_SECONDS, Server, environment
 from transfer_client import Client, Pushed, good, objects
 
 DATA = "/var/lib/catalog-server"
@@ -37,7 +37,7 @@ class Shell:
         variables = environment(self._server.data_dir, self._server.settings)
         variables["PATH"] = f"{self._place / 'bin'}:{os.environ['PATH']}"
         done = subprocess.run(
-            ["bash", "-euc", text], env=variables, capture_output=True, text=True, timeout=120, check=False
+            ["bash", "-euc", text], env=variables, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
         )
         assert done.returncode == status, f"{text}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import io
@@ -33,6 +34,9 @@ from catalog_server.catalog.queries import audience_row
 from catalog_server.cli import main
 from catalog_server.database import Database
 from catalog_server.errors import BadRequest, Unavailable
+from catalog_server.jobs import gc
+from catalog_server.jobs.kinds import kind_called
+from catalog_server.jobs.runner import run as run_job
 from catalog_server.keys import read_secrets
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import Catalog
@@ -533,6 +537,26 @@ def test_a_backup_says_which_storages_there_are(settings: Settings, empty: Setti
     (tmp_path / "other/catalog.json").write_text(json.dumps({"catalog": uuid}), encoding="ascii")
     found = {one.name: (one.missing, one.problem) for one in restore.restore(moved, made).storages}
     assert found == {"local": (0, None), "other": (1, None), "future": (0, saved["future"].problem)}
+
+
+def test_a_collection_leaves_alone_what_it_cannot_use_or_may_not_delete(settings: Settings, tmp_path: Path) -> None:
+    add_storage(settings, "kept", "local", tmp_path / "kept")
+    used(settings)
+    add_storage(settings, "future", "cloud", None)
+    services = open_services(settings)
+    with command_work(services) as work:
+        work.session.get_one(Storage, "future").marked_at = work.now
+    kept = services.storages.get("kept")
+    # As the provider of a storage in which objects are locked.
+    kept.capabilities = dataclasses.replace(kept.capabilities, deletes=False)  # type: ignore[misc]
+    wanted = {
+        "future": "The storage 'future' is of the kind 'cloud', which this release does not know.",
+        "kept": "The server may not delete objects in the storage 'kept'.",
+    }
+    assert gc.plan(services).left_alone == wanted
+    assert run_job(services, kind_called("gc"), "test") == {"left_alone": wanted}
+    assert services.storages.marked() == ["kept", "local"]
+    services.database.close()
 
 
 def test_objects_are_compared_in_the_order_of_their_keys() -> None:

@@ -17,7 +17,7 @@ from catalog_server.models.storage import Storage
 from conftest import StartServer
 from packs import sha256
 from rows import new_catalog_id, segments_of
-from running import Server, command, command_work
+from running import STOP_SECONDS, Server, command, command_work
 from transfer_client import NEXT_FILES, Client, Pushed, error, good
 
 
@@ -27,7 +27,7 @@ def mark(server: Server) -> Path:
 
 def stopped(server: Server) -> Server:
     server.process.terminate()
-    assert server.process.wait(15) == 0
+    assert server.process.wait(STOP_SECONDS) == 0
     server.ended = True
     return server
 

@@ -121,8 +121,11 @@ class Registry:
                 check_room(provider, self._settings.min_free_bytes)
 
     def marked(self) -> list[str]:
-        """Names of the storages that have the mark of this catalog now; the others are reported."""
-        return self.survey().marked
+        """Names of the storages that have the mark of this catalog now; the log names the others."""
+        found = self.survey()
+        for name, why in found.left_alone.items():
+            _log.warning("the storage %s is left alone: %s", name, why)
+        return found.marked
 
     def survey(self, *, deleting: bool = False) -> Survey:
         """Which storages have the mark of this catalog now; with ``deleting``, only where the server may delete."""
@@ -138,7 +141,6 @@ class Registry:
                     raise Unavailable(f"The server may not delete objects in the storage {name!r}.")
                 found.marked.append(name)
             except (StorageError, Unavailable) as error:
-                _log.warning("the storage %s is left alone: %s", name, error.message)
                 found.left_alone[name] = error.message
         return found
 
