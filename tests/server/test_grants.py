@@ -210,10 +210,19 @@ def test_keys_of_the_two_kinds_of_tokens_are_apart(server: Server, verb: str) ->
     login = jwt.decode(server.token("reader"), options={"verify_signature": False})
     key = server.keys.signing
 
-    def signed(claims: dict[str, object], secret: bytes, kid: str | None = key.kid) -> str:
-        return jwt.encode(claims, secret, algorithm="HS256", headers={"kid": kid} if kid else {})
+    def signed(claims: dict[str, object], secret: bytes, kid: str | None = key.kid, typ: object = None) -> str:
+        headers = {"typ": typ or claims["typ"], **({"kid": kid} if kid else {})}
+        return jwt.encode(claims, secret, algorithm="HS256", headers=headers)
 
+    # What the server itself signs like that is good.
+    assert server.call("POST", "/grants/renew", bearer=signed(grant, key.grants)).status_code == 200
+    assert server.call("GET", "/manifests", bearer=signed(login, key.login)).status_code == 200
     crossed = [
+        signed(grant, key.login, typ="login"),
+        signed(login, key.grants, typ="grant"),
+        signed(grant, key.grants, typ="login"),
+        signed(login, key.login, typ="grant"),
+        signed(grant, key.grants, typ="JWT"),
         signed(grant | {"verb": verb}, key.login),
         signed(login, key.grants),
         signed(grant | {"typ": "login"}, key.grants),

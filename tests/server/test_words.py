@@ -46,7 +46,8 @@ class Scene:
     def _with(self, token: str, purpose: str, claims: dict[str, object]) -> httpx.Response:
         said = jwt.decode(token, options={"verify_signature": False})
         key = self.server.keys.signing
-        changed = jwt.encode(said | claims, getattr(key, purpose), algorithm="HS256", headers={"kid": key.kid})
+        headers = {"kid": key.kid, "typ": said["typ"]}
+        changed = jwt.encode(said | claims, getattr(key, purpose), algorithm="HS256", headers=headers)
         return self.server.call("GET", "/manifests", bearer=changed)
 
 
