@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 from catalog_server.identity import queries
+from catalog_server.identity import service as users
 from rows import new_catalog_id, put_manifest, segments_of
 from running import PASSWORD, Server, command_work, wait_until
 from test_identity_api import OTHER_PASSWORD, add, edit
@@ -149,6 +150,29 @@ def test_what_another_credential_gave_out_stays(server: Server) -> None:
     other = good(server.call("POST", f"/users/{password.user}/api_keys", "admin", json={"name": "x", "expires_in": 60}))
     server.call("DELETE", f"/api_keys/{other['key']}", "admin").raise_for_status()
     assert set(password.answers().values()) == {200}
+
+
+def test_what_was_given_out_while_a_log_out_waited_ends_with_it(server: Server) -> None:
+    user = add(server, roles=["PUBLISHER"])
+    key = good(server.call("POST", f"/users/{user}/api_keys", "admin", json={"name": "ci", "expires_in": None}))
+    catalog_id = new_catalog_id()
+    put_manifest(server, catalog_id)
+    wanted = {"verb": "pull", "catalog_id": catalog_id, "version": "1.0"}
+
+    def login() -> str:
+        return str(good(server.call("POST", "/auth/token", json={"api_key": key["secret"]}))["token"])
+
+    token = login()
+    with command_work(server.services) as work:
+        grant = good(server.call("POST", "/grants", bearer=token, json=wanted))["grant"]
+        users.end_grants(work, user)
+    assert server.call("POST", "/grants/renew", bearer=grant).status_code == 401
+    assert server.call("GET", "/me", bearer=token).status_code == 200
+    with command_work(server.services) as work:
+        token = login()
+        users.log_out(work, user)
+    assert server.call("GET", "/me", bearer=token).status_code == 401
+    assert server.call("GET", "/me", bearer=login()).status_code == 200
 
 
 def test_after_logging_out_one_can_log_in(server: Server) -> None:

@@ -209,7 +209,8 @@ def delete(work: UnitOfWork, name: str) -> None:
 def log_out(work: UnitOfWork, name: str) -> User:
     """Let every login token and grant of a user be worth nothing any more. API keys stay."""
     user = _own_or_outranked(work, name)
-    user.sessions_valid_after = work.now
+    # Not when the request came: while it waited for its turn, others may have logged in.
+    user.sessions_valid_after = work.services.clock()
     work.record("user.log_out", SUBJECT, user.id, username=user.username)
     return user
 
@@ -217,7 +218,8 @@ def log_out(work: UnitOfWork, name: str) -> User:
 def end_grants(work: UnitOfWork, name: str) -> User:
     """Let every grant of a user be worth nothing any more. Logins and API keys stay."""
     user = _own_or_outranked(work, name)
-    user.grants_valid_after = work.now
+    # As above
+    user.grants_valid_after = work.services.clock()
     work.record("user.end_grants", SUBJECT, user.id, username=user.username)
     return user
 
