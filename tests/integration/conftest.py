@@ -15,7 +15,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.macfleet.parallels.tests.integration import installation as installations
 from ansible_collections.macfleet.parallels.tests.integration.gate import Gate
+from ansible_collections.macfleet.parallels.tests.integration.installation import Installation
 from ansible_collections.macfleet.parallels.tests.integration.stage import (
     BUILDER,
     HANGING,
@@ -26,9 +28,13 @@ from ansible_collections.macfleet.parallels.tests.integration.stage import (
     User,
 )
 from ansible_collections.macfleet.parallels.tests.simulators.prlctl import control
-from ansible_collections.macfleet.parallels.tests.support import ssh_hosts
+from ansible_collections.macfleet.parallels.tests.support import ssh_hosts, systemd_host
+from ansible_collections.macfleet.parallels.tests.support.ansible_runs import RunFailed
+from ansible_collections.macfleet.parallels.tests.support.process_list import Watched
 from ansible_collections.macfleet.parallels.tests.support.server_process import ServerProcess
 
+# A directory for what a host with systemd needs; the tests of a role run on one only if it is named.
+SYSTEMD = os.environ.get("MACFLEET_TEST_SYSTEMD", "")
 TARGET_PYTHON = os.environ.get("MACFLEET_TEST_TARGET_PYTHON") or sys.executable
 # Longer than all tests together take on a slow machine.
 TOKEN_SECONDS = "7200"
@@ -37,11 +43,21 @@ TOKEN_SECONDS = "7200"
 def pytest_configure(config: pytest.Config) -> None:
     """Tell the words of this suite."""
     config.addinivalue_line("markers", "at_the_end: looks at what all others have left")
+    config.addinivalue_line("markers", "deployed(how): only where the role has deployed a server in this way")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What looks back comes last."""
+    items[:] = [item for item in items if _is_possible(item)]
     items.sort(key=lambda item: item.get_closest_marker("at_the_end") is not None)
+
+
+def _is_possible(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("deployed")
+    if marker is None:
+        return True
+    assert isinstance(item, pytest.Function)
+    return bool(item.callspec.params["installation"] == marker.args[0])
 
 
 @pytest.fixture(scope="session")
@@ -111,3 +127,34 @@ def gate(server: Server) -> t.Iterator[Gate]:
     """A way to the server that can be shut."""
     with Gate(server.url) as made:
         yield made
+
+
+@pytest.fixture(scope="session", params=["none", *(["systemd"] if SYSTEMD else [])])
+def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Installation]:
+    """A server that the role catalog_server has deployed, and that runs."""
+    directory = tmp_path_factory.mktemp(f"server-role-{request.param}")
+    if request.param == "none":
+        yield from _deployed(installations.without_service_manager(directory))
+        return
+    cache = Path(SYSTEMD)
+    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        wheels = {installations.WHEELS: installations.wheels(cache)}
+        with systemd_host.systemd_host(directory, cache, wheels) as host:
+            yield from _deployed(installations.on_systemd(directory, host))
+    except systemd_host.NoSystemdHost as error:
+        pytest.skip(f"There is no host with systemd: {error}.")
+
+
+def _deployed(made: Installation) -> t.Iterator[Installation]:
+    """The first run has a wrong interpreter; what the next one shows is looked through for secrets."""
+    with pytest.raises(RunFailed) as refused:
+        made.run(catalog_server_python=installations.broken_python(made))
+    made.refusal = " ".join(str(refused.value).split())
+    assert not (made.program / "current").exists()
+    with Watched() as watched:
+        run = made.start(words=["-vvv", "--diff"])
+        run.wait(installations.SECONDS)
+    made.first_run, made.first_arguments = run, watched.arguments
+    yield made
+    made.run(catalog_server_state="absent")

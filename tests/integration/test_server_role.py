@@ -2,43 +2,29 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The role catalog_server in real plays: what goes wrong in them leaves the server as it was."""
+"""The role catalog_server in real plays: what goes wrong in them leaves the server as it was.
+
+Each test runs without a service manager, and again on a host with systemd where ``MACFLEET_TEST_SYSTEMD`` names a
+directory for what that downloads.
+"""
 
 from __future__ import annotations
 
-import getpass
-import json
+import http.server
 import os
 import shutil
-import socket
 import sqlite3
-import subprocess
-import sys
+import threading
 import typing as t
-import urllib.request
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ansible_collections.macfleet.parallels.tests.support import server_environment
-from ansible_collections.macfleet.parallels.tests.support.ansible_runs import Ansible, RunFailed, TaskResult
+from ansible_collections.macfleet.parallels.tests.integration import installation as installations
+from ansible_collections.macfleet.parallels.tests.integration.installation import Installation, another_release
+from ansible_collections.macfleet.parallels.tests.support.ansible_runs import RunFailed
 
-COLLECTIONS = Path(__file__).absolute().parents[4].parent
-COLLECTION = "ansible_collections/macfleet/parallels"
-SECONDS = 300
-# Says that it is another interpreter; what it makes an environment of cannot import anything.
-BROKEN = """#!/bin/sh
-case "$1$2" in
-    -c*print*) echo "3.13.0 CPython {directory}/private/python" ;;
-    -mvenv) mkdir -p "$3/bin" && cp "{directory}/empty" "$3/bin/python" ;;
-    *) exec {python} "$@" ;;
-esac
-"""
-EMPTY = """#!/bin/sh
-[ "$2" = pip ] && exit
-echo "ModuleNotFoundError: No module named 'argparse'" >&2
-exit 1
-"""
+MIGRATION = "migrations/versions/0002_next.py"
 FAILING_MIGRATION = """
 from alembic import op
 
@@ -50,121 +36,85 @@ def upgrade():
     op.execute("CREATE TABLE half (one INTEGER)")
     op.execute("SELECT nonsense FROM nowhere")
 """
+INCOMPATIBLE_MIGRATION = """
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
 
 
-class Installation:
-    """A server that the role deploys into a directory, without a service manager."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.program, self.config, self.data = (directory / name for name in ("program", "config", "data"))
-        server_environment.make(self.program, sys.executable)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self._ansibles: dict[Path, Ansible] = {}
-
-    def run(self, collections: Path = COLLECTIONS, **variables: t.Any) -> list[str]:
-        """Run the role; return the tasks that changed something."""
-        if collections not in self._ansibles:
-            host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-            environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(collections)}
-            directory = self.directory / f"runs-{len(self._ansibles)}"
-            self._ansibles[collections] = Ansible(directory, {"all": {"hosts": {"server": host}}}, environment)
-        values = {
-            "catalog_server_service_manager": "none",
-            "catalog_server_user": getpass.getuser(),
-            "catalog_server_manage_user": False,
-            "catalog_server_install_directory": str(self.program),
-            "catalog_server_config_directory": str(self.config),
-            "catalog_server_data_directory": str(self.data),
-            "catalog_server_python": sys.executable,
-            "catalog_server_port": self.port,
-            **variables,
-        }
-        play = {"hosts": "server", "gather_facts": False, "roles": [{"role": "macfleet.parallels.catalog_server"}]}
-        results: list[TaskResult] = self._ansibles[collections].run("server", [play], values, SECONDS)
-        return [result.task.rpartition(" : ")[2] for result in results if result.result.get("changed")]
-
-    @property
-    def settings(self) -> str:
-        return (self.config / "settings.env").read_text(encoding="utf-8")
-
-    @property
-    def current(self) -> str:
-        return os.readlink(self.program / "current")
-
-    @property
-    def pid(self) -> int:
-        """The process that runs, by what it says of itself."""
-        return int(json.loads((self.data / "running.json").read_text(encoding="utf-8"))["pid"])
-
-    @property
-    def backups(self) -> list[Path]:
-        return sorted(Path(f"{self.data}-backups").glob("2*"))
-
-    def answers(self) -> bool:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://127.0.0.1:{self.port}/api/health/ready", timeout=30) as reply:
-            return bool(reply.status == 200)
-
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [self.program / "bin/catalog-server", *words], capture_output=True, text=True, check=False, timeout=60
-        )
+def upgrade():
+    op.execute("UPDATE schema_info SET compatible_from = '0002'")
+"""
+ANOTHER = {"+__main__.py": "# another release\n"}
+# It can do everything but serve.
+NOT_SERVING = {"+serve.py": "\n\ndef serve(settings, ready_file=None):\n    raise SystemExit('it is broken')\n"}
+SOON = {"catalog_server_health_retries": 3}
 
 
-@pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Installation]:
-    """A server that runs."""
-    made = Installation(tmp_path_factory.mktemp("server-role"))
-    # Where nothing is yet, a wrong interpreter is refused, and the next run does not suffer from it.
-    directory = made.directory / "broken"
-    directory.mkdir()
-    (directory / "empty").write_text(EMPTY, encoding="utf-8")
-    broken = directory / "python"
-    broken.write_text(BROKEN.format(directory=directory, python=sys.executable), encoding="utf-8")
-    for program in directory.iterdir():
-        program.chmod(0o755)
-    with pytest.raises(RunFailed) as refused:
-        made.run(catalog_server_python=str(broken))
-    assert "Set catalog_server_python to an interpreter" in " ".join(str(refused.value).split())
-    assert "No module named 'argparse'" in str(refused.value)
-    assert not (made.program / "current").exists()
-    assert made.run()
-    yield made
-    made.run(catalog_server_state="absent")
-
-
-def another_release(directory: Path, migration: str = "", comment: str = "# another release\n") -> Path:
-    """Return the collections path of a copy of the collection whose server is another one."""
-    target = directory / COLLECTION
-    ignore = shutil.ignore_patterns(".git", ".build", "tests", "__pycache__", "output")
-    shutil.copytree(COLLECTIONS / COLLECTION, target, ignore=ignore)
-    package = target / "roles/catalog_server/files/catalog_server"
-    if migration:
-        (package / "migrations/versions/0002_next.py").write_text(migration, encoding="utf-8")
-    else:
-        with (package / "__main__.py").open("a", encoding="utf-8") as file:
-            file.write(comment)
-    return directory
+def test_a_wrong_interpreter_is_refused_and_leaves_nothing(installation: Installation) -> None:
+    assert "Set catalog_server_python to an interpreter" in installation.refusal
+    assert "No module named 'argparse'" in installation.refusal
+    # The run behind it has made another environment, and removed the broken one.
+    assert len(list((installation.program / "venvs").iterdir())) == 1
+    assert installation.answers()
 
 
 def test_a_second_run_changes_nothing(installation: Installation) -> None:
+    before = installation.files
     assert installation.run() == []
     assert installation.answers()
+    assert installation.files == before
     assert {path.name for path in (installation.config / "secrets").iterdir()} == {"admin-password", "server-secret"}
     assert (installation.config / "secrets").stat().st_mode & 0o777 == 0o700
+    check = installation.start(words=["--check", "--diff"])
+    assert installations.changes(check.wait(installations.SECONDS)) == []
+
+
+def test_the_run_says_what_comes_next(installation: Installation) -> None:
+    run = installation.start()
+    (told,) = [result.result["msg"] for result in run.wait(installations.SECONDS) if "Tell what" in result.task]
+    assert told[0] == f"The server answers at http://127.0.0.1:{installation.port}."
+    assert "secrets/admin-password" in told[1]
+    words = told[2].partition("bin/catalog-server ")[2].partition(",")[0].replace("NAME", "plays").split()
+    assert installation.command(*words).returncode == 0
+    words = told[2].rpartition("bin/catalog-server ")[2].rstrip(".").replace("NAME", "plays").split()
+    assert installation.command(*words).returncode == 0
+    assert ("Backups are made daily" in told[3]) is (installation.systemd is not None)
 
 
 def test_a_wrong_setting_is_refused_before_it_is_written(installation: Installation) -> None:
-    before, pid = installation.settings, installation.pid
+    before, pid = installation.files, installation.pid
     with pytest.raises(RunFailed, match="CATALOG_TOKEN_SECNDS"):
         installation.run(catalog_server_settings={"token_secnds": 600})
-    assert installation.settings == before
+    assert installation.files == before
     assert installation.command("check").returncode == 0
     assert installation.run() == []
     assert installation.pid == pid
+
+
+def test_a_wrong_database_is_refused_before_its_url_is_written(installation: Installation) -> None:
+    before, pid = installation.files, installation.pid
+    with pytest.raises(RunFailed) as refused:
+        installation.run(catalog_server_database_url="postgresql://catalog:s3cret-marker@127.0.0.1:1/catalog")
+    assert "What is in use was not changed" in " ".join(str(refused.value).split())
+    assert "s3cret-marker" not in str(refused.value)
+    assert (installation.files, installation.pid) == (before, pid)
+
+    url = f"sqlite:///{installation.inside(installation.data)}/another.db"
+    assert "Keep what is in use, and put what is new into its place" in installation.run(
+        catalog_server_database_url=url
+    )
+    file = installation.config / "secrets/database-url"
+    assert (file.read_text(encoding="utf-8"), file.stat().st_mode & 0o777) == (f"{url}\n", 0o600)
+    assert (installation.data / "another.db").exists()
+    assert installation.run(catalog_server_database_url=url) == []
+    with pytest.raises(RunFailed):
+        installation.run(catalog_server_database_url="postgresql://catalog:s3cret-marker@127.0.0.1:1/catalog")
+    assert installation.run(catalog_server_database_url=url) == []
+    # Back to the first one, whose administrator is there already.
+    assert installation.run()
+    assert installation.files == before
 
 
 def test_what_runs_is_compared_with_what_should(installation: Installation) -> None:
@@ -176,19 +126,19 @@ def test_what_runs_is_compared_with_what_should(installation: Installation) -> N
     pid = installation.pid
     with (installation.config / "settings.env").open("a", encoding="utf-8") as file:
         file.write("CATALOG_TOKEN_SECONDS=602\n")
-    assert installation.command("status", "--state-file", str(installation.data / "running.json")).returncode == 3
+    assert installation.state().returncode == 3
     installation.run(catalog_server_settings={"token_seconds": 602})
     assert installation.pid != pid
     installation.run()
 
 
 def test_a_failing_migration_leaves_everything_as_it_was(installation: Installation, tmp_path: Path) -> None:
-    before = (installation.settings, installation.current, installation.pid)
+    before, pid = installation.files, installation.pid
     saved = len(installation.backups)
-    release = another_release(tmp_path, FAILING_MIGRATION)
+    release = another_release(tmp_path, {MIGRATION: FAILING_MIGRATION})
     with pytest.raises(RunFailed, match="no such table: nowhere"):
         installation.run(release, catalog_server_settings={"token_seconds": 603})
-    assert (installation.settings, installation.current, installation.pid) == before
+    assert (installation.files, installation.pid) == (before, pid)
     assert installation.answers()
     assert len(installation.backups) == saved + 1
     with closing(sqlite3.connect(installation.data / "catalog.db")) as connection:
@@ -203,18 +153,18 @@ def test_an_update_can_be_rolled_back(installation: Installation, tmp_path: Path
     old, saved = installation.current, len(installation.backups)
     with pytest.raises(RunFailed, match="There is no release of before"):
         installation.run(catalog_server_state="rollback")
-    release = another_release(tmp_path)
+    release = another_release(tmp_path, ANOTHER)
     assert installation.run(release)
     assert installation.run(release) == []
     new = installation.current
-    assert (new != old, os.readlink(installation.program / "previous")) == (True, old)
+    assert (new != old, installation.previous) == (True, old)
     assert len(installation.backups) == saved + 1
 
     assert installation.run(release, catalog_server_state="rollback")
     assert installation.current == old and installation.answers()
     assert installation.run(release, catalog_server_state="rollback") == []
     assert installation.run(release)
-    assert (installation.current, os.readlink(installation.program / "previous")) == (new, old)
+    assert (installation.current, installation.previous) == (new, old)
 
     with closing(sqlite3.connect(installation.data / "catalog.db", isolation_level=None)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -222,7 +172,80 @@ def test_an_update_can_be_rolled_back(installation: Installation, tmp_path: Path
         with pytest.raises(RunFailed) as refused:
             installation.run(release, catalog_server_state="rollback")
         assert "the schema 9999 of a newer release" in " ".join(str(refused.value).split())
+        assert "Restore a backup of" in " ".join(str(refused.value).split())
+        with pytest.raises(RunFailed, match="newer release"):
+            installation.run()
         assert installation.current == new
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
         connection.execute("UPDATE schema_info SET compatible_from = '0001'")
     assert installation.run()
+
+
+def test_a_release_that_does_not_start_makes_way_for_that_of_before(installation: Installation, tmp_path: Path) -> None:
+    installation.run()
+    before = installation.files
+    with pytest.raises(RunFailed) as failed:
+        installation.run(another_release(tmp_path, NOT_SERVING), catalog_server_settings={"token_seconds": 604}, **SOON)
+    said = " ".join(str(failed.value).split())
+    assert "what was in use before runs again" in said and "it is broken" in said
+    assert installation.files == before and installation.answers()
+    assert installation.state().returncode == 0
+    assert installation.run() == ["Remove them"]
+    assert installation.run() == []
+
+
+def test_a_rollback_to_a_release_that_does_not_start_is_taken_back(installation: Installation, tmp_path: Path) -> None:
+    installation.run(another_release(tmp_path / "new", ANOTHER))
+    new, old = installation.current, installation.previous
+    directory = installation.outside(old)
+    with (directory / "catalog_server/serve.py").open("a", encoding="utf-8") as file:
+        file.write(NOT_SERVING["+serve.py"])
+    with pytest.raises(RunFailed, match="what was in use before runs again"):
+        installation.run(catalog_server_state="rollback", **SOON)
+    assert (installation.current, installation.previous) == (new, old) and installation.answers()
+    # Its name stands for another content now.
+    shutil.rmtree(directory)
+    installation.run()
+
+
+def test_a_release_that_cannot_be_left_any_more_stays(installation: Installation, tmp_path: Path) -> None:
+    old = installation.current
+    release = another_release(tmp_path, {MIGRATION: INCOMPATIBLE_MIGRATION, **NOT_SERVING})
+    with pytest.raises(RunFailed) as failed:
+        installation.run(release, **SOON)
+    said = " ".join(str(failed.value).split())
+    assert "cannot work with the database as it is now" in said and "Restore a backup of" in said
+    assert installation.current != old and installation.previous == old
+    # What it tells to do
+    installation.stop()
+    broken = installation.data.rename(installation.data.with_name("broken"))
+    installation.data.mkdir(0o700)
+    os.chown(installation.data, broken.stat().st_uid, broken.stat().st_gid)
+    (broken / "storage").rename(installation.data / "storage")
+    restored = installation.command_of_before("restore", installation.inside(installation.backups[-1]))
+    assert restored.returncode == 0, restored.stderr
+    assert installation.run()
+    assert installation.current == old and installation.answers()
+    installation.run()
+
+
+class Somebody(http.server.BaseHTTPRequestHandler):
+    """Another server, which is always ready."""
+
+    def do_GET(self) -> None:
+        """Answer whatever is asked."""
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: t.Any) -> None:
+        """Say nothing."""
+
+
+def test_another_server_at_the_address_is_not_taken_for_this_one(installation: Installation) -> None:
+    before = installation.files
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Somebody) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        with pytest.raises(RunFailed, match="what was in use before runs again"):
+            installation.run(catalog_server_port=other.server_port)
+        other.shutdown()
+    assert installation.files == before and installation.answers()

@@ -120,9 +120,13 @@ class Ansible:
         }
 
     def start(
-        self, name: str, playbook: str | list[dict[str, t.Any]], variables: t.Mapping[str, t.Any] | None = None
+        self,
+        name: str,
+        playbook: str | list[dict[str, t.Any]],
+        variables: t.Mapping[str, t.Any] | None = None,
+        words: t.Sequence[str] = (),
     ) -> Run:
-        """Begin a playbook: the name of one, or its plays."""
+        """Begin a playbook, the name of one or its plays, with more words for ansible-playbook."""
         self._number += 1
         stem = self._directory / f"{self._number:03d}-{name}"
         results, log = stem.with_suffix(".jsonl"), stem.with_suffix(".log")
@@ -134,7 +138,7 @@ class Ansible:
         values = stem.with_suffix(".vars.json")
         values.write_text(json.dumps(dict(variables or {})), encoding="utf-8")
         program = str(Path(sys.executable).parent / "ansible-playbook")
-        argv = [program, "-i", str(self._inventory), "-e", f"@{values}", playbook]
+        argv = [program, "-i", str(self._inventory), "-e", f"@{values}", *words, playbook]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 argv,

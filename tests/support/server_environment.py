@@ -24,7 +24,7 @@ print(platform.python_version(), platform.python_implementation(), os.path.realp
 def make(install_directory: Path, python: str) -> Path:
     """Make the environment that the role expects for this interpreter; return its directory."""
     said = subprocess.run([python, "-c", _WHICH], capture_output=True, text=True, check=True).stdout.strip()
-    name = hashlib.sha256(f"{said}\n".encode() + _LOCK.read_bytes()).hexdigest()
+    name = hashlib.sha256(f"{said} ".encode() + _LOCK.read_bytes()).hexdigest()
     environment = install_directory / "venvs" / name
     (environment / "bin").mkdir(parents=True)
     # What a virtual environment is, with the packages of the one that runs this.

@@ -110,7 +110,7 @@ def ssh_hosts(
         raise CannotRunSshd("ssh or sshd is not installed and could not be downloaded")
     keys = directory / "keys"
     keys.mkdir(parents=True, exist_ok=True)
-    user_key = _make_key(keys / "user")
+    user_key = make_key(keys / "user")
     with contextlib.ExitStack() as stack:
         # A path of a socket has room for some hundred characters: the checkout may lie too deep.
         sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="hosts-"))
@@ -158,13 +158,13 @@ class _Sshd:
 
     def start(self) -> int:
         """Start it and wait until it answers; its port."""
-        port = _free_port()
+        port = free_port()
         path = os.pathsep.join((str(self._programs), "/usr/local/bin", "/usr/bin", "/bin"))
         config = self._keys / f"{self._name}.config"
         config.write_text(
             _SSHD_CONFIG.format(
                 port=port,
-                host_key=_make_key(self._keys / self._name),
+                host_key=make_key(self._keys / self._name),
                 authorized=self._user_key.with_suffix(".pub"),
                 environment=f'"HOME={self._home}" "PATH={path}"',
             ),
@@ -181,7 +181,7 @@ class _Sshd:
                 start_new_session=True,
             )
         deadline = time.monotonic() + _READY_SECONDS
-        while not _greets(port):
+        while not greets(port):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.end()
                 raise CannotRunSshd(log.read_text(encoding="utf-8", errors="replace").strip()[-300:])
@@ -225,7 +225,8 @@ def _make_home(directory: Path, name: str) -> Path:
     return home
 
 
-def _make_key(path: Path) -> Path:
+def make_key(path: Path) -> Path:
+    """Make a key pair if there is none; return the path of the private one."""
     if not path.exists():
         argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", path.name, "-f", str(path)]
         subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
@@ -237,13 +238,15 @@ def _end_master(arguments: str) -> None:
     subprocess.run(["ssh", *arguments.split()], stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _greets(port: int) -> bool:
+def greets(port: int) -> bool:
+    """Return True if an sshd answers on this port of loopback."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             return connection.recv(4) == b"SSH-"

@@ -254,6 +254,15 @@ class House:
             variables["MACFLEET_TEST_TARGET_PYTHON"] = str(self.machine.pythons[version])
         return self.pytest(name, self.server(), [tests], variables)
 
+    def role_on_systemd(self) -> Tally:
+        """The tests of the server's role, on a host that systemd has booted."""
+        variables = {
+            "PYTHONPATH": f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}",
+            "MACFLEET_TEST_SYSTEMD": str(self.machine.build / "cache/systemd-host"),
+        }
+        words = [f"{INTEGRATION}/test_server_role.py", f"{INTEGRATION}/test_server_role_faults.py"]
+        return self.pytest("role-on-systemd", self.server(), words, variables)
+
     def molecule(self, scenario: str, *actions: str) -> Tally:
         """Actions of a scenario of a role, on hosts that it makes on this machine."""
         requirements = self.requirements("molecule", "controller")
@@ -324,5 +333,7 @@ def running_steps(house: House, versions: Iterable[Version], in_full: bool = Fal
     actions = ("test",) if in_full else ("syntax", "create", "destroy")
     for scenario in SCENARIOS:
         steps.append(Step(f"molecule, {scenario}", partial(house.molecule, scenario, *actions)))
+    if whole_scenarios:
+        steps.append(Step("role of the server, on a host with systemd", house.role_on_systemd))
     steps.append(Step("demo", house.demo))
     return steps

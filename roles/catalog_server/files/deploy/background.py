@@ -10,7 +10,8 @@
 
 A keeper process starts the command again when it ends by itself. It holds a lock on the pid file as long as it
 lives, so the pid file of a keeper that died is never taken for a running one. ``status`` ends with 0 when the keeper
-runs and with 3 when it does not.
+runs and with 3 when it does not. What the command and the keeper print goes through log_lines.py, which bounds the
+size of the log.
 """
 
 from __future__ import annotations
@@ -33,6 +34,41 @@ LONGEST_DELAY_SECONDS = 30.0
 # A command that lived this long was not broken from the start: the delays begin anew.
 STEADY_SECONDS = 60.0
 STOP_SECONDS = 60
+LAST_LINES_SECONDS = 5.0
+LOG_PROGRAM = Path(__file__).resolve().with_name("log_lines.py")
+
+
+class LogWriter:
+    """The process that writes the log, started again if it ends before the keeper does.
+
+    The reading end of its pipe stays open here, so what is written meanwhile waits for the next one.
+    """
+
+    def __init__(self, log_file: Path) -> None:
+        self.command = [sys.executable, "-E", str(LOG_PROGRAM), str(log_file)]
+        self.reader, self.writer = os.pipe()
+        self.begun = 0.0
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        self.begun = time.monotonic()
+        return subprocess.Popen(self.command, stdin=self.reader, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def start_again_if_ended(self, *_signal: object) -> None:
+        """Called when any child has ended. One that cannot even start is not started more than once a second."""
+        if self.process.poll() is not None:
+            time.sleep(max(0.0, self.begun + 1 - time.monotonic()))
+            self.process = self.start()
+
+    def finish(self) -> None:
+        """Wait until it has written the last lines, when nobody writes any more."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.close(self.reader)
+        try:
+            self.process.wait(LAST_LINES_SECONDS)
+        except subprocess.TimeoutExpired:
+            # A process that the command has left behind still writes; both go on.
+            pass
 
 
 class Keeper:
@@ -106,7 +142,6 @@ def start(pid_file: Path, log_file: Path, command: list[str]) -> int:
     descriptor = lock_of(pid_file)
     if descriptor is None:
         return 0
-    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     reader, writer = os.pipe()
     if os.fork():
         os.close(writer)
@@ -117,17 +152,27 @@ def start(pid_file: Path, log_file: Path, command: list[str]) -> int:
     if os.fork():
         os._exit(0)
     os.chdir("/")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (log, 1), (log, 2)):
-        os.dup2(source, target)
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    log = LogWriter(log_file)
+    _become_streams(nothing, log.writer, log.writer)
+    os.close(log.writer)
+    signal.signal(signal.SIGCHLD, log.start_again_if_ended)
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     keeper = Keeper(command)
     os.close(reader)
     os.close(writer)
     keeper.run()
+    _become_streams(nothing, nothing, nothing)
+    log.finish()
     os.ftruncate(descriptor, 0)
     os._exit(0)
+
+
+def _become_streams(*descriptors: int) -> None:
+    """Make these the standard input, output and error of this process."""
+    for target, source in enumerate(descriptors):
+        os.dup2(source, target)
 
 
 def stop(pid_file: Path) -> int:

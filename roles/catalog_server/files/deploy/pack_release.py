@@ -20,7 +20,7 @@ from pathlib import Path
 
 SHARED = "ansible_collections/macfleet/parallels/plugins/module_utils"
 SHARED_ROOMS = ("_api", "_base", "_pack", "_storage")
-PROGRAMS = ("background.py", "launch.py")
+PROGRAMS = ("background.py", "launch.py", "log_lines.py")
 
 
 def files_below(directory: Path, prefix: str) -> dict[str, Path]:

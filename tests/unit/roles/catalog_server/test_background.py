@@ -17,7 +17,9 @@ import typing as t
 
 import pytest
 
-PROGRAM = pathlib.Path(__file__).parents[4] / "roles/catalog_server/files/deploy/background.py"
+DEPLOY = pathlib.Path(__file__).parents[4] / "roles/catalog_server/files/deploy"
+PROGRAM = DEPLOY / "background.py"
+LOG_PROGRAM = DEPLOY / "log_lines.py"
 SECONDS = 20
 
 
@@ -80,3 +82,62 @@ def test_the_pid_file_of_a_dead_keeper_counts_for_nothing(background: Background
     wait_for(lambda: background.call("status") == 3)
     assert background.call("start", "sleep", "600") == 0
     assert background.call("status") == 0
+
+
+def test_the_last_lines_are_in_the_log_when_it_has_stopped(background: Background) -> None:
+    background.call("start", "sh", "-c", "trap 'echo last; exit' TERM; echo begun; while :; do sleep 0.1; done")
+    wait_for(lambda: "begun" in background.log())
+    background.call("stop")
+    assert background.log().splitlines()[-1] == "last"
+
+
+def test_a_writer_of_the_log_that_dies_is_replaced(background: Background) -> None:
+    background.call("start", "sh", "-c", "n=0; while sleep 0.05; do n=$((n+1)); echo line $n; done")
+    wait_for(lambda: "line 1\n" in background.log())
+    for writer in children(int(background.pid_file.read_text(encoding="ascii")), LOG_PROGRAM.name):
+        os.kill(writer, signal.SIGKILL)
+    seen = background.log()
+    wait_for(lambda: len(background.log()) > len(seen))
+    numbers = [int(line.split()[1]) for line in background.log().splitlines()]
+    # A line that the dead one had read may be gone.
+    assert set(range(1, numbers[-1] + 1)) - set(numbers) <= {seen.count("\n") + 1, seen.count("\n") + 2}
+
+
+def children(parent: int, program: str) -> list[int]:
+    """The child processes that run a program."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            is_child = int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+            if is_child and program.encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    assert found
+    return found
+
+
+def write_log(file: pathlib.Path, lines: t.Iterable[str], size: int, generations: int) -> None:
+    options = ["--bytes", str(size), "--generations", str(generations), str(file)]
+    text = "".join(f"{line}\n" for line in lines)
+    subprocess.run([sys.executable, LOG_PROGRAM, *options], input=text, text=True, timeout=SECONDS, check=True)
+
+
+def test_a_log_has_a_bounded_size_and_its_newest_lines(tmp_path: pathlib.Path) -> None:
+    lines = [f"line {number}" for number in range(5000)]
+    file = tmp_path / "log"
+    write_log(file, lines, 10_000, 3)
+    files = [tmp_path / "log.2", tmp_path / "log.1", file]
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    assert all(path.stat().st_size <= 10_000 for path in files)
+    kept = [line for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+    assert kept == lines[-len(kept) :] and len(kept) > 2 * 10_000 // len("line 5000\n")
+    # The next server goes on behind them.
+    write_log(file, ["another"], 10_000, 3)
+    assert file.read_text(encoding="utf-8").splitlines()[-1] == "another"
+    assert {path.stat().st_mode & 0o777 for path in files} <= {0o640}
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(tmp_path: pathlib.Path) -> None:
+    write_log(tmp_path / "not there" / "log", ["a line"] * 100_000, 1000, 2)
+    assert list(tmp_path.iterdir()) == []

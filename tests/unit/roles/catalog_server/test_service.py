@@ -26,6 +26,7 @@ VARIABLES = {
     "catalog_server_backup_schedule": "daily",
     "catalog_server_backups_kept": 7,
     "catalog_server_gc_schedule": "daily",
+    "catalog_server_backup_on_failure": "",
     "catalog_server_open_files": 65536,
     "catalog_server_memory_max": "2G",
     "__catalog_server_state_file": "/var/lib/catalog-server/running.json",
