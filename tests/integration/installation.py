@@ -82,6 +82,11 @@ class Installation:
             run.end()
 
     @property
+    def another_storage(self) -> dict[str, str]:
+        """Variables for another catalog, which must not use the storage of the first one."""
+        return {"catalog_server_storage_directory": f"{self.inside(self.data)}/another-storage"}
+
+    @property
     def settings(self) -> str:
         return (self.config / "settings.env").read_text(encoding="utf-8")
 
