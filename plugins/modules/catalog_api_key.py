@@ -76,7 +76,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 api_key:
-  description: The key, without its secret; null if there is none.
+  description: The key, without its secret; null if there is none. C(last_used_at) is right to the minute.
   returned: success
   type: dict
   contains:
@@ -104,6 +104,7 @@ api_key:
     created_at: '2026-05-04T08:00:00.000Z'
     expires_at: '2026-08-02T08:00:00.000Z'
     key: 8F7D0C0F6B5E4A21
+    last_used_at: '2026-05-11T06:30:12.000Z'
     name: build server
     revoked_at: null
 secret:

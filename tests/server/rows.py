@@ -9,14 +9,18 @@ from __future__ import annotations
 import datetime
 import hashlib
 import secrets
+import time
 from collections.abc import Sequence
 
-from catalog_server.access import Audience
+from catalog_server.access import PASSWORD, Audience, Source
 from catalog_server.catalog import queries, service
+from catalog_server.identity import queries as people
+from catalog_server.identity.standing import standing_of
 from catalog_server.models.base import new_short_id
 from catalog_server.models.catalog import AudienceText, Manifest, ManifestSegment, SegmentedContent
 from catalog_server.models.storage import LIVE, Pack
 from catalog_server.models.transfers import COMMITTED, Segment, Upload
+from catalog_server.transfers.holders import Holder
 from catalog_server.transfers.packs import pack_of
 from running import Server, command_work
 
@@ -121,6 +125,16 @@ def _put_object(server: Server, upload: Upload, ending: str) -> str:
     name = f"{hashlib.sha256(data).hexdigest()}.{ending}"
     pack_of(server.services, upload.storage, upload.id).put(name, data)
     return name
+
+
+def holder_of(server: Server, kind: str, name: str, username: str = "pusher") -> str:
+    """Whom a URL is for: a user of the tests who has just logged in."""
+    with server.services.database.reading() as session:
+        user = people.user_called(session, username)
+        standing = standing_of(session, user.id) if user is not None else None
+    assert standing is not None
+    source = Source(PASSWORD, time.time(), standing.epoch, version=standing.password_version)
+    return Holder(kind, name, standing.user_id, source).text()
 
 
 def segments_of(server: Server, manifest_id: str) -> list[tuple[str, str]]:

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import socket
 from pathlib import Path
@@ -65,3 +67,14 @@ def resident_mib(server: Server, field: str = "VmRSS") -> float:
 def reset_peak(server: Server) -> None:
     """Let VmHWM begin anew."""
     Path(f"/proc/{server.process.pid}/clear_refs").write_text("5", encoding="ascii")
+
+
+def open_files_below(server: Server, folder: Path) -> list[str]:
+    """The files below a folder that the process has open, with a name or without one."""
+    found: list[str] = []
+    if server.process.poll() is not None:
+        return found
+    for link in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(link))
+    return [path for path in found if path.startswith(f"{folder.resolve()}/")]

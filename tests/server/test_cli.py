@@ -136,6 +136,8 @@ def test_the_life_of_an_api_key(start_server: StartServer, run: Callable[..., An
     name, secret = base64.b64decode(key).decode().split(":")
     listed = good(own("user", "keys", "reader", "--json"))
     assert [one["key"] for one in json.loads(listed)] == [name]
+    wait_until(lambda: json.loads(good(own("user", "keys", "reader", "--json")))[0]["last_used_at"])
+    assert "\tused 2" in good(own("user", "keys", "reader"))
     assert secret not in listed
     assert good(own("user", "revoke-key", name)) == "revoked\n"
     assert good(own("user", "revoke-key", name)) == "revoked before\n"

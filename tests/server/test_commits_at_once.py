@@ -78,7 +78,7 @@ def test_an_index_that_breaks_off_is_no_mistake(server: Server, pusher: Client) 
     path = f"/api/v1/uploads/{upload_id}/commit"
     wait_until(lambda: path in server.log)
     lines = [json.loads(line) for line in server.log.splitlines() if path in line]
-    assert [(line["level"], line["status"]) for line in lines] == [("info", 400)]
+    assert [(line["level"], line["status"]) for line in lines] == [("info", 499)]
 
 
 def test_few_commits_are_worked_on_at_once(start_server: StartServer) -> None:

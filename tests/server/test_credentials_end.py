@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a credential gave out ends with it, at the very next request: logins, pull grants, push grants, renewals."""
+"""What a credential gave out ends with it, at the very next request: logins, grants, renewals, signed URLs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import httpx
+import jwt
 import pytest
 from catalog_server.identity import queries
 from catalog_server.identity import service as users
+from packs import content, sha256
 from rows import new_catalog_id, put_manifest, segments_of
 from running import PASSWORD, Server, command_work, wait_until
 from test_identity_api import OTHER_PASSWORD, add, edit
-from transfer_client import good
+from transfer_client import address, good
+
+DATA = content(1)
 
 
 @dataclass
@@ -31,6 +36,8 @@ class Given:
     token: str
     pull: str
     push: str
+    read_url: str = ""
+    store_url: str = ""
 
     def answers(self) -> dict[str, int]:
         """The status of one request with each."""
@@ -47,7 +54,13 @@ class Given:
             "renew the pull grant": call("POST", "/grants/renew", bearer=self.pull).status_code,
             "begin with the push grant": call("POST", "/uploads", bearer=self.push, json=begin).status_code,
             "renew the push grant": call("POST", "/grants/renew", bearer=self.push).status_code,
+            "read by its URL": httpx.get(self.read_url, trust_env=False).status_code,
+            "store by its URL": httpx.put(self.store_url, content=DATA, trust_env=False).status_code,
         }
+
+    def ended(self) -> dict[str, int]:
+        """The same when the credential has ended: what opens without credentials is forbidden."""
+        return {name: 403 if "URL" in name else 401 for name in self.answers()}
 
 
 def give(server: Server, by: str, lifetime: float = 3600) -> Given:
@@ -69,8 +82,25 @@ def give(server: Server, by: str, lifetime: float = 3600) -> Given:
         for more in ({"verb": "pull", "version": "1.0"}, {"verb": "push", "version": "2.0", "bases": []})
     ]
     given = Given(server, user, catalog_id, manifest_id, key, token, *grants)
+    given.read_url, given.store_url = read_url(server, manifest_id, grants[0]), store_url(server, catalog_id, grants[1])
     assert set(given.answers().values()) == {200}
     return given
+
+
+def read_url(server: Server, manifest_id: str, bearer: str) -> str:
+    """A URL that reads a segment of a manifest, which is there."""
+    pack, name = segments_of(server, manifest_id)[0]
+    (server.data_dir / "storage/packs" / pack / name).write_bytes(DATA)
+    body = {"segments": [{"pack": pack, "sha256": name}]}
+    reply = good(server.call("POST", f"/manifests/{manifest_id}/urls", bearer=bearer, json=body))
+    return str(reply["urls"][0]["url"])
+
+
+def store_url(server: Server, catalog_id: str, bearer: str) -> str:
+    """A URL that stores DATA in an upload."""
+    upload = good(server.call("POST", "/uploads", bearer=bearer, json=address(catalog_id, "2.0")))
+    body = {"segments": [{"sha256": sha256(DATA), "size": len(DATA)}]}
+    return str(good(server.call("POST", f"/uploads/{upload['id']}/urls", bearer=bearer, json=body))["urls"][0]["url"])
 
 
 def _shorten(server: Server, key: str, seconds: float) -> None:
@@ -140,7 +170,26 @@ def test_with_its_credential_everything_ends_that_it_gave_out(
 ) -> None:
     given = give(server, by, 3 if end is expired else 3600)
     end(given)
-    assert given.answers() == dict.fromkeys(given.answers(), 401)
+    assert given.answers() == given.ended()
+
+
+@pytest.mark.parametrize("how", ["one grant", "all grants"])
+def test_with_a_grant_its_urls_end(server: Server, how: str) -> None:
+    given = give(server, "password")
+    for grant in (given.pull, given.push):
+        jti = jwt.decode(grant, options={"verify_signature": False})["jti"]
+        path = f"/grants/{jti}" if how == "one grant" else "/grants"
+        server.call("DELETE", path, given.user).raise_for_status()
+    found = given.answers()
+    assert (found["read by its URL"], found["store by its URL"], found["list with the token"]) == (403, 403, 200)
+
+
+def test_a_url_without_a_grant_ends_with_the_login(server: Server) -> None:
+    given = give(server, "password")
+    url = read_url(server, given.manifest_id, given.token)
+    assert httpx.get(url, trust_env=False).status_code == 200
+    logged_out(given)
+    assert httpx.get(url, trust_env=False).status_code == 403
 
 
 def test_what_another_credential_gave_out_stays(server: Server) -> None:
@@ -213,7 +262,7 @@ def test_all_grants_end_and_logins_stay(server: Server, by: str) -> None:
         "list with the token",
         "grant with the token",
     }
-    assert {status for name, status in answers.items() if "token" not in name} == {401}
+    assert {status for name, status in answers.items() if "token" not in name} == {401, 403}
     # One that is made now is good, in this very second.
     body = {"verb": "pull", "catalog_id": given.catalog_id, "version": "1.0"}
     grant = good(server.call("POST", "/grants", bearer=given.token, json=body))["grant"]

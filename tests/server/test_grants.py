@@ -16,9 +16,9 @@ from catalog_server.identity import service as users
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import Manifest
 from conftest import StartServer
-from rows import new_catalog_id, put_manifest
+from rows import new_catalog_id, put_manifest, segments_of
 from running import PASSWORD, Server, command_work, wait_until
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 ARCHITECTURES = ("arm64", "x86_64")
 
@@ -163,17 +163,48 @@ def test_what_cannot_be_pushed(server: Server) -> None:
     assert answer(version="2.0") == (403, "catalog_id_denied")
 
 
-def test_minting_changes_nothing(server: Server) -> None:
+def audited(server: Server, action: str, subject_id: str) -> list[AuditEntry]:
+    with server.services.database.reading() as session:
+        found = select(AuditEntry).where(AuditEntry.action == action, AuditEntry.subject_id == subject_id)
+        return list(session.scalars(found.order_by(AuditEntry.id)))
+
+
+def test_minting_is_audited_and_changes_nothing(server: Server) -> None:
     manifest_id = put_manifest(server)
+    reply = mint(server, "reader", "pull", _catalog_id_of(server, manifest_id), version="1.0")
+    jti = reply.json()["id"]
+    wait_until(lambda: audited(server, "grant.mint", jti))
+    (entry,) = audited(server, "grant.mint", jti)
+    assert (entry.actor, entry.credential, entry.subject_kind) == ("reader", "token", "grant")
+    assert entry.request_id == reply.headers["x-request-id"]
+    assert (entry.details["verb"], entry.details["manifests"]) == ("pull", [manifest_id])
+    assert reply.json()["grant"] not in str(entry.details)
+    with server.services.database.reading() as session:
+        assert session.get_one(Manifest, manifest_id).download_count == 0
 
-    def state() -> tuple[object, ...]:
-        with server.services.database.reading() as session:
-            manifest = session.get_one(Manifest, manifest_id)
-            return session.scalar(select(func.count()).select_from(AuditEntry)), manifest.download_count
 
-    before = state()
-    pull_grant(server, manifest_id)
-    assert state() == before
+def test_urls_that_are_given_out_are_audited_once_for_a_grant(server: Server) -> None:
+    manifest_id = put_manifest(server)
+    segments = [{"pack": pack, "sha256": sha256} for pack, sha256 in segments_of(server, manifest_id)]
+
+    def read(bearer: str) -> None:
+        for page in (segments[:1], segments[1:], segments):
+            path = f"/manifests/{manifest_id}/urls"
+            assert server.call("POST", path, bearer=bearer, json={"segments": page}).status_code == 200
+
+    catalog_id = _catalog_id_of(server, manifest_id)
+    grants = [mint(server, "reader", "pull", catalog_id, version="1.0").json() for _number in range(2)]
+    for number, one in enumerate(grants, 1):
+        read(one["grant"])
+        wait_until(lambda number=number: len(audited(server, "manifest.read_urls", manifest_id)) == number)
+    entries = audited(server, "manifest.read_urls", manifest_id)
+    assert [entry.details["grant"] for entry in entries] == [one["id"] for one in grants]
+    assert {(entry.actor, entry.credential) for entry in entries} == {("reader", "grant")}
+    # Without a grant: once for the user.
+    read(server.token("admin"))
+    wait_until(lambda: len(audited(server, "manifest.read_urls", manifest_id)) == 3)
+    last = audited(server, "manifest.read_urls", manifest_id)[-1]
+    assert (last.actor, last.credential, last.details) == ("admin", "token", {})
 
 
 # A grant opens one thing

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from catalog_server.storages import holders
 from catalog_server.storages.signing import GET, Permit, object_signer
+from catalog_server.transfers import holders
 from conftest import StartServer
-from rows import put_manifest
+from rows import holder_of, put_manifest
 from running import Server, Template, environment, running, wait_until
 from sockets import PROBE, connect, everything, one_answer, reset_peak, resident_mib, status_of
 
@@ -171,7 +171,7 @@ def large_object(server: Server, length: int) -> str:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("wb") as opened:
             opened.truncate(length)
-    holder = holders.of_manifest(put_manifest(server))
+    holder = holder_of(server, holders.MANIFEST, put_manifest(server))
     permit = Permit(GET, "local", key, int(time.time()) + 600, holder)
     signature = object_signer(server.keys).signature(permit)
     query = f"method=GET&expires={permit.expires_at}&for={holder}&signature={signature}"

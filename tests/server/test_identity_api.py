@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import secrets
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 from catalog_server import access
 from catalog_server.models.audit import AuditEntry
-from running import PASSWORD, Server
+from rows import moment
+from running import PASSWORD, Server, wait_until
 from sqlalchemy import select
 from transfer_client import error, good
 
@@ -162,6 +164,8 @@ def test_ones_own_api_keys(server: Server) -> None:
     assert base64.b64decode(new["secret"]).decode().partition(":")[0] == new["key"]
     assert good(server.call("GET", "/me", headers=header))["credential"] == "api_key"
     listed = good(server.call("GET", path, name))["api_keys"]
+    # When it was used last is written behind the requests.
+    listed[0]["last_used_at"] = None
     assert listed == [{key: value for key, value in new.items() if key != "secret"}]
 
     # A key, and a login that was made with it, would outlive their end.
@@ -176,6 +180,39 @@ def test_ones_own_api_keys(server: Server) -> None:
     assert server.call("GET", "/me", headers=header).status_code == 401
     assert server.call("GET", "/me", bearer=token).status_code == 401
     assert good(server.call("GET", path, name))["api_keys"][0]["revoked_at"]
+
+
+@pytest.mark.parametrize("use", ["request", "refused request", "login"])
+def test_it_is_told_when_a_key_was_used_last(server: Server, use: str) -> None:
+    name = add(server)
+    path = f"/users/{name}/api_keys"
+    new = good(server.call("POST", path, name, json={"name": "ci", "expires_in": 3600}))
+    header = {"X-Api-Key": new["secret"]}
+
+    def last_used() -> str | None:
+        (key,) = good(server.call("GET", path, name))["api_keys"]
+        return key["last_used_at"] and str(key["last_used_at"])
+
+    assert new["last_used_at"] is None and last_used() is None
+    if use == "login":
+        good(server.call("POST", "/auth/token", json={"api_key": new["secret"]}))
+    else:
+        found = server.call("GET", "/me" if use == "request" else "/users", headers=header)
+        assert found.status_code == (200 if use == "request" else 403)
+    wait_until(lambda: last_used() is not None)
+    first = last_used()
+    assert first is not None
+    assert abs((datetime.datetime.now(datetime.UTC) - moment(first)).total_seconds()) < 60
+    # Within a minute it is not written again.
+    good(server.call("GET", "/me", headers=header))
+    other = good(server.call("POST", path, name, json={"name": "other", "expires_in": 3600}))
+    server.call("GET", "/me", headers={"X-Api-Key": other["secret"]})
+
+    def keys() -> dict[str, str | None]:
+        return {key["name"]: key["last_used_at"] for key in good(server.call("GET", path, name))["api_keys"]}
+
+    wait_until(lambda: keys()["other"])
+    assert keys()["ci"] == first
 
 
 @pytest.mark.parametrize(

@@ -316,6 +316,16 @@ def test_objects_of_receivers_that_died_are_removed(quiet: Server, pusher: Clien
         assert len(list(folder.glob(".incoming-*"))) == 1
 
 
+def test_bodies_of_commits_that_a_dead_process_left_are_removed(quiet: Server) -> None:
+    old, new = (quiet.data_dir / "spool" / name for name in ("old", "new"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (1000, 1000))
+    assert done(quiet.services, "housekeeping")["unfinished_bodies"] == 1
+    assert (old.exists(), new.exists()) == (False, True)
+    new.unlink()
+
+
 # --- freeing space ---------------------------------------------------------------------------------------
 
 

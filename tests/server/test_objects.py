@@ -13,13 +13,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 import pytest
-from catalog_server.storages import holders
 from catalog_server.storages.base import UrlRequest
 from catalog_server.storages.signing import GET, PUT, Permit, object_signer
+from catalog_server.transfers import holders
 from conftest import StartServer
 from packs import content, sha256
-from rows import new_catalog_id
+from rows import holder_of, new_catalog_id
 from running import Server, wait_until
+from sockets import open_files_below
 from transfer_client import Client, error, good, objects
 
 DATA = content(1)
@@ -46,6 +47,11 @@ class Begun:
     @property
     def objects(self) -> set[str]:
         return objects(self.server, self.id)
+
+    @property
+    def being_received(self) -> list[str]:
+        """The files of its pack that the server has open; they have temporary names."""
+        return open_files_below(self.server, self.server.data_dir / "storage/packs" / self.id)
 
 
 @pytest.fixture(name="begun")
@@ -144,7 +150,7 @@ def test_a_reader_that_leaves_does_no_harm(server: Server) -> None:
     assert get(begun.read_url()).content == data
 
 
-def test_a_url_opens_one_thing_only(begun: Begun) -> None:
+def test_a_url_opens_one_thing_only(server: Server, begun: Begun) -> None:
     begun.put()
     url = begun.read_url()
     other = begun.url.replace(NAME, sha256(b"other"))
@@ -153,7 +159,7 @@ def test_a_url_opens_one_thing_only(begun: Begun) -> None:
         changed(url, signature="0" * 64),
         changed(url, signature="ä"),
         changed(url, method="PUT"),
-        changed(url, **{"for": holders.of_upload("0" * 32)}),
+        changed(url, **{"for": holder_of(server, holders.UPLOAD, "0" * 32)}),
         url.replace("/objects/local/", "/objects/other/"),
         url.replace(NAME, f"{NAME}.listing"),
         begun.url,
@@ -191,7 +197,7 @@ def test_an_object_that_is_not_there(server: Server, begun: Begun) -> None:
     signer = object_signer(server.keys)
     expires = int(time.time()) + 60
     for key in (f"packs/{begun.id}/{NAME}", f"packs/{begun.id}", "packs", "../catalog.db", "packs/../../catalog.db"):
-        holder = holders.of_upload(begun.id)
+        holder = holder_of(server, holders.UPLOAD, begun.id)
         signature = signer.signature(Permit(GET, "local", key, expires, holder))
         query = urlencode({"method": GET, "expires": expires, "for": holder, "signature": signature})
         parts = urlsplit(server.url)
@@ -208,7 +214,7 @@ def test_no_key_leads_out_of_the_storage(server: Server, begun: Begun) -> None:
     signer = object_signer(server.keys)
     expires = int(time.time()) + 60
     for key in (f"../{name}", f"packs/../../{name}", f"packs/.hidden/{name}", f"/etc/{name}"):
-        holder = holders.of_upload(begun.id)
+        holder = holder_of(server, holders.UPLOAD, begun.id)
         signature = signer.signature(Permit(PUT, "local", key, expires, holder, len(data)))
         said = {"method": PUT, "expires": expires, "size": len(data), "for": holder, "signature": signature}
         query = urlencode(said)
@@ -224,7 +230,9 @@ def test_urls_expire(server: Server, begun: Begun) -> None:
     begun.put()
     settings = server.services.settings
     past = server.services.clock().replace(year=2020)
-    request = UrlRequest(f"{server.url}/api/v1", past, settings.get_url_seconds, holders.of_upload(begun.id))
+    request = UrlRequest(
+        f"{server.url}/api/v1", past, settings.get_url_seconds, holder_of(server, holders.UPLOAD, begun.id)
+    )
     signed = server.services.storages.get("local").presign_get(f"packs/{begun.id}/{NAME}", request)
     error(get(signed.url), 403, "forbidden")
 

@@ -67,3 +67,11 @@ def test_a_request_writes_a_short_line(server: Server) -> None:
     wait_until(lambda: "-eyJ-eyJ" in server.log)
     (line,) = [line for line in server.log.splitlines() if "-eyJ-eyJ" in line]
     assert len(line) < 2000 and json.loads(line)["path"].endswith("…")
+
+
+def test_a_log_has_no_characters_that_a_terminal_takes_for_its_own() -> None:
+    record = logging.LogRecord("x", logging.INFO, __file__, 1, "\x1b[31m %s", ("\u202e",), None)
+    record.path = "/api/\x9b31m/\u2028/\u202e\r\n"
+    text = JsonLines().format(record)
+    assert text.isascii() and text.isprintable()
+    assert json.loads(text)["path"] == record.path

@@ -302,6 +302,21 @@ def test_a_begin_that_says_the_same_changes_nothing(server: Server, pusher: Clie
     assert good(second.commit(upload_id, pack.index)) == manifest
 
 
+def test_a_begin_is_audited_when_it_changes_something(server: Server, pusher: Client, catalog_id: str) -> None:
+    def count() -> int:
+        with server.services.database.reading() as session:
+            return session.query(AuditEntry).filter_by(action="upload.begin", subject_id=upload_id).count()
+
+    upload_id = good(pusher.begin(catalog_id))["id"]
+    assert count() == 1
+    for _number in range(20):
+        good(pusher.begin(catalog_id))
+    assert count() == 1
+    good(pusher.begin(catalog_id, description="another one"))
+    good(pusher.begin(catalog_id, description="another one"))
+    assert count() == 2
+
+
 def test_whatever_a_begin_says_is_in_its_revision(pusher: Client, catalog_id: str) -> None:
     base = pusher.push(catalog_id, "0.9")
     changes: list[dict[str, t.Any]] = [

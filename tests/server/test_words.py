@@ -21,6 +21,7 @@ from packs import make_pack, sha256
 from rows import new_catalog_id, put_manifest, segments_of
 from running import Server, Template, command_work, running
 from sockets import connect, everything, status_of
+from test_receivers import Push
 from transfer_client import FILES, NO_REVISION, Client, error, good
 
 
@@ -180,6 +181,28 @@ def gc_is_off(scene: Scene) -> httpx.Response:
     return reply
 
 
+def too_many(scene: Scene) -> httpx.Response:
+    with Push(scene.server).stalled():
+        return Push(scene.server).put()
+
+
+def received_twice(scene: Scene) -> httpx.Response:
+    push = Push(scene.server)
+    with push.stalled():
+        return push.put()
+
+
+def no_room(scene: Scene) -> httpx.Response:
+    """An index that does not say how long it is may be as long as the settings allow."""
+    upload_id = scene.begun()
+    return scene.pusher.http.post(
+        f"/uploads/{upload_id}/commit",
+        params={"revision": scene.pusher.revisions[upload_id]},
+        content=iter([b"x"]),
+        headers={"Content-Type": "application/octet-stream"},
+    )
+
+
 PROVOKED: dict[str, Callable[[Scene], httpx.Response]] = {
     "bad_request": lambda scene: scene.server.call("POST", "/grants", "reader", json={}),
     "invalid_index": lambda scene: scene.pusher.commit(scene.begun(), b"no index"),
@@ -218,14 +241,24 @@ PROVOKED: dict[str, Callable[[Scene], httpx.Response]] = {
     "payload_too_large": lambda scene: scene.server.call("POST", "/grants", content=bytes(2000)),
     "quota_exceeded": full,
     "locked_out": locked_out,
+    "too_many_receivers": too_many,
     "internal_error": mistake,
+    "being_received": received_twice,
     "unavailable": lost,
+    "insufficient_storage": no_room,
 }
 
 
 @pytest.fixture(name="scene", scope="module")
 def scene_fixture(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    settings = {"CATALOG_LOGIN_ATTEMPTS": "1", "CATALOG_MAX_JSON_BYTES": "1500", "CATALOG_HEAD_SECONDS": "2"}
+    settings = {
+        "CATALOG_LOGIN_ATTEMPTS": "1",
+        "CATALOG_MAX_JSON_BYTES": "1500",
+        "CATALOG_HEAD_SECONDS": "2",
+        "CATALOG_RECEIVERS_EACH": "1",
+        "CATALOG_MAX_INDEX_BYTES": str(1 << 60),
+        "CATALOG_RECEIVE_BYTES": str(1 << 61),
+    }
     with running(template, tmp_path_factory.mktemp("words") / "data", settings) as server:
         yield Scene(server)
 

@@ -55,6 +55,7 @@ _ERRORS: dict[int, type[ApiError]] = {
     502: Unavailable,
     503: Unavailable,
     504: Unavailable,
+    507: Unavailable,
 }
 
 

@@ -25,6 +25,7 @@ class ApiKey:
     name: str
     created_at: t.Optional[str] = None
     expires_at: t.Optional[str] = None
+    last_used_at: t.Optional[str] = None
     revoked_at: t.Optional[str] = None
     ends: t.Optional[float] = None
 
@@ -38,6 +39,7 @@ class ApiKey:
             name=reader.text("name"),
             created_at=reader.optional_text("created_at"),
             expires_at=expires_at,
+            last_used_at=reader.optional_text("last_used_at"),
             revoked_at=reader.optional_text("revoked_at"),
             ends=reader.timestamp("expires_at") if expires_at is not None else None,
         )

@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import APIRouter, FastAPI
@@ -22,28 +22,35 @@ from catalog_server.audit import routes as audit
 from catalog_server.catalog import catalog_id_routes as catalog_ids
 from catalog_server.catalog import routes as catalog
 from catalog_server.database import Database
-from catalog_server.downloads import DownloadCounter
+from catalog_server.errors import LockedOut
 from catalog_server.health import routes as health
 from catalog_server.health.readiness import Readiness
+from catalog_server.http_limits import OpenConnections
 from catalog_server.identity import role_routes as roles
 from catalog_server.identity import routes as identity
 from catalog_server.identity import user_routes as users
-from catalog_server.identity.login_limits import LimitLogins, LoginLimits
+from catalog_server.identity.login_limits import TOO_MANY, LimitLogins, LoginLimits
 from catalog_server.identity.passwords import Passwords
+from catalog_server.identity.refusals import LOGIN, Refusals, why
 from catalog_server.jobs import routes as jobs_routes
 from catalog_server.jobs.kinds import KINDS
 from catalog_server.jobs.runner import JobThread
 from catalog_server.keys import load_keys
-from catalog_server.middleware import BodyLimit, RequestId
+from catalog_server.metrics import routes as metrics
+from catalog_server.metrics.requests import RequestMetrics
+from catalog_server.metrics.routes import Metrics
+from catalog_server.metrics.state import Numbers, StateCollector
+from catalog_server.middleware import BodyLimit, Limit, RequestId
 from catalog_server.openapi import routes as description
 from catalog_server.pools import Pools, Turns
+from catalog_server.receivers import Receivers
 from catalog_server.settings import Settings
 from catalog_server.storages.registry import Registry
 from catalog_server.transfers import content_routes as content
 from catalog_server.transfers import grant_routes as grants
 from catalog_server.transfers import objects
 from catalog_server.transfers import routes as uploads
-from catalog_server.unit_of_work import Services, identify
+from catalog_server.unit_of_work import Behind, Services, identify
 
 # Stock clients use both, for everything.
 PREFIXES = ("/api/v1", "/api")
@@ -69,15 +76,22 @@ _OBJECT = re.compile(r"/api(/v1)?/objects/")
 _COMMIT = re.compile(r"/api(/v1)?/uploads/[^/]+/commit\Z")
 
 
+def _connections_for(settings: Settings) -> int:
+    """One for each thread that may ask for one: those of the pools, jobs, and the writers behind requests."""
+    return settings.threads + settings.writers + settings.object_threads + settings.commits_at_once + 4
+
+
 def open_services(settings: Settings) -> Services:
     """What requests share, and the commands of the administrator, too. ``close()`` its database at the end."""
-    # One for each thread that may ask for one: readers, writers, signed URLs, downloads and jobs.
-    database = Database(settings.database, settings.threads + settings.writers + settings.object_threads + 2)
+    database = Database(settings.database, _connections_for(settings))
     keys = load_keys(settings)
+    behind = Behind.of(database)
     return Services(
         settings=settings,
         database=database,
-        downloads=DownloadCounter(database),
+        behind=behind,
+        refusals=Refusals(behind.notes),
+        receivers=Receivers(settings),
         pools=Pools.of(settings),
         login_turns=Turns(),
         keys=keys,
@@ -91,23 +105,48 @@ def _check(services: Services) -> None:
     services.storages.check()
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The server as an ASGI application."""
+def _body_limit(settings: Settings) -> Limit:
+    """How long a body may be: longer for those who have credentials, and for an index."""
+
+    def limit(scope: Scope) -> int | None:
+        if _OBJECT.match(scope["path"]):
+            return None
+        if _COMMIT.match(scope["path"]):
+            return settings.max_index_bytes
+        headers = Headers(scope=scope)
+        is_anonymous = "authorization" not in headers and "x-api-key" not in headers
+        return min(settings.max_json_bytes, _ANONYMOUS_BYTES) if is_anonymous else settings.max_json_bytes
+
+    return limit
+
+
+def _too_many(services: Services, address: str, request_id: str | None) -> None:
+    refused = LockedOut("Too many logins from one address.", details=why(TOO_MANY))
+    services.refusals.add(refused, LOGIN, address, request_id, services.clock())
+
+
+def create_app(settings: Settings, connections: OpenConnections) -> FastAPI:
+    """The server as an ASGI application; ``connections`` are those of its process."""
     services = open_services(settings)
+    counted = RequestMetrics()
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # As many threads as connections, those of writers beside: none waits for one while it holds the other.
-        current_default_thread_limiter().total_tokens = settings.threads
+        readers = current_default_thread_limiter()
+        readers.total_tokens = settings.threads
+        app.state.metrics = Metrics(
+            counted, StateCollector(services, KINDS, Numbers.of(services.pools, readers, connections))
+        )
         settings.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-        services.downloads.start()
+        services.behind.start()
         jobs = JobThread(services, KINDS)
         app.state.jobs = jobs
         jobs.start()
         yield
         services.pools.logins.close()
         await run_in_threadpool(jobs.close)
-        services.downloads.close()
+        await run_in_threadpool(services.behind.close)
         services.database.close()
 
     app = FastAPI(
@@ -120,23 +159,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.services = services
     app.state.readiness = Readiness(lambda: _check(services))
-    app.state.commits = asyncio.Semaphore(settings.commits_at_once)
     for prefix in PREFIXES:
         for router in ROUTERS:
             app.include_router(router, prefix=prefix)
+    app.include_router(metrics.router)
     error_responses.install(app, identify)
 
-    def limit(scope: Scope) -> int | None:
-        if _OBJECT.match(scope["path"]):
-            return None
-        if _COMMIT.match(scope["path"]):
-            return settings.max_index_bytes
-        headers = Headers(scope=scope)
-        is_anonymous = "authorization" not in headers and "x-api-key" not in headers
-        return min(settings.max_json_bytes, _ANONYMOUS_BYTES) if is_anonymous else settings.max_json_bytes
-
-    app.add_middleware(BodyLimit, limit=limit)
+    app.add_middleware(BodyLimit, limit=_body_limit(settings))
     logins = LoginLimits(settings.login_burst, settings.logins_per_minute / 60)
-    app.add_middleware(LimitLogins, limits=logins)
-    app.add_middleware(RequestId)
+    app.add_middleware(LimitLogins, limits=logins, refused=partial(_too_many, services))
+    app.add_middleware(RequestId, observe=counted.observe)
     return app

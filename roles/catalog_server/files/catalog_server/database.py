@@ -26,10 +26,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine, String, create_engine, event, exc, func, select, text
+from sqlalchemy import CursorResult, Delete, Engine, String, Update, create_engine, event, exc, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -69,6 +70,7 @@ class Database:
 
     def __init__(self, url: str, connections: int = 5) -> None:
         self.engine = _engine(url, connections)
+        self.connection_limit = connections
         self.dialect = self.engine.dialect.name
         reads = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         writes: dict[str, t.Any] = {"isolation_level": "READ COMMITTED"}
@@ -116,6 +118,15 @@ class Database:
                 session.execute(select(take(lock.key)))
             yield session
 
+    def connections(self) -> int:
+        """Return how many connections are in use."""
+        pool = self.engine.pool
+        return pool.checkedout() if isinstance(pool, QueuePool) else 0
+
+    def writers_waiting(self) -> int:
+        """Return how many threads wait to write to SQLite; PostgreSQL itself knows who waits there."""
+        return self._line.waiting()
+
     def close(self) -> None:
         self.engine.dispose()
 
@@ -126,6 +137,10 @@ class _Line:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: collections.deque[threading.Event] = collections.deque()
+
+    def waiting(self) -> int:
+        """Return how many threads are behind the first."""
+        return max(0, len(self._waiting) - 1)
 
     @contextmanager
     def turn(self, seconds: float) -> Iterator[None]:
@@ -175,6 +190,13 @@ def upsert(session: Session, table: type[DeclarativeBase]) -> postgresql.Insert 
     """Return an INSERT that can say what to do about a row that is there, as both databases write it."""
     module = postgresql if session.get_bind().dialect.name == POSTGRESQL else sqlite
     return module.insert(table)
+
+
+def changed_rows(session: Session, statement: Update | Delete) -> int:
+    """Run a statement that changes rows, and return how many they were. Objects in the session do not learn of it."""
+    result = session.execute(statement, execution_options={"synchronize_session": False})
+    assert isinstance(result, CursorResult)
+    return result.rowcount
 
 
 def _engine(url: str, connections: int) -> Engine:

@@ -22,12 +22,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from catalog_server.bodies import ResponseBody
-from catalog_server.errors import STATUSES, ServerError, word_of
+from catalog_server.errors import CLIENT_LEFT, STATUSES, ServerError, word_of
 from catalog_server.openapi.operation import is_public
 
 # What else can come out of the framework, as the word that says it best
 _WORDS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 _MOST_PROBLEMS = 5
+# What of an error's details stands in the line of its request
+_LOGGED = ("reason", "user")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 # Raises Unauthenticated unless the credentials of a request are good.
@@ -56,10 +58,12 @@ def reply(word: str, message: str, headers: t.Mapping[str, str] | None = None) -
     return JSONResponse(body.model_dump(), status_code=body.code, headers=extra)
 
 
-def _of_ours(_request: Request, error: Exception) -> JSONResponse:
+def _of_ours(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, CatalogError):
         raise error
     word = word_of(error)
+    logged = {"error": word, **{name: error.details[name] for name in _LOGGED if error.details.get(name)}}
+    request.scope.get("logged", {}).update(logged)
     if STATUSES[word] >= 500:
         _log.error("request failed", exc_info=error, extra={"error": word})
         if not isinstance(error, ServerError):
@@ -103,7 +107,7 @@ def _allowed(request: Request) -> list[str]:
 
 def _of_nobody(_request: Request, _error: Exception) -> Response:
     # Whoever left in the middle of a body reads no answer, and it is nobody's mistake.
-    return Response(status_code=400)
+    return Response(status_code=CLIENT_LEFT)
 
 
 def install(app: FastAPI, identify: Identify) -> None:

@@ -16,7 +16,7 @@ import typing as t
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import ApiError
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import PackError
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError, StorageFull
 
 # Each word: its status, and what happened
 WORDS = {
@@ -59,10 +59,15 @@ WORDS = {
     "quota_exceeded": (413, "The versions of the catalog id take, or would take, more room than its quota."),
     "range_not_satisfiable": (416, "The object has none of the bytes that the header `Range` asks for."),
     "locked_out": (429, "Too many wrong passwords, or too many logins from one address."),
+    "too_many_receivers": (429, "The same user sends as many objects and indexes as one user may at the same time."),
     "head_too_large": (431, "The head of the request is too large, or has too many fields."),
     "internal_error": (500, "A fault of the server; its log has the details, under the id of the request."),
-    "unavailable": (503, "The database or the storage is not available now."),
+    "being_received": (503, "The same object is being received from another connection."),
+    "unavailable": (503, "The database or the storage is not available now, or too much is being received."),
+    "insufficient_storage": (507, "A volume of the server would have less free space than it has to keep."),
 }
+# In the log, of a request whose client left before it had an answer; nginx calls it so, too.
+CLIENT_LEFT = 499
 STATUSES = {word: status for word, (status, _meaning) in WORDS.items()}
 
 
@@ -282,12 +287,32 @@ class Unavailable(ServerError):
     code = "unavailable"
 
 
+class BeingReceived(Unavailable):
+    """The same object is being received from another connection."""
+
+    code = "being_received"
+
+
+class TooManyReceivers(ServerError):
+    """A user sends as many objects and indexes at the same time as one user may."""
+
+    code = "too_many_receivers"
+
+
+class InsufficientStorage(ServerError):
+    """A volume would have less free space than it must have."""
+
+    code = "insufficient_storage"
+
+
 def word_of(error: CatalogError) -> str:
     """The word for an error, ours or one of a shared room."""
     if isinstance(error, (ServerError, ApiError)) and error.code in STATUSES:
         return error.code
     if isinstance(error, PackError):
         return InvalidIndex.code
+    if isinstance(error, StorageFull):
+        return InsufficientStorage.code
     if isinstance(error, StorageError):
         return Unavailable.code
     return "internal_error"

@@ -65,10 +65,19 @@ class Limits:
     answer_seconds: float
 
 
+@dataclass
+class OpenConnections:
+    """How many connections are open, and how many there may be."""
+
+    limit: int
+    count: int = 0
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """One connection; see ``protocol_with``."""
 
     limits: t.ClassVar[Limits]
+    opened: t.ClassVar[OpenConnections]
 
     def __init__(self, *arguments: t.Any, **options: t.Any) -> None:
         super().__init__(*arguments, **options)
@@ -82,6 +91,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.opened.count += 1
         # Whatever is not sent yet counts: one block of an answer is held, and the timer of the answer runs. With 0 a
         # TLS transport of uvloop would pause for ever.
         transport.set_write_buffer_limits(high=1, low=0)
@@ -96,6 +106,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         self._disarm_answer()
+        self.opened.count -= 1
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -208,11 +219,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self._arm(LINGER_SECONDS, self.transport.abort)
 
 
-def protocol_with(limits: Limits) -> type[LimitedProtocol]:
-    """Return the class of connections that have these limits."""
+def protocol_with(limits: Limits, opened: OpenConnections) -> type[LimitedProtocol]:
+    """Return the class of connections that have these limits, and are counted in ``opened``."""
 
     class Limited(LimitedProtocol):
         """One connection."""
 
     Limited.limits = limits
+    Limited.opened = opened
     return Limited

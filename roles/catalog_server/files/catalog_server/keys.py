@@ -188,6 +188,18 @@ def add_secrets(path: Path, more: Iterable[Secret]) -> None:
         _replace(path, [*there, *(one for one in more if one.kid not in known)])
 
 
+def ages(ring: KeyRing, now: datetime.datetime) -> dict[str, float]:
+    """Return how many seconds ago the newest and the oldest key were made, as far as their file says so."""
+    if ring.path is None:
+        return {}
+    try:
+        found = read_secrets(ring.path)
+        made = {"newest": found[0].made_at, "oldest": found[-1].made_at}
+        return {name: (now - datetime.datetime.fromisoformat(at)).total_seconds() for name, at in made.items() if at}
+    except (OSError, SettingsError, ValueError, TypeError):
+        return {}
+
+
 def rotate(path: Path, now: datetime.datetime) -> Secret:
     """Add a secret, which signs from now on; return it."""
     new = Secret(secrets.token_urlsafe(48), now.isoformat(timespec="seconds"))

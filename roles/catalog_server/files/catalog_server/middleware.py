@@ -6,20 +6,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-import typing as t
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from catalog_server import error_responses, telemetry
+from catalog_server.errors import CLIENT_LEFT
 
 _log = logging.getLogger("catalog_server.requests")
 
+_ENDS = "The server is being stopped, and could not finish this request."
 _MISTAKE = "The server made a mistake; its log says which, under the id of this request."
 
 # The longest body that a request may have; None for a route that limits it itself.
@@ -27,10 +30,14 @@ Limit = Callable[[Scope], int | None]
 
 
 class RequestId:
-    """Gives each request an id, sends it back, writes one line when the request is done, and answers for mistakes."""
+    """Gives each request an id, sends it back, writes one line when the request is done, and answers for mistakes.
 
-    def __init__(self, app: ASGIApp) -> None:
+    ``observe`` learns of each request that is done.
+    """
+
+    def __init__(self, app: ASGIApp, observe: Callable[[Done], None]) -> None:
         self.app = app
+        self.observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -40,50 +47,108 @@ class RequestId:
         # Whoever knows who asks writes it here.
         scope["logged"] = {}
         telemetry.request_id.set(scope["request_id"])
-        begun = time.monotonic()
-        status = 0
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = scope["request_id"]
-                headers["X-Content-Type-Options"] = "nosniff"
-                # Tokens, grants and URLs are in no cache; what may be says so itself.
-                headers.setdefault("Cache-Control", "no-store")
-            await send(message)
-
+        exchange = Exchange(scope, receive, send)
         try:
             if _names_one_host(scope):
-                await self.app(scope, receive, send_with_id)
+                await self.app(scope, exchange.receive, exchange.send)
             else:
                 reply = error_responses.reply("bad_request", "A request has one header Host.", {"Connection": "close"})
-                await reply(scope, receive, send_with_id)
+                await reply(scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:
+            # The server ends, and does not wait any longer. The task ends here, so nobody else has to know.
+            scope["logged"]["ended"] = "shutdown"
+            if not exchange.status:
+                reply = error_responses.reply("unavailable", _ENDS, {"Connection": "close", "Retry-After": "1"})
+                await reply(scope, exchange.receive, exchange.send)
         except Exception:
             # All that is expected was turned into an answer further inside.
             _log.exception("unexpected error")
-            if not status:
-                await error_responses.reply("internal_error", _MISTAKE)(scope, receive, send_with_id)
+            if not exchange.status:
+                reply = error_responses.reply("internal_error", _MISTAKE)
+                await reply(scope, exchange.receive, exchange.send)
         finally:
-            self._write(scope, status, time.monotonic() - begun)
+            done = exchange.done()
+            _write(scope, done)
+            self.observe(done)
 
-    @staticmethod
-    def _write(scope: Scope, status: int, seconds: float) -> None:
-        quiet = "/health/" in scope["path"] and status == 200
-        _log.log(
-            logging.DEBUG if quiet else logging.INFO,
-            "request",
-            extra={
-                "method": scope["method"],
-                "path": scope["path"],
-                "route": getattr(scope.get("route"), "path", None),
-                "status": status,
-                **scope["logged"],
-                "milliseconds": round(seconds * 1000, 1),
-                "client": (scope.get("client") or [None])[0],
-            },
+
+@dataclass(frozen=True)
+class Done:
+    """A request that is over: bytes are those of the bodies, ``route`` the template of its path if there is one."""
+
+    method: str
+    route: str | None
+    status: int
+    seconds: float
+    bytes_in: int
+    bytes_out: int
+    # If it was a login or had an API key, and was refused: why
+    refused: str | None = None
+
+
+class Exchange:
+    """One request and its answer, as far as they have come."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._begun = time.monotonic()
+        self._client_left = False
+        self._bytes_in = 0
+        self._bytes_out = 0
+        self.status = 0
+
+    async def receive(self) -> Message:
+        """Return what comes next of the request."""
+        message = await self._receive()
+        self._bytes_in += len(message.get("body", b""))
+        if message["type"] == "http.disconnect" and not self.status:
+            self._client_left = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self._scope["request_id"]
+            headers["X-Content-Type-Options"] = "nosniff"
+            # Tokens, grants and URLs are in no cache; what may be says so itself.
+            headers.setdefault("Cache-Control", "no-store")
+        self._bytes_out += len(message.get("body", b""))
+        await self._send(message)
+
+    def done(self) -> Done:
+        """Return what has become of it. A client that left got no answer, whatever was meant for it."""
+        return Done(
+            method=self._scope["method"],
+            route=getattr(self._scope.get("route"), "path", None),
+            status=CLIENT_LEFT if self._client_left else self.status,
+            seconds=time.monotonic() - self._begun,
+            bytes_in=self._bytes_in,
+            bytes_out=self._bytes_out,
+            refused=self._scope["logged"].get("reason"),
         )
+
+
+def _write(scope: Scope, done: Done) -> None:
+    quiet = "/health/" in scope["path"] and done.status == 200
+    _log.log(
+        logging.DEBUG if quiet else logging.INFO,
+        "request",
+        extra={
+            "method": done.method,
+            "path": scope["path"],
+            "route": done.route,
+            "status": done.status,
+            **scope["logged"],
+            "milliseconds": round(done.seconds * 1000, 1),
+            "bytes_in": done.bytes_in,
+            "bytes_out": done.bytes_out,
+            "client": (scope.get("client") or [None])[0],
+        },
+    )
 
 
 def _names_one_host(scope: Scope) -> bool:
@@ -114,7 +179,7 @@ class BodyLimit:
         async def receive_some() -> Message:
             nonlocal received
             message = await receive()
-            received += len(t.cast(bytes, message.get("body", b"")))
+            received += len(message.get("body", b""))
             if received > limit:
                 raise HTTPException(413, _too_large(limit), {"Connection": "close"})
             return message

@@ -35,15 +35,33 @@ Parameters = t.ParamSpec("Parameters")
 Result = t.TypeVar("Result")
 
 _WAIT_SECONDS = 30.0
+# A commit takes seconds, and whoever waits has sent all of its index.
+_COMMIT_WAIT_SECONDS = 300.0
 _MOST_WAITING = 2000
 _MOST_LOGINS_WAITING = 500
 _NICE = 5
 
 
+@dataclass(frozen=True)
+class PoolState:
+    """How many threads a pool has, how many of them work, and how many requests wait for one."""
+
+    threads: int
+    busy: int
+    waiting: int
+
+
+def limiter_state(limiter: CapacityLimiter) -> PoolState:
+    """Return the state of a limiter of threads."""
+    found = limiter.statistics()
+    return PoolState(int(found.total_tokens), found.borrowed_tokens, found.tasks_waiting)
+
+
 class Pool:
     """So many threads, and a line before them."""
 
-    def __init__(self, threads: int, what: str) -> None:
+    def __init__(self, threads: int, what: str, wait_seconds: float = _WAIT_SECONDS) -> None:
+        self._wait_seconds = wait_seconds
         self._turns = CapacityLimiter(threads)
         # Whoever has a turn gets a thread.
         self._threads = CapacityLimiter(math.inf)
@@ -58,7 +76,7 @@ class Pool:
             raise _busy(self._what)
         mine = object()
         try:
-            with anyio.fail_after(_WAIT_SECONDS):
+            with anyio.fail_after(self._wait_seconds):
                 await self._turns.acquire_on_behalf_of(mine)
         except TimeoutError:
             raise _busy(self._what) from None
@@ -67,13 +85,17 @@ class Pool:
         finally:
             self._turns.release_on_behalf_of(mine)
 
+    def state(self) -> PoolState:
+        """Return how busy it is."""
+        return limiter_state(self._turns)
+
 
 class LoginPool:
     """Few threads of low priority for what costs a core. Whoever is known goes first."""
 
     def __init__(self, threads: int) -> None:
         self._executor = ThreadPoolExecutor(threads, "login", initializer=_be_nice)
-        self._free = threads
+        self._count = self._free = threads
         self._known: collections.deque[asyncio.Future[None]] = collections.deque()
         self._unknown: collections.deque[asyncio.Future[None]] = collections.deque()
 
@@ -115,6 +137,10 @@ class LoginPool:
                 line.popleft().set_result(None)
                 return
         self._free += 1
+
+    def state(self) -> PoolState:
+        """Return how busy it is."""
+        return PoolState(self._count, self._count - self._free, len(self._known) + len(self._unknown))
 
     def close(self) -> None:
         """Let the threads end."""
@@ -167,6 +193,7 @@ class Pools:
 
     writes: Pool
     objects: Pool
+    commits: Pool
     logins: LoginPool
 
     @classmethod
@@ -175,6 +202,7 @@ class Pools:
         return cls(
             writes=Pool(settings.writers, "write"),
             objects=Pool(settings.object_threads, "move objects"),
+            commits=Pool(settings.commits_at_once, "commit", _COMMIT_WAIT_SECONDS),
             logins=LoginPool(max(1, ((os.cpu_count() or 1) - 1) // settings.workers)),
         )
 
@@ -186,20 +214,16 @@ class HasPools(t.Protocol):
     def pools(self) -> Pools: ...
 
 
-def runs_in(
-    choose: Callable[[Pools], Pool],
-) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Coroutine[t.Any, t.Any, Result]]]:
-    """Decorate a handler, a plain function with a ``context``, to run in another pool than the default one."""
-
-    def decorate(handler: Callable[Parameters, Result]) -> Callable[Parameters, Coroutine[t.Any, t.Any, Result]]:
-        @functools.wraps(handler)
-        async def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
-            context = t.cast(HasPools, options["context"])
-            return await choose(context.pools).run(functools.partial(handler, *arguments, **options))
-
-        return run
-
-    return decorate
+WithPools = t.TypeVar("WithPools", bound=HasPools)
 
 
-writes = runs_in(lambda pools: pools.writes)
+def writes(
+    handler: Callable[t.Concatenate[WithPools, Parameters], Result],
+) -> Callable[t.Concatenate[WithPools, Parameters], Coroutine[t.Any, t.Any, Result]]:
+    """Decorate a handler, a plain function whose first parameter is ``context``, to run in the pool of writers."""
+
+    @functools.wraps(handler)
+    async def run(context: WithPools, *arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
+        return await context.pools.writes.run(functools.partial(handler, context, *arguments, **options))
+
+    return run

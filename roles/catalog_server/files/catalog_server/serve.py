@@ -12,6 +12,7 @@ import logging
 import signal
 import socket
 import sys
+import tempfile
 import typing as t
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,8 @@ import uvicorn
 
 from catalog_server import listening, telemetry, workers
 from catalog_server.app import create_app
-from catalog_server.http_limits import Limits, protocol_with, raise_descriptor_limit
+from catalog_server.http_limits import Limits, OpenConnections, protocol_with, raise_descriptor_limit
+from catalog_server.metrics.requests import share_counts
 from catalog_server.settings import Settings, SettingsError
 
 # A slow Mac encodes a segment for half a minute between two requests; connecting anew costs it a TLS handshake.
@@ -52,9 +54,10 @@ def serve(settings: Settings, ready_file: Path | None = None) -> int:
     announce = functools.partial(_announce, listening.url(sockets[0], settings.tls_certificate is not None), ready_file)
     if settings.workers == 1:
         return _run(settings, sockets[0], announce)
-    return workers.supervise(
-        functools.partial(_run, settings.of_one_worker()), sockets, announce, settings.shutdown_seconds
-    )
+    work = functools.partial(_run, settings.of_one_worker())
+    with tempfile.TemporaryDirectory(prefix="catalog-metrics-") as directory:
+        share_counts(directory)
+        return workers.supervise(work, sockets, announce, settings.shutdown_seconds)
 
 
 def _run(settings: Settings, listening_socket: socket.socket, on_ready: Callable[[], None]) -> int:
@@ -63,7 +66,6 @@ def _run(settings: Settings, listening_socket: socket.socket, on_ready: Callable
     :raises SettingsError: the certificate or its key cannot be used
     """
     _return_memory()
-    app = create_app(settings)
     descriptors = raise_descriptor_limit()
     limits = Limits(
         connections=min(settings.max_connections or descriptors, descriptors),
@@ -71,10 +73,12 @@ def _run(settings: Settings, listening_socket: socket.socket, on_ready: Callable
         body_seconds=settings.body_seconds,
         answer_seconds=settings.answer_seconds,
     )
+    connections = OpenConnections(limits.connections)
+    app = create_app(settings, connections)
     logging.getLogger("catalog_server").info("connections", extra={"limit": limits.connections})
     config = uvicorn.Config(
         app,
-        http=protocol_with(limits),
+        http=protocol_with(limits, connections),
         ws="none",
         log_config=None,
         access_log=False,

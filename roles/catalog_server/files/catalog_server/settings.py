@@ -83,7 +83,20 @@ class Settings(BaseModel):
         description="Folder in the embedded storage that holds all keys.",
     )
     min_free_bytes: int = Field(
-        64 << 20, ge=0, description="Free bytes of a storage below which the server says that it is not ready."
+        64 << 20,
+        ge=0,
+        description="Free bytes that every volume keeps: the server takes no object and no index that would leave "
+        "less, and says that it is not ready when a storage has less.",
+    )
+    database_free_bytes: int = Field(
+        256 << 20, ge=0, description="The same for the volume of an SQLite database, if that is more."
+    )
+    receivers: t.Annotated[int, Field(ge=1, le=10_000)] = Field(
+        128, description="Objects and indexes of commits that are received at the same time; more are refused."
+    )
+    receivers_each: t.Annotated[int, Field(ge=1, le=10_000)] = Field(32, description="Of these, those of one user.")
+    receive_bytes: int = Field(
+        16 << 30, ge=1 << 20, description="Bytes that these objects and indexes may announce altogether."
     )
 
     server_secret: SecretStr | None = Field(
@@ -168,6 +181,14 @@ class Settings(BaseModel):
     shutdown_seconds: t.Annotated[int, Field(ge=1, le=3600)] = Field(
         30, description="How long requests in progress may continue after SIGTERM."
     )
+    metrics_allow: str = Field(
+        "127.0.0.1, ::1",
+        description="Addresses and networks that may read `/metrics`, separated by commas; with `none`, only "
+        "the token does.",
+    )
+    metrics_token: SecretStr | None = Field(
+        None, description="Bearer token, at least 32 characters, that reads `/metrics` from everywhere."
+    )
     log_level: t.Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is logged."
     )
@@ -208,7 +229,13 @@ class Settings(BaseModel):
             raise ValueError("it must be postgresql:// or sqlite:/// and the path of a file")
         return value
 
-    @field_validator("server_secret")
+    @field_validator("metrics_allow")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        _parsed_networks(value)
+        return value
+
+    @field_validator("server_secret", "metrics_token")
     @classmethod
     def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < MIN_SECRET_LENGTH:
@@ -240,8 +267,16 @@ class Settings(BaseModel):
                 "threads": share(self.threads),
                 "writers": share(self.writers),
                 "object_threads": share(self.object_threads),
+                "receivers": share(self.receivers),
+                "receivers_each": share(self.receivers_each),
+                "receive_bytes": share(self.receive_bytes),
             }
         )
+
+    @property
+    def metrics_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        """The networks that may read the metrics without a token."""
+        return _parsed_networks(self.metrics_allow)
 
     @property
     def database(self) -> str:
@@ -264,6 +299,16 @@ class Settings(BaseModel):
     def default_storage(self) -> Path:
         """Root of an embedded storage that has none of its own."""
         return self.data_dir.absolute() / "storage"
+
+
+def _parsed_networks(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """:raises ValueError: one of them is neither an address nor a network"""
+    if text.strip() == "none":
+        return []
+    try:
+        return [ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ValueError("it must be IP addresses and networks, separated by commas, or none") from None
 
 
 _OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)\Z|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?\Z")

@@ -22,16 +22,23 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from catalog_server import access
+from catalog_server import access, downloads
 from catalog_server.access import Caller, Needs
+from catalog_server.audit import notes
+from catalog_server.audit.notes import Note
+from catalog_server.behind import BehindWriter, Seldom
 from catalog_server.database import Database, Lock
-from catalog_server.downloads import DownloadCounter
+from catalog_server.downloads import Download
+from catalog_server.errors import Unauthenticated
+from catalog_server.identity import refusals
 from catalog_server.identity.authentication import Credentials, authenticate
+from catalog_server.identity.key_uses import KeyUses
 from catalog_server.identity.passwords import Passwords
+from catalog_server.identity.refusals import Refusals
 from catalog_server.keys import KeyRing
-from catalog_server.models.audit import AuditEntry
 from catalog_server.pools import Pools, Turns
-from catalog_server.settings import Settings
+from catalog_server.receivers import Receivers
+from catalog_server.settings import LONGEST_URL_SECONDS, Settings
 from catalog_server.storages.registry import Registry
 
 Result = t.TypeVar("Result")
@@ -40,6 +47,41 @@ Result = t.TypeVar("Result")
 def utc_now() -> datetime.datetime:
     """The current time."""
     return datetime.datetime.now(datetime.UTC)
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What is written behind the requests of one process, between ``start`` and ``close``."""
+
+    downloads: BehindWriter[Download]
+    notes: BehindWriter[Note]
+    key_uses: KeyUses
+    # Of users without a grant: who was given URLs of which manifest
+    readers: Seldom
+
+    @classmethod
+    def of(cls, database: Database) -> Behind:
+        """The writers of one process; they are not started yet."""
+        return cls(
+            downloads=BehindWriter(database, "downloads", downloads.count),
+            notes=BehindWriter(database, "audit notes", notes.write),
+            key_uses=KeyUses(database),
+            readers=Seldom(LONGEST_URL_SECONDS),
+        )
+
+    def writers(self) -> dict[str, BehindWriter[t.Any]]:
+        """Return all writers, by what they write."""
+        return {"downloads": self.downloads, "audit": self.notes, "key_uses": self.key_uses.writer}
+
+    def start(self) -> None:
+        """Begin to write."""
+        for writer in self.writers().values():
+            writer.start()
+
+    def close(self) -> None:
+        """Write what was added, and end."""
+        for writer in self.writers().values():
+            writer.close()
 
 
 @dataclass(frozen=True)
@@ -53,7 +95,9 @@ class Services:
     storages: Registry
     pools: Pools
     login_turns: Turns
-    downloads: DownloadCounter
+    behind: Behind
+    refusals: Refusals
+    receivers: Receivers
     clock: Callable[[], datetime.datetime] = utc_now
 
 
@@ -73,18 +117,20 @@ class UnitOfWork:
 
     def record(self, action: str, subject_kind: str, subject_id: str, **details: t.Any) -> None:
         """Write into the audit log, in this very transaction, what is being changed; never a secret."""
-        self.session.add(
-            AuditEntry(
-                at=self.now,
-                actor_id=self.caller.user_id,
-                actor=self.caller.username,
-                credential=self.caller.credential,
-                request_id=self.request_id,
-                action=action,
-                subject_kind=subject_kind,
-                subject_id=subject_id,
-                details=details,
-            )
+        self.session.add(self.note(action, subject_kind, subject_id, **details).entry())
+
+    def note(self, action: str, subject_kind: str, subject_id: str, **details: t.Any) -> Note:
+        """Return what the audit log says when this caller does something; never a secret."""
+        return Note(
+            at=self.now,
+            actor_id=self.caller.user_id,
+            actor=self.caller.username,
+            credential=self.caller.credential,
+            request_id=self.request_id,
+            action=action,
+            subject_kind=subject_kind,
+            subject_id=subject_id,
+            details=details,
         )
 
     def in_seconds(self, seconds: float) -> datetime.datetime:
@@ -101,6 +147,8 @@ class RequestContext:
     request_id: str | None
     # Of the API as the client sees it, with its prefix and without a slash at the end
     base_url: str
+    # Where it comes from
+    address: str = ""
     # What the log line of the request says beside.
     logged: dict[str, t.Any] = field(default_factory=dict, repr=False)
 
@@ -132,12 +180,25 @@ class RequestContext:
         return self.services.database.write(lambda session: unit(self._work(session, now, needs)), wanted)
 
     def _work(self, session: Session, now: datetime.datetime, needs: Needs) -> UnitOfWork:
-        caller = authenticate(session, self.services.keys, self.credentials, now)
-        if caller is not None:
-            # Also of a request that is refused
-            self.logged.update(user=caller.username, credential=caller.credential)
-        caller = access.check(caller, needs)
+        caller = access.check(self.authenticated(session, now), needs)
         return UnitOfWork(self.services, session, now, caller, self.request_id)
+
+    def authenticated(self, session: Session, now: datetime.datetime) -> Caller | None:
+        """Return who asks, None for a request without credentials; the log learns of it, whatever becomes of it.
+
+        :raises Unauthenticated: the credentials are not good, or not any more
+        """
+        try:
+            caller = authenticate(session, self.services.keys, self.credentials, now)
+        except Unauthenticated as refused:
+            if "reason" in refused.details:
+                self.services.refusals.add(refused, refusals.API_KEY, self.address, self.request_id, now)
+            raise
+        if caller is not None:
+            self.logged.update(user=caller.username, credential=caller.credential)
+        if caller is not None and caller.credential == access.API_KEY and caller.source is not None:
+            self.services.behind.key_uses.add(caller.source.id, now)
+        return caller
 
 
 def command_unit(services: Services, unit: Callable[[UnitOfWork], Result], *locks: Lock) -> Result:
@@ -155,6 +216,7 @@ async def request_context(request: Request) -> RequestContext:
         credentials=Credentials(request.headers.get("authorization"), request.headers.get("x-api-key")),
         request_id=request.scope.get("request_id"),
         base_url=f"{base}/api/v1",
+        address=request.client.host if request.client is not None else "",
         logged=request.scope.get("logged", {}),
     )
 
@@ -168,7 +230,7 @@ async def identify(request: Request) -> None:
 
     def check() -> None:
         with context.services.database.reading() as session:
-            caller = authenticate(session, context.services.keys, context.credentials, context.services.clock())
+            caller = context.authenticated(session, context.services.clock())
         if caller is None:
             raise access.no_credentials()
 

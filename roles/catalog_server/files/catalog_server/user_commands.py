@@ -255,7 +255,9 @@ def _keys(options: argparse.Namespace, services: Services) -> int:
         print(json.dumps(keys, indent=2))
         return 0
     for key in keys:
-        print(f"{key['key']}\t{key['name']}\t{key['expires_at'] or 'never expires'}\t{key['revoked_at'] or ''}")
+        used = f"used {key['last_used_at']}" if key["last_used_at"] else "never used"
+        revoked = f"revoked {key['revoked_at']}" if key["revoked_at"] else ""
+        print(f"{key['key']}\t{key['name']}\t{key['expires_at'] or 'never expires'}\t{used}\t{revoked}")
     return 0
 
 
@@ -265,6 +267,7 @@ def _shown(key: ApiKey) -> dict[str, str | None]:
         "name": key.name,
         "created_at": key.created_at.isoformat(),
         "expires_at": key.expires_at.isoformat() if key.expires_at else None,
+        "last_used_at": key.last_used_at.isoformat() if key.last_used_at else None,
         "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
     }
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from catalog_server.access import API_KEY, PASSWORD, Caller, Grant, Source
 from catalog_server.errors import GrantRevoked, InvalidCredentials, TokenExpired, Unauthenticated
-from catalog_server.identity import tokens
+from catalog_server.identity import refusals, tokens
 from catalog_server.identity.standing import Standing, standing_of, standing_of_key
 from catalog_server.keys import KeyRing
 from catalog_server.texts import clean_line
@@ -56,14 +56,18 @@ def check_api_key(session: Session, encoded: str, now: datetime.datetime) -> tup
     standing = standing_of_key(session, name)
     key = standing.key if standing is not None else None
     given = hashlib.sha256(secret.encode(errors="replace")).hexdigest()
-    if not hmac.compare_digest(given, key.secret_sha256 if key else "") or standing is None or key is None:
-        raise InvalidCredentials("The API key is not valid.")
+    is_right = hmac.compare_digest(given, key.secret_sha256 if key else "")
+    if standing is None or key is None:
+        raise InvalidCredentials("The API key is not valid.", details=refusals.why("unknown_key"))
+    of_user = (standing.user_id, standing.username)
+    if not is_right:
+        raise InvalidCredentials("The API key is not valid.", details=refusals.why("wrong_secret", *of_user))
     if key.revoked_at is not None:
-        raise InvalidCredentials("The API key has been revoked.")
+        raise InvalidCredentials("The API key has been revoked.", details=refusals.why("revoked_key", *of_user))
     if key.expires_at is not None and key.expires_at <= now:
-        raise TokenExpired("The API key has expired.")
+        raise TokenExpired("The API key has expired.", details=refusals.why("expired_key", *of_user))
     if standing.disabled:
-        raise InvalidCredentials("The user of this API key is disabled.")
+        raise InvalidCredentials("The user of this API key is disabled.", details=refusals.why("disabled", *of_user))
     return standing, Source(API_KEY, now.timestamp(), standing.epoch, id=key.id, catalog=standing.catalog)
 
 
@@ -74,7 +78,7 @@ def _by_token(session: Session, token: tokens.Login | Grant, now: datetime.datet
     if standing is not None and token.source.catalog != standing.catalog:
         raise Unauthenticated("The token is not valid here.")
     if isinstance(token, Grant):
-        if standing is None or _is_taken_back(standing, token) or _is_over(standing, token.source, now):
+        if standing is None or _is_taken_back(standing, token.first_minted_at) or _is_over(standing, token.source, now):
             raise GrantRevoked("The grant was revoked, or the credential that it was made with.")
         return _caller(standing, token.source, "grant", token)
     if standing is None:
@@ -86,10 +90,24 @@ def _by_token(session: Session, token: tokens.Login | Grant, now: datetime.datet
     return _caller(standing, token.source, "token")
 
 
-def _is_taken_back(standing: Standing, grant: Grant) -> bool:
-    """Return True if the grant was taken back, alone or with all that its user had then."""
+def still_good(
+    session: Session, user_id: str, source: Source, jti: str, minted_at: float, now: datetime.datetime
+) -> Caller | None:
+    """Return whom something was given to by a credential, and if ``jti`` by a grant, with the rights of now.
+
+    Returns None if the credential, or the grant, is not good any more. That a grant has expired does not matter here.
+    """
+    key_id = source.id if source.kind == API_KEY else None
+    standing = standing_of(session, user_id, key_id=key_id, jti=jti or None)
+    if standing is None or _is_over(standing, source, now) or (jti and _is_taken_back(standing, minted_at)):
+        return None
+    return _caller(standing, source, "url")
+
+
+def _is_taken_back(standing: Standing, minted_at: float) -> bool:
+    """Return True if a grant was taken back, alone or with all that its user had then."""
     valid_after = standing.grants_valid_after
-    return standing.denied or (valid_after is not None and grant.first_minted_at < valid_after.timestamp())
+    return standing.denied or (valid_after is not None and minted_at < valid_after.timestamp())
 
 
 def _is_over(standing: Standing, source: Source, now: datetime.datetime) -> bool:
@@ -117,5 +135,5 @@ def _split(encoded: str) -> tuple[str, str]:
     except ValueError:
         name = colon = secret = ""
     if not colon or not name or not secret:
-        raise InvalidCredentials("An API key is the base64 text of key:secret.")
+        raise InvalidCredentials("An API key is the base64 text of key:secret.", details=refusals.why("malformed_key"))
     return name, secret

@@ -26,7 +26,7 @@ from catalog_server.settings import Settings
 
 # How many times the attempts of one network a name may be tried from all unknown ones
 EVERYWHERE = 10
-_REMEMBERED = datetime.timedelta(days=90)
+REMEMBERED = datetime.timedelta(days=90)
 _IPV4_BITS = 24
 
 
@@ -94,7 +94,7 @@ def succeed(session: Session, subject: Subject, now: datetime.datetime) -> None:
     """Forget the attempts of a subject that has logged in, and remember from where it did."""
     queries.forget_login_failures_of(session, [subject.name, subject.origin])
     queries.remember_login_origin(session, subject.origin, now)
-    queries.forget_login_origins(session, now - _REMEMBERED)
+    queries.forget_login_origins(session, now - REMEMBERED)
 
 
 def forgive(session: Session, name: str) -> None:

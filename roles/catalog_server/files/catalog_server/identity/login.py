@@ -17,8 +17,8 @@ from functools import partial
 from sqlalchemy.orm import Session
 
 from catalog_server.access import PASSWORD, Caller, Source
-from catalog_server.errors import InvalidCredentials, Unavailable
-from catalog_server.identity import lockouts, queries, tokens
+from catalog_server.errors import InvalidCredentials, LockedOut, TokenExpired, Unavailable
+from catalog_server.identity import lockouts, queries, refusals, tokens
 from catalog_server.identity.authentication import check_api_key
 from catalog_server.identity.standing import Standing, standing_of
 from catalog_server.unit_of_work import Services, UnitOfWork
@@ -57,7 +57,12 @@ class _Claimed:
 
     claim: lockouts.Claim
     user_id: str | None
+    username: str | None
     stored: str | None = field(repr=False)
+
+    def refused(self, reason: str) -> InvalidCredentials:
+        """Return the error that says no more than that; the reason is for the log."""
+        return InvalidCredentials(_WRONG, details=refusals.why(reason, self.user_id, self.username))
 
 
 @dataclass(frozen=True)
@@ -86,9 +91,17 @@ async def proved(services: Services, attempt: Attempt) -> Proof:
     Attempts for one name from one network are made one after the other: each is counted as a wrong one until it turns
     out to be right, and right ones must not lock each other out.
 
-    :raises InvalidCredentials: unknown user or wrong password
+    :raises InvalidCredentials: unknown user or wrong password, or a user that is disabled
     :raises LockedOut: too many of these before
     """
+    try:
+        return await _proved(services, attempt)
+    except (InvalidCredentials, LockedOut) as refused:
+        services.refusals.add(refused, refusals.LOGIN, attempt.address, attempt.request_id, services.clock())
+        raise
+
+
+async def _proved(services: Services, attempt: Attempt) -> Proof:
     async with services.login_turns.of(attempt.subject.origin):
         claimed = await services.pools.writes.run(partial(_claim, services, attempt))
         try:
@@ -104,9 +117,15 @@ async def proved(services: Services, attempt: Attempt) -> Proof:
 
 def _claim(services: Services, attempt: Attempt) -> _Claimed:
     def unit(session: Session) -> _Claimed:
-        claim = lockouts.claim(session, services.settings, attempt.subject, services.clock())
         user = queries.user_called(session, attempt.name)
-        return _Claimed(claim, user.id if user else None, user.password_hash if user else None)
+        try:
+            claim = lockouts.claim(session, services.settings, attempt.subject, services.clock())
+        except LockedOut as error:
+            why = refusals.why("locked_out", user.id, user.username) if user else refusals.why("locked_out")
+            raise LockedOut(error.message, details=why, retry_after=error.retry_after) from None
+        if user is None:
+            return _Claimed(claim, None, None, None)
+        return _Claimed(claim, user.id, user.username, user.password_hash)
 
     return services.database.write(unit)
 
@@ -128,10 +147,21 @@ def _fail(services: Services, attempt: Attempt, claimed: _Claimed, _rehashed: st
         now = services.clock()
         services.database.write(
             lambda session: UnitOfWork(services, session, now, _NOBODY, attempt.request_id).record(
-                "user.lock_out", "login", attempt.subject.name, failures=claimed.claim.failures, address=attempt.address
+                "user.lock_out",
+                "user" if claimed.user_id is not None else "login",
+                claimed.user_id or "unknown",
+                failures=claimed.claim.failures,
+                address=attempt.address,
+                user=claimed.username,
             )
         )
-    raise InvalidCredentials(_WRONG)
+    raise claimed.refused(_reason(claimed))
+
+
+def _reason(claimed: _Claimed) -> str:
+    if claimed.user_id is None:
+        return "unknown_user"
+    return "wrong_password" if claimed.stored is not None else "no_password"
 
 
 def _succeed(services: Services, attempt: Attempt, claimed: _Claimed, rehashed: str | None) -> Proof:
@@ -150,25 +180,30 @@ def _succeed(services: Services, attempt: Attempt, claimed: _Claimed, rehashed: 
     found = services.database.write(unit)
     if found is None:
         # Deleted, or given another password, while this one was checked
-        raise InvalidCredentials(_WRONG)
+        raise claimed.refused("wrong_password")
     standing, version = found
+    if standing.disabled:
+        raise claimed.refused("disabled")
     return Proof(standing, version, now)
 
 
-def with_api_key(services: Services, encoded: str) -> Token:
+def with_api_key(services: Services, encoded: str, address: str, request_id: str | None) -> Token:
     """A token for the user of an API key; it does not outlive the key.
 
-    :raises InvalidCredentials: the key is not valid
+    :raises InvalidCredentials, TokenExpired: the key is not good, or not any more
     """
     now = services.clock()
-    with services.database.reading() as session:
-        standing, source = check_api_key(session, encoded, now)
+    try:
+        with services.database.reading() as session:
+            standing, source = check_api_key(session, encoded, now)
+    except (InvalidCredentials, TokenExpired) as refused:
+        services.refusals.add(refused, refusals.API_KEY, address, request_id, now)
+        raise
+    services.behind.key_uses.add(source.id, now)
     return _token(services, standing, source, now)
 
 
 def _token(services: Services, standing: Standing, source: Source, now: datetime.datetime) -> Token:
-    if standing.disabled:
-        raise InvalidCredentials(_WRONG)
     expires = now + datetime.timedelta(seconds=services.settings.token_seconds)
     key_end = standing.key.expires_at if standing.key is not None else None
     expires_at = int(min(expires, key_end or expires).timestamp())

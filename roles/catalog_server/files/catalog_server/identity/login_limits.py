@@ -31,6 +31,8 @@ _MOST_ADDRESSES = 10_000
 REFUSAL_SECONDS = 1.0
 # Refusals that wait at a time; each holds a connection, so the others are sent at once.
 MOST_REFUSALS = 500
+# In the log, why such a login was refused
+TOO_MANY = "too_many_from_address"
 
 
 def network_of(address: str, ipv4_bits: int = 32) -> str:
@@ -84,10 +86,16 @@ class LimitLogins:
     """Answers 429 to the logins of an address that has tried too many."""
 
     def __init__(
-        self, app: ASGIApp, limits: LoginLimits, pause: Callable[[float], Awaitable[object]] = asyncio.sleep
+        self,
+        app: ASGIApp,
+        limits: LoginLimits,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        refused: Callable[[str, str | None], None] = lambda address, request_id: None,
     ) -> None:
+        """``refused`` learns of each that is refused: its address, and the id of the request."""
         self.app = app
         self.limits = limits
+        self.refused = refused
         self._pause = pause
         self._refusals = 0
 
@@ -95,9 +103,12 @@ class LimitLogins:
         if scope["type"] != "http" or scope["method"] != "POST" or not _LOGIN.match(scope["path"]):
             await self.app(scope, receive, send)
             return
-        network = network_of((scope.get("client") or [""])[0])
+        address = (scope.get("client") or [""])[0]
+        network = network_of(address)
         wait = self.limits.take(network)
         if wait:
+            scope.get("logged", {}).update(error=LockedOut.code, reason=TOO_MANY)
+            self.refused(address, scope.get("request_id"))
             await self._hold_back()
             headers = {"Retry-After": str(wait), "Connection": "close"}
             reply = error_responses.reply(

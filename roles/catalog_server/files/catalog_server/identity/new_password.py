@@ -36,17 +36,17 @@ async def of_new_user(context: RequestContext, password: str) -> NewPassword:
     return NewPassword(await _hashed(context, password))
 
 
-async def of_user(context: RequestContext, name: str, password: str, old: str | None, address: str) -> NewPassword:
+async def of_user(context: RequestContext, name: str, password: str, old: str | None) -> NewPassword:
     """Another password of a user. One's own takes the old one, which a stolen token or key does not know.
 
-    ``address`` is where the request comes from: a wrong old password counts as a login that failed.
+    A wrong old password counts as a login that failed.
 
     :raises Forbidden: the caller may not set it, or the old password is wrong
     :raises LockedOut: too many wrong ones before
     """
     check_new(password)
     username, is_own = await run_in_threadpool(_target, context, name)
-    replaces = await _proved(context, username, old, address) if is_own else None
+    replaces = await _proved(context, username, old) if is_own else None
     return NewPassword(await _hashed(context, password), replaces)
 
 
@@ -65,11 +65,12 @@ def _target(context: RequestContext, name: str) -> tuple[str, bool]:
         return user.username, is_own
 
 
-async def _proved(context: RequestContext, username: str, old: str | None, address: str) -> int:
+async def _proved(context: RequestContext, username: str, old: str | None) -> int:
     if old is None:
         raise Forbidden("Your own password can be changed only together with the old one.")
     try:
-        proof = await login.proved(context.services, login.Attempt(username, old, address, context.request_id))
+        attempt = login.Attempt(username, old, context.address, context.request_id)
+        proof = await login.proved(context.services, attempt)
     except InvalidCredentials:
         raise Forbidden("The old password is wrong.") from None
     return proof.version

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
 from catalog_server.errors import BadRequest
@@ -19,20 +19,22 @@ router = APIRouter(tags=["logins"])
 
 
 @router.post("/auth/token", openapi_extra=operation(ANYBODY, "invalid_credentials", "token_expired", "locked_out"))
-async def log_in(request: Request, context: Context, body: LoginRequest) -> LoginReply:
+async def log_in(context: Context, body: LoginRequest) -> LoginReply:
     """Make a login token for a password or an API key.
 
     It takes either `password` and one of `email` and `username`, or `api_key`.
     """
     if body.api_key:
-        token = await run_in_threadpool(login.with_api_key, context.services, body.api_key.get_secret_value())
+        secret = body.api_key.get_secret_value()
+        token = await run_in_threadpool(
+            login.with_api_key, context.services, secret, context.address, context.request_id
+        )
     else:
         name = body.email or body.username
         if not name:
             raise BadRequest("Either email, username or api_key must be given.")
         if not body.password:
             raise BadRequest("The password is missing.")
-        address = request.client.host if request.client is not None else ""
-        attempt = login.Attempt(name, body.password.get_secret_value(), address, context.request_id)
+        attempt = login.Attempt(name, body.password.get_secret_value(), context.address, context.request_id)
         token = await login.with_password(context.services, attempt)
     return LoginReply(email=token.email, token=token.token, expires_at=token.expires_at)

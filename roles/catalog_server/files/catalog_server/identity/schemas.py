@@ -220,7 +220,7 @@ class ApiKeyRecord(ResponseBody):
     expires_at: Timestamp | None
     """When it expires; null if it does not."""
     last_used_at: Timestamp | None
-    """When it was last used; null, as the server does not record that yet."""
+    """When a request last came with it, to the minute; null if none did."""
     revoked_at: Timestamp | None
     """When it was revoked; null if it was not."""
 

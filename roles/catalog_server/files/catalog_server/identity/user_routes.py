@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from fastapi import APIRouter, Path, Request, status
+from fastapi import APIRouter, Path, status
 from pydantic import SecretStr
 
 from catalog_server import access, paging, pools
@@ -86,7 +86,7 @@ async def add_user(context: Context, body: NewUser) -> SavedUser:
     "/users/{user}",
     openapi_extra=operation(USERS, "not_found", "user_exists", "last_administrator", "locked_out"),
 )
-async def edit_user(request: Request, context: Context, user: UserName, body: UserEdit) -> SavedUser:
+async def edit_user(context: Context, user: UserName, body: UserEdit) -> SavedUser:
     """Set fields of a user, or its password.
 
     Everybody may change one's own password with the old one. Everything else is for those who manage users.
@@ -94,8 +94,7 @@ async def edit_user(request: Request, context: Context, user: UserName, body: Us
     text, old = _text(body.password), _text(body.old_password)
     password = None
     if text is not None:
-        address = request.client.host if request.client is not None else ""
-        password = await new_password.of_user(context, user, text, old, address)
+        password = await new_password.of_user(context, user, text, old)
     return await context.pools.writes.run(
         lambda: context.write(
             access.KNOWN,

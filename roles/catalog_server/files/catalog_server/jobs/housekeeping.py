@@ -9,16 +9,19 @@ from __future__ import annotations
 import datetime
 import functools
 import typing as t
+from pathlib import Path
 
 from sqlalchemy import ColumnElement, Delete, Update, delete, select, update
 from sqlalchemy.orm import Session
 
 from catalog_server import access
 from catalog_server.catalog import service as catalog
+from catalog_server.database import changed_rows
+from catalog_server.identity import lockouts
 from catalog_server.jobs.runner import Run
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import AudienceText, CatalogId, Manifest
-from catalog_server.models.identity import DeniedGrant, GrantUse, LoginFailure
+from catalog_server.models.identity import DeniedGrant, GrantUse, LoginFailure, LoginOrigin
 from catalog_server.models.storage import Pack
 from catalog_server.models.transfers import ABORTED, OPEN, Segment, Upload
 from catalog_server.settings import LONGEST_URL_SECONDS
@@ -61,8 +64,7 @@ def _correct_times(run: Run) -> None:
 
 
 def _changed(statement: Update | Delete, session: Session) -> int:
-    result = session.execute(statement.execution_options(synchronize_session=False))
-    return t.cast(t.Any, result).rowcount or 0
+    return changed_rows(session, statement)
 
 
 def _close_expired(run: Run) -> None:
@@ -103,6 +105,7 @@ def _forget(run: Run) -> None:
             LoginFailure.subject,
             LoginFailure.last_at < now - datetime.timedelta(seconds=settings.lockout_seconds),
         ),
+        ("login_origins", LoginOrigin.subject, LoginOrigin.last_at < now - lockouts.REMEMBERED),
         ("uploads", Upload.id, (Upload.state != OPEN) & (Upload.closed_at < now - UPLOADS_KEPT_DAYS * days)),
     ]
     if settings.audit_days:
@@ -115,8 +118,7 @@ def _forget(run: Run) -> None:
 
 def _delete_some(column: t.Any, condition: t.Any, session: Session) -> int:
     some = select(column).where(condition).limit(_AT_ONCE)
-    statement = delete(column.class_).where(column.in_(some)).execution_options(synchronize_session=False)
-    return t.cast(t.Any, session.execute(statement)).rowcount or 0
+    return changed_rows(session, delete(column.class_).where(column.in_(some)))
 
 
 def _forget_audiences(run: Run) -> None:
@@ -151,3 +153,19 @@ def _remove_unfinished(run: Run) -> None:
         provider = services.storages.get(name)
         run.add("unfinished_objects", provider.discard_abandoned(packs_folder(provider.prefix), before))
         run.checkpoint()
+    run.add("unfinished_bodies", sum(_remove_older(path, before) for path in _files_in(services.settings.spool)))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+
+
+def _remove_older(path: Path, before: float) -> bool:
+    """Remove a file that got no bytes since; a file system that has files without a name has none of these."""
+    try:
+        is_old = path.stat().st_mtime < before
+    except FileNotFoundError:
+        return False
+    if is_old:
+        path.unlink(missing_ok=True)
+    return is_old

@@ -107,6 +107,8 @@ def end(services: Services, name: str, owner: str, result: dict[str, t.Any], err
         job = _own(session, name, owner)
         job.owner = job.leased_until = None
         job.finished_at, job.error, job.result, job.progress = now, error, dict(result), {}
+        if error is None:
+            job.succeeded_at = now
 
     services.database.write(unit, [lock_of(name)])
 

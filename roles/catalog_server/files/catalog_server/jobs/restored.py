@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import typing as t
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,6 +15,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base i
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
 from sqlalchemy import update
 
+from catalog_server.database import changed_rows
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.storage import GONE, GROWING, Pack
 from catalog_server.os_user import os_user
@@ -69,7 +69,7 @@ def _address(provider: Provider, folder: str) -> str:
 
 def enable_gc(work: UnitOfWork) -> bool:
     """Switch the garbage collection on again; returns True if it was off."""
-    result: t.Any = work.session.execute(update(Catalog).where(~Catalog.gc_enabled).values(gc_enabled=True))
-    if result.rowcount:
+    changed = changed_rows(work.session, update(Catalog).where(~Catalog.gc_enabled).values(gc_enabled=True))
+    if changed:
         work.record("gc.enable", "catalog", "catalog", **os_user())
-    return bool(result.rowcount)
+    return changed > 0

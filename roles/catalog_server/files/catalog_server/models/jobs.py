@@ -44,6 +44,8 @@ class Job(Base):
     requested_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     started_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     finished_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
+    # When the last run ended that succeeded
+    succeeded_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     # Of the last run that ended: null if it succeeded.
     error: Mapped[str | None] = mapped_column(Text)
     result: Mapped[dict[str, t.Any]] = mapped_column(JSON, default=dict)

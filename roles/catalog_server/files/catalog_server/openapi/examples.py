@@ -168,21 +168,21 @@ _WANTED: Example = {"pack": _PACK, "sha256": _SEGMENT}
 _NEW_SEGMENT: Example = {"sha256": _SEGMENT, "size": 33554432}
 _READ_URL: Example = {
     **_WANTED,
-    "url": f"{_OBJECTS}/3c9d…?method=GET&expires=1795485042&for=manifest-5f2b…&signature=…",
+    "url": f"{_OBJECTS}/3c9d…?method=GET&expires=1795485042&for=manifest~5f2b…&signature=…",
     "headers": {},
     "expires_at": 1795485042,
     "expires_in": 900,
 }
 _STORE_URL: Example = {
     "sha256": _SEGMENT,
-    "url": f"{_OBJECTS}/7d6c…?method=PUT&expires=1795486000&for=upload-7d6c…&size=33554432&signature=…",
+    "url": f"{_OBJECTS}/7d6c…?method=PUT&expires=1795486000&for=upload~7d6c…&size=33554432&signature=…",
     "headers": {},
     "expires_at": 1795486000,
     "expires_in": 900,
 }
 _STORED_SEGMENT: Example = {
     **_NEW_SEGMENT,
-    "url": f"{_OBJECTS}/7d6c…?method=GET&expires=1795486000&for=upload-7d6c…&signature=…",
+    "url": f"{_OBJECTS}/7d6c…?method=GET&expires=1795486000&for=upload~7d6c…&signature=…",
     "headers": {},
     "expires_at": 1795486000,
     "expires_in": 900,

@@ -58,8 +58,8 @@ class UrlRequest:
     """What the signed URLs of one answer have in common.
 
     They are good for ``seconds`` from ``now`` on, and no longer than ``until``. ``base_url`` is that of the API as the
-    client sees it. ``holder`` is what they were made for, as ``holders.py`` writes it: a storage that asks the server
-    refuses them at once when that is over.
+    client sees it. ``holder`` is what they were made for, as ``transfers/holders.py`` writes it: a storage that asks
+    the server refuses them at once when that is over.
     """
 
     base_url: str

@@ -25,7 +25,7 @@ PUT = "PUT"
 class Permit:
     """What a signed URL allows: one method on one object until ``expires_at`` (Unix time), as long as its holder does.
 
-    For ``holder`` see ``holders.py``.
+    For ``holder`` see ``transfers/holders.py``.
     """
 
     method: str

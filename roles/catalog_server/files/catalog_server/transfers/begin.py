@@ -20,7 +20,7 @@ from catalog_server.catalog import authority
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog
 from catalog_server.catalog.tags import wanted_tags
-from catalog_server.errors import BadRequest, NameTaken
+from catalog_server.errors import BadRequest, Forbidden, NameTaken
 from catalog_server.models.base import new_short_id
 from catalog_server.models.catalog import Manifest
 from catalog_server.models.storage import Pack, Storage
@@ -71,6 +71,7 @@ def begin(work: UnitOfWork, wanted: Begin) -> service.OpenUpload:
         service.check_replaceable(work, existing, wanted.force, wanted.expected_digest)
     _check_tags(work, catalog_id, version, architecture, wanted, existing)
     upload, abandoned = _open(work, catalog_id, version, architecture)
+    before = service.revision_of(work, upload) if upload in work.session else None
     upload.chunk_size = wanted.chunk_size
     upload.force = wanted.force
     upload.expected_digest = wanted.expected_digest
@@ -82,11 +83,12 @@ def begin(work: UnitOfWork, wanted: Begin) -> service.OpenUpload:
     work.session.flush()
     bases = service.shareable(work, upload, wanted.bases)
     _lease(work, upload, bases)
-    work.record(
-        "upload.begin", service.SUBJECT, upload.id, catalog_id=catalog_id, version=version, architecture=architecture
-    )
+    opened = service.opened(work, upload, bases, abandoned)
+    if opened.revision != before:
+        address = {"catalog_id": catalog_id, "version": version, "architecture": architecture}
+        work.record("upload.begin", service.SUBJECT, upload.id, **address)
     leases.release(work)
-    return service.opened(work, upload, bases, abandoned)
+    return opened
 
 
 def _check_contents(wanted: Begin, version: str) -> None:
@@ -116,7 +118,9 @@ def _check_tags(
 
 
 def _open(work: UnitOfWork, catalog_id: str, version: str, architecture: str) -> tuple[Upload, tuple[str, ...]]:
-    user_id = t.cast(str, work.caller.user_id)
+    user_id = work.caller.user_id
+    if user_id is None:
+        raise Forbidden("Only a user can push.")
     found = queries.open_uploads(work.session, user_id, catalog_id, version, architecture)
     alive = [upload for upload in found if upload.expires_at > work.now]
     dead = [upload for upload in found if upload.expires_at <= work.now]

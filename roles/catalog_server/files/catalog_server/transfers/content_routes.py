@@ -17,9 +17,8 @@ from catalog_server.catalog import service as catalog
 from catalog_server.openapi import octets
 from catalog_server.openapi.operation import USERS, USERS_AND_GRANTS, operation
 from catalog_server.parameters import ManifestId
-from catalog_server.storages import holders
 from catalog_server.storages.base import OpenedObject
-from catalog_server.transfers import packs, reading, removal, signed_urls
+from catalog_server.transfers import holders, packs, reading, removal, signed_urls
 from catalog_server.transfers.schemas import FreedSpace, ReadUrl, ReadUrls, Sha256, WantedSegments
 from catalog_server.transfers.streaming import object_response
 from catalog_server.unit_of_work import Context, RequestContext, UnitOfWork
@@ -113,9 +112,10 @@ def make_read_urls(context: Context, manifest_id: ManifestId, body: WantedSegmen
     needs = access.pulling(manifest_id)
     with context.reading(needs) as work:
         found = reading.wanted_segments(work, manifest_id, wanted, body.digest)
+        holder = holders.of_manifest(work.caller, manifest_id)
     if found.download is not None:
-        context.services.downloads.add(found.download)
-    request = signed_urls.wanted(context, holders.of_manifest(manifest_id), context.services.settings.get_url_seconds)
+        context.services.behind.downloads.add(found.download)
+    request = signed_urls.wanted(context, holder, context.services.settings.get_url_seconds)
     urls = []
     for pack, sha256 in wanted:
         objects_of = packs.pack_of(context.services, found.storages[pack, sha256], pack)

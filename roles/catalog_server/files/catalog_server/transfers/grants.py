@@ -30,6 +30,7 @@ from catalog_server.models.transfers import Upload
 from catalog_server.transfers import queries
 from catalog_server.unit_of_work import UnitOfWork
 
+SUBJECT = "grant"
 MAX_BASES = 8
 MAX_LISTED = 1000
 
@@ -114,7 +115,9 @@ def _mint(
         first_minted_at=now,
         expires_at=expires_at,
     )
-    # The only trace of a grant, so that one can be taken back of which only the log is at hand.
+    # The only traces of a grant, so that one can be taken back of which nothing else is at hand.
+    said = {"verb": verb, "catalog_id": catalog_id, "version": version, "manifests": sorted(grant.manifests)}
+    work.services.behind.notes.add(work.note("grant.mint", SUBJECT, grant.jti, **said))
     _log.info(
         "grant minted",
         extra={"grant": grant.jti, "user": work.caller.username, "verb": verb, "catalog_id": catalog_id},
@@ -199,4 +202,4 @@ def deny(work: UnitOfWork, jti: str) -> None:
         # However young it is, it cannot be renewed longer than this.
         forget_at = work.in_seconds(work.settings.grant_limit_seconds)
         work.session.add(DeniedGrant(jti=jti, denied_at=work.now, forget_at=forget_at))
-        work.record("grant.revoke", "grant", jti)
+        work.record("grant.revoke", SUBJECT, jti)

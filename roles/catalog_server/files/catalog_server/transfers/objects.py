@@ -4,13 +4,14 @@
 
 """The embedded object store: signed URLs in, bytes out and in.
 
-A signature is all the right that there is, and it ends with what the URL was made for: see ``storages/holders.py``. A
+A signature is all the right that there is, and it ends with what the URL was made for: see ``holders.py``. A
 PUT is hashed while it is received, and becomes an object only if its bytes are what the URL was made for.
 """
 
 from __future__ import annotations
 
 import typing as t
+from functools import partial
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
     InvalidKey,
@@ -18,7 +19,6 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
     StorageMissing,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import OpenObject
-from ansible_collections.macfleet.parallels.plugins.module_utils._storage.receiving import Incoming
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
@@ -26,11 +26,12 @@ from catalog_server.errors import BadRequest, Forbidden, NotFound
 from catalog_server.openapi import octets
 from catalog_server.openapi.operation import ANYBODY, operation
 from catalog_server.parameters import Natural
+from catalog_server.receivers import Body
 from catalog_server.settings import LONGEST_URL_SECONDS
-from catalog_server.storages import holders
 from catalog_server.storages.embedded import EmbeddedStorage
 from catalog_server.storages.signing import GET, PUT, Permit
 from catalog_server.texts import Line
+from catalog_server.transfers import holders
 from catalog_server.transfers.streaming import object_response, receive_object
 from catalog_server.unit_of_work import Services
 
@@ -44,7 +45,8 @@ _Method = t.Annotated[Line, Query(max_length=128, description="What the URL was 
 _Expires = t.Annotated[Natural, Query(description="When the URL expires, in seconds since 1970.")]
 _Size = t.Annotated[Natural, Query(description="Size of the object in bytes.")]
 _Holder = t.Annotated[
-    Line, Query(alias="for", max_length=128, description="The manifest or upload that the URL was made for.")
+    Line,
+    Query(alias="for", max_length=400, description="The manifest or upload, and the user, that the URL was made for."),
 ]
 _Signature = t.Annotated[Line, Query(max_length=128, description="The server's signature of all other parts.")]
 
@@ -68,22 +70,27 @@ _STORE = operation(
     ANYBODY,
     "forbidden",
     "not_found",
+    "too_many_receivers",
+    "being_received",
+    "insufficient_storage",
     requestBody=octets.received("The bytes of the object."),
     responses={"200": {"description": "The object is stored."}},
 )
 
 
-def _admitted(request: Request, permit: Permit, signature: str) -> EmbeddedStorage:
-    """The storage of a permit, if the signature is good and what it was made for has not ended.
+def _admitted(request: Request, permit: Permit, signature: str) -> tuple[EmbeddedStorage, str]:
+    """The storage of a permit and the user it was made for, if the signature is good and that has not ended.
 
     :raises Forbidden: it is not, or not any more; which of the two is told to nobody
     """
     services: Services = request.app.state.services
+    now = services.clock()
     storage = services.storages.embedded(permit.storage)
-    if storage is not None and storage.admits(permit, signature, services.clock().timestamp()):
+    if storage is not None and storage.admits(permit, signature, now.timestamp()):
         with services.database.reading() as session:
-            if holders.is_good(session, permit.holder):
-                return storage
+            user_id = holders.user_of(session, permit.holder, now)
+        if user_id is not None:
+            return storage, user_id
     raise Forbidden("The signature of this URL does not allow this, or has expired.")
 
 
@@ -107,7 +114,8 @@ async def read_object(
     permit = Permit(GET, storage, key, expires, holder)
 
     def opening() -> OpenObject:
-        return _admitted(request, permit, signature).open(key)
+        storage_of_it, _user_id = _admitted(request, permit, signature)
+        return storage_of_it.open(key)
 
     pool = request.app.state.services.pools.objects
     try:
@@ -136,16 +144,17 @@ async def store_object(
         raise Forbidden("This URL was not made for storing.")
     permit = Permit(PUT, storage, key, expires, holder, size)
 
-    def receiving() -> Incoming:
-        admitted = _admitted(request, permit, signature)
-        if request.headers.get("content-length") != str(size):
-            raise BadRequest(f"This URL was made for an object of {size} bytes; Content-Length must say so.")
-        return admitted.files.receive(key, key.rpartition("/")[2], size)
-
-    pool = request.app.state.services.pools.objects
+    services: Services = request.app.state.services
+    pool = services.pools.objects
+    admitting = partial(_admitted, request, permit, signature)
+    admitted, user_id = await pool.run(admitting)
+    if request.headers.get("content-length") != str(size):
+        raise BadRequest(f"This URL was made for an object of {size} bytes; Content-Length must say so.")
     try:
-        incoming = await pool.run(receiving)
-        await receive_object(request, incoming, pool)
+        with services.receivers.place(Body(user_id, size, admitted.root, key=f"{storage}/{key}")):
+            incoming = await pool.run(partial(admitted.files.receive, key, key.rpartition("/")[2], size))
+            # A body takes its time: what its URL was made for may have ended meanwhile.
+            await receive_object(request, incoming, pool, admitting)
     except (StorageChanged, InvalidKey) as error:
         raise BadRequest(error.message) from None
     except StorageMissing:

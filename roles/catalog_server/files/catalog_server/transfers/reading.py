@@ -20,6 +20,9 @@ from catalog_server.models.catalog import Manifest
 from catalog_server.transfers import queries
 from catalog_server.unit_of_work import UnitOfWork
 
+# What the audit log calls it when somebody gets URLs that read a manifest's segments
+READ_URLS = "manifest.read_urls"
+
 
 @dataclass(frozen=True)
 class IndexObject:
@@ -82,8 +85,19 @@ def wanted_segments(
     found = queries.used_by(work.session, manifest_id, wanted)
     if not found.keys() >= set(wanted):
         raise UnknownSegment("The manifest has no such segment.")
+    return WantedSegments(found, _download(work, manifest_id))
+
+
+def _download(work: UnitOfWork, manifest_id: str) -> Download | None:
+    """Return what is to be counted and audited behind the request; None if that was done for this grant before."""
     grant = work.caller.grant
-    if grant is None or queries.grant_use(work.session, grant.jti, manifest_id) is not None:
-        return WantedSegments(found, None)
+    if grant is None:
+        behind = work.services.behind
+        if behind.readers.lets_through((work.caller.user_id, manifest_id), work.now.timestamp()):
+            behind.notes.add(work.note(READ_URLS, catalog.SUBJECT, manifest_id))
+        return None
+    if queries.grant_use(work.session, grant.jti, manifest_id) is not None:
+        return None
     end = datetime.datetime.fromtimestamp(grant.first_minted_at + work.settings.grant_limit_seconds, datetime.UTC)
-    return WantedSegments(found, Download(grant.jti, manifest_id, work.caller.username, work.now, end))
+    note = work.note(READ_URLS, catalog.SUBJECT, manifest_id, grant=grant.jti)
+    return Download(grant.jti, manifest_id, work.caller.username, work.now, end, note)

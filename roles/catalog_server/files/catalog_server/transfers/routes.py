@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import typing as t
+from dataclasses import dataclass
 from functools import partial
 
 from fastapi import APIRouter, Path, Query, Request, status
@@ -19,9 +20,9 @@ from catalog_server.catalog.schemas import ManifestRecord
 from catalog_server.openapi import octets
 from catalog_server.openapi.operation import USERS_AND_GRANTS, operation
 from catalog_server.parameters import Positive
-from catalog_server.storages import holders
+from catalog_server.receivers import Body
 from catalog_server.texts import Line
-from catalog_server.transfers import leftovers, packs, service, signed_urls
+from catalog_server.transfers import holders, leftovers, packs, service, signed_urls
 from catalog_server.transfers.begin import Begin, begin
 from catalog_server.transfers.commit import run
 from catalog_server.transfers.schemas import (
@@ -60,6 +61,8 @@ _COMMIT = operation(
     "name_taken",
     "tag_immutable",
     "quota_exceeded",
+    "too_many_receivers",
+    "insufficient_storage",
     requestBody=octets.received("The index of the pack: its listing and its locator, as docs/pack-format.md says."),
 )
 
@@ -84,13 +87,12 @@ def begin_upload(context: Context, body: BeginUpload) -> UploadRecord:
     minimum = body.minimum_requirements
     asked = Begin(**wanted, minimum_requirements=minimum.model_dump(exclude_none=True) if minimum is not None else None)
 
-    def unit(work: UnitOfWork) -> tuple[service.OpenUpload, list[ManifestRecord]]:
-        opened = begin(work, asked)
-        return opened, [ManifestRecord.of(base) for base in opened.bases]
+    def unit(work: UnitOfWork) -> _Opened:
+        return _Opened.of(work, begin(work, asked))
 
-    opened, bases = context.write(access.TRANSFER_IN, unit, locks=lambda work: catalog.locks_of(asked.catalog_id))
-    leftovers.discard(context.services, opened.abandoned)
-    return _upload_record(context, opened, bases, "", SEGMENTS_OF_A_PAGE)
+    opened = context.write(access.TRANSFER_IN, unit, locks=lambda work: catalog.locks_of(asked.catalog_id))
+    leftovers.discard(context.services, opened.upload.abandoned)
+    return _upload_record(context, opened, "", SEGMENTS_OF_A_PAGE)
 
 
 @router.get("/uploads/{upload_id}", openapi_extra=operation(USERS_AND_GRANTS, *_OF_UPLOAD))
@@ -100,27 +102,39 @@ def get_upload(
     """Get an open upload, with the segments that are stored already, page by page."""
     after = paging.parts(context.services.keys, cursor, 1)[0] if cursor is not None else ""
     with context.reading(access.TRANSFER_IN) as work:
-        opened = service.resume(work, upload_id)
-        bases = [ManifestRecord.of(base) for base in opened.bases]
-    return _upload_record(context, opened, bases, after, min(limit or SEGMENTS_OF_A_PAGE, SEGMENTS_OF_A_PAGE))
+        opened = _Opened.of(work, service.resume(work, upload_id))
+    return _upload_record(context, opened, after, min(limit or SEGMENTS_OF_A_PAGE, SEGMENTS_OF_A_PAGE))
 
 
-def _upload_record(
-    context: RequestContext, opened: service.OpenUpload, bases: list[ManifestRecord], after: str, length: int
-) -> UploadRecord:
+@dataclass(frozen=True)
+class _Opened:
+    """An open upload, the records of its bases, and the holder of its URLs."""
+
+    upload: service.OpenUpload
+    bases: list[ManifestRecord]
+    holder: str
+
+    @classmethod
+    def of(cls, work: UnitOfWork, upload: service.OpenUpload) -> _Opened:
+        bases = [ManifestRecord.of(base) for base in upload.bases]
+        return cls(upload, bases, holders.of_upload(work.caller, upload.id))
+
+
+def _upload_record(context: RequestContext, opened: _Opened, after: str, length: int) -> UploadRecord:
     """The record of an upload with at most ``length`` of its segments, those behind ``after``."""
-    pack = packs.pack_of(context.services, opened.storage, opened.id)
+    upload = opened.upload
+    pack = packs.pack_of(context.services, upload.storage, upload.id)
     stored = pack.segments()
     left = sorted(name for name in stored if name > after)
     shown = left[:length]
-    request = signed_urls.wanted(context, holders.of_upload(opened.id), context.services.settings.get_url_seconds)
+    request = signed_urls.wanted(context, opened.holder, context.services.settings.get_url_seconds)
     return UploadRecord(
-        id=opened.id,
-        expires_at=int(opened.expires_at.timestamp()),
-        storage=opened.storage,
-        chunk_size=opened.chunk_size,
-        revision=opened.revision,
-        bases=bases,
+        id=upload.id,
+        expires_at=int(upload.expires_at.timestamp()),
+        storage=upload.storage,
+        chunk_size=upload.chunk_size,
+        revision=upload.revision,
+        bases=opened.bases,
         segments=[
             StoredSegment(sha256=name, size=stored[name], **signed_urls.fields(pack.presign_get(name, request)))
             for name in shown
@@ -136,9 +150,8 @@ def make_store_urls(context: Context, upload_id: UploadId, body: NewSegments) ->
     with context.reading(access.TRANSFER_IN) as work:
         upload = service.open_upload(work, upload_id)
         pack = packs.pack_of(context.services, upload.storage, upload.id)
-        request = signed_urls.wanted(
-            context, holders.of_upload(upload.id), work.settings.put_url_seconds, upload.expires_at
-        )
+        holder = holders.of_upload(work.caller, upload.id)
+        request = signed_urls.wanted(context, holder, work.settings.put_url_seconds, upload.expires_at)
     return StoreUrls(
         urls=[
             StoreUrl(
@@ -157,12 +170,15 @@ async def commit_upload(
 
     The body is the index of the pack. Committing the same again gives the same answer.
     """
-    # Nothing is read for whoever may not commit, and for others only in one of the few places.
-    await run_in_threadpool(run.check, context, upload_id, revision)
-    async with request.app.state.commits:
-        with tempfile.SpooledTemporaryFile(RECEIVED_BYTES, dir=str(context.services.settings.spool)) as index:
+    # Nothing is read for whoever may not commit, and for others only in a place of theirs.
+    user_id = await run_in_threadpool(run.check, context, upload_id, revision)
+    settings = context.services.settings
+    announced = request.headers.get("content-length", "")
+    size = int(announced) if announced.isdigit() else settings.max_index_bytes
+    with context.services.receivers.place(Body(user_id, size, settings.spool)):
+        with tempfile.SpooledTemporaryFile(RECEIVED_BYTES, dir=str(settings.spool)) as index:
             await receive_file(request, index, context.pools.objects)
-            return await context.pools.writes.run(partial(run.run, context, upload_id, revision, index))
+            return await context.pools.commits.run(partial(run.run, context, upload_id, revision, index))
 
 
 @router.delete(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import typing as t
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ByteRange
@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from catalog_server import error_responses
-from catalog_server.errors import Unavailable
+from catalog_server.errors import InsufficientStorage
 from catalog_server.pools import Pool
 from catalog_server.storages.base import OpenedObject
 
@@ -117,12 +117,22 @@ class ObjectResponse(Response):
             self._opened.close()
 
 
-async def receive_object(request: Request, incoming: Incoming, pool: Pool) -> None:
-    """Take the body of a request as an object; what does not become one leaves nothing."""
+async def receive_object(
+    request: Request, incoming: Incoming, pool: Pool, admit: Callable[[], object] = lambda: None
+) -> None:
+    """Take the body of a request as an object; what does not become one leaves nothing.
+
+    ``admit`` raises an error if the object must not be stored any more when all of it is there.
+    """
+
+    def finish() -> None:
+        admit()
+        incoming.finish()
+
     try:
         async for block in _blocks(request):
             await pool.run(partial(incoming.write, block))
-        await pool.run(incoming.finish)
+        await pool.run(finish)
     finally:
         # Not in a pool: a request that is cancelled must not wait, and this takes no time.
         incoming.close()
@@ -131,13 +141,13 @@ async def receive_object(request: Request, incoming: Incoming, pool: Pool) -> No
 async def receive_file(request: Request, file: t.IO[bytes], pool: Pool) -> None:
     """Write the body of a request into a file.
 
-    :raises Unavailable: there is no room for it
+    :raises InsufficientStorage: there is no room for it
     """
     async for block in _blocks(request):
         try:
             await pool.run(partial(file.write, block))
         except OSError as error:
-            raise Unavailable("The server is out of disk space.") from error
+            raise InsufficientStorage("The volume of the spool directory is full.") from error
 
 
 async def _blocks(request: Request) -> AsyncIterator[bytes]:

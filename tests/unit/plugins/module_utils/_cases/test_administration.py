@@ -46,7 +46,14 @@ USER: Json = {
 }
 ROLE: Json = {"name": "AUDITOR", "description": "", "internal": False, "claims": ["READ_AUDIT"]}
 ROW: Json = {"name": "runner", "push_roles": ["TEAM"], "native_only": False, "immutable_tags": False}
-KEY: Json = {"key": "K1", "name": "ci", "created_at": "2026-05-01T00:00:00Z", "expires_at": None, "revoked_at": None}
+KEY: Json = {
+    "key": "K1",
+    "name": "ci",
+    "created_at": "2026-05-01T00:00:00Z",
+    "expires_at": None,
+    "last_used_at": None,
+    "revoked_at": None,
+}
 
 
 def http(server: Recording) -> Http:

@@ -87,6 +87,7 @@ def upgrade() -> None:
         sa.Column("requested_at", TIMESTAMP, nullable=True),
         sa.Column("started_at", TIMESTAMP, nullable=True),
         sa.Column("finished_at", TIMESTAMP, nullable=True),
+        sa.Column("succeeded_at", TIMESTAMP, nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("result", sa.JSON(), nullable=False),
         sa.Column("progress", sa.JSON(), nullable=False),

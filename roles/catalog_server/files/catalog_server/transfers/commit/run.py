@@ -21,10 +21,14 @@ from catalog_server.unit_of_work import RequestContext
 _DRAFTS = 5
 
 
-def check(context: RequestContext, upload_id: str, revision: str) -> None:
-    """Check, before the body is read, that the caller may commit an upload as the begin of a revision said."""
+def check(context: RequestContext, upload_id: str, revision: str) -> str:
+    """Check, before the body is read, that the caller may commit an upload as the begin of a revision said.
+
+    Returns the id of the user.
+    """
     with context.reading(access.TRANSFER_IN) as work:
         committable(work, upload_id, revision)
+        return work.caller.user_id or ""
 
 
 def run(context: RequestContext, upload_id: str, revision: str, index: t.IO[bytes]) -> ManifestRecord:
