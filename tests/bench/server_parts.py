@@ -10,7 +10,7 @@ from ansible_collections.macfleet.parallels.tests.bench import server_costs, ser
 from ansible_collections.macfleet.parallels.tests.bench.report import Bar
 from ansible_collections.macfleet.parallels.tests.bench.server_load import NoWrk, Wrk
 from ansible_collections.macfleet.parallels.tests.bench.server_scale import measure_scale
-from ansible_collections.macfleet.parallels.tests.bench.server_stand import CORES, has_workers, server_stand
+from ansible_collections.macfleet.parallels.tests.bench.server_stand import CORES, server_stand
 from ansible_collections.macfleet.parallels.tests.bench.stand import Bench
 
 
@@ -39,11 +39,7 @@ def measure_rates(bench: Bench, wrk: Wrk, runs: int) -> None:
     with server_stand(bench) as stand:
         server_rates.measure_one_process(stand, wrk, runs)
         server_rates.measure_locked(stand, wrk)
-    if has_workers():
-        with server_stand(bench, workers=CORES) as stand:
-            server_rates.measure_all_cores(stand, wrk, runs)
-    else:
-        note = "the server has no setting CATALOG_WORKERS"
-        bench.bars.append(Bar("GET manifest, as many processes as cores", None, "req/s", note=note))
+    with server_stand(bench, workers=CORES) as stand:
+        server_rates.measure_all_cores(stand, wrk, runs)
     with server_stand(bench) as stand:
         server_crowds.measure_flood(stand, wrk, runs)

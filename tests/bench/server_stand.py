@@ -22,7 +22,6 @@ from ansible_collections.macfleet.parallels.tests.support.server_process import 
 USER = "reader"
 PASSWORD = "correct horse battery staple"
 CORES = os.cpu_count() or 1
-_SETTINGS = Path(__file__).resolve().parents[2] / "roles/catalog_server/files/catalog_server/settings.py"
 _ROWS = Path(__file__).with_name("server_rows.py")
 
 
@@ -92,11 +91,9 @@ def server_stand(
     settings: t.Mapping[str, str] | None = None,
 ) -> Iterator[ServerStand]:
     """Start a server with so many manifests in so many processes; ``rows`` are more arguments of server_rows.py."""
-    chosen = {"CATALOG_TOKEN_SECONDS": "86400", **(settings or {})}
+    chosen = {"CATALOG_TOKEN_SECONDS": "86400", "CATALOG_WORKERS": str(workers), **(settings or {})}
     with scratch(bench, "server") as place:
         process = ServerProcess(place, bench.arguments.server_python, chosen)
-        if has_workers():
-            process.set("CATALOG_WORKERS", str(workers))
         with process:
             words = ("--user", USER, "--catalog-ids", str(catalog_ids), "--versions", str(versions), *rows)
             made = json.loads(process.script(_ROWS, *words, text=PASSWORD))
@@ -111,8 +108,3 @@ def server_stand(
                 process.token(),
                 made["api_key"],
             )
-
-
-def has_workers() -> bool:
-    """Return True if the server can have several processes."""
-    return "\n    workers:" in _SETTINGS.read_text(encoding="utf-8")

@@ -117,10 +117,6 @@ class ServerProcess:
         """Run a script with the server's interpreter and settings; what it printed."""
         return self._run(path.name, [self.python, str(path), *words], text)
 
-    def set(self, name: str, value: str) -> None:
-        """Give it a setting, before it is started."""
-        self._environment[name] = value
-
     def _run(self, name: str, argv: t.Sequence[str], text: str | None = None) -> str:
         done = subprocess.run(argv, env=self._environment, input=text, capture_output=True, text=True, check=False)
         if done.returncode:
