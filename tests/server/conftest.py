@@ -31,6 +31,19 @@ hypothesis.settings.load_profile("busy machine")
 DATABASE = os.environ.get("MACFLEET_TEST_DATABASE", "sqlite")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With another database than the default, leave out tests of none, and those that name theirs."""
+    if DATABASE == "sqlite":
+        return
+    kept = [item for item in items if "template" in getattr(item, "fixturenames", ()) and not _names_database(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def _names_database(item: pytest.Item) -> bool:
+    return any("template" in mark.args[0] for mark in item.iter_markers("parametrize"))
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server of the tests' own; without one on the machine, tests that need it are skipped."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -27,6 +28,8 @@ from catalog_server.settings import Settings
 from catalog_server.unit_of_work import Services, UnitOfWork
 from described import check_described
 
+# How often each race runs.
+RACES = int(os.environ.get("MACFLEET_TEST_RACES", "4"))
 START_SECONDS = 120
 STOP_SECONDS = 60
 COMMAND_SECONDS = 300
@@ -148,21 +151,32 @@ class Server:
     # The test ended it itself.
     ended: bool = False
     program: Program = Program()
+    # Whom its certificate is checked by.
+    verify: ssl.SSLContext | bool = True
 
     def __post_init__(self) -> None:
-        self._tokens: dict[str, str] = {}
+        # Each with when it was made, in seconds of time.monotonic
+        self._tokens: dict[str, tuple[str, float]] = {}
         self._client = self._new_client()
 
     def _new_client(self) -> httpx.Client:
         return httpx.Client(
-            base_url=f"{self.url}/api/v1", trust_env=False, timeout=30, event_hooks={"response": [check_described]}
+            base_url=f"{self.url}/api/v1",
+            trust_env=False,
+            timeout=30,
+            event_hooks={"response": [check_described]},
+            verify=self.verify,
         )
 
-    def restart(self) -> None:
-        """Start it again after its process ended, on another port."""
+    def restart(self, port: int = 0) -> None:
+        """Start it again after its process ended, by default on another port."""
         assert self.process.poll() is not None
-        self.process, self.url = _launch(self.data_dir, self.settings, self.program)
+        self.process, self.url = _launch(self.data_dir, self.settings, self.program, port)
         self._client = self._new_client()
+
+    def reached_by(self, url: str, verify: ssl.SSLContext) -> Server:
+        """The same server, as clients see it who come another way."""
+        return replace(self, url=url, verify=verify)
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -185,10 +199,12 @@ class Server:
         return self.log_file.read_text(encoding="utf-8")
 
     def token(self, name: str) -> str:
-        """A login token of one of the people, made once."""
-        if name not in self._tokens:
-            self._tokens[name] = self.login(name).json()["token"]
-        return self._tokens[name]
+        """A login token of one of the people, made again before it expires."""
+        token, made_at = self._tokens.get(name, ("", 0.0))
+        if not token or time.monotonic() - made_at > self.services.settings.token_seconds / 2:
+            token = self.login(name).json()["token"]
+            self._tokens[name] = token, time.monotonic()
+        return token
 
     def login(self, name: str, password: str = PASSWORD) -> httpx.Response:
         return self.call("POST", "/auth/token", json={"email": name, "password": password})
@@ -239,12 +255,12 @@ def _ready_file(data_dir: Path) -> Path:
     return data_dir / "ready"
 
 
-def _spawn(data_dir: Path, settings: Mapping[str, str], program: Program) -> subprocess.Popen[bytes]:
+def _spawn(data_dir: Path, settings: Mapping[str, str], program: Program, port: int = 0) -> subprocess.Popen[bytes]:
     ready = _ready_file(data_dir)
     ready.unlink(missing_ok=True)
     with _log_file(data_dir).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, *program.words, "serve", "--port", "0", "--ready-file", str(ready)],
+            [sys.executable, *program.words, "serve", "--port", str(port), "--ready-file", str(ready)],
             env={**environment(data_dir, settings), **program.variables},
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -252,8 +268,10 @@ def _spawn(data_dir: Path, settings: Mapping[str, str], program: Program) -> sub
         )
 
 
-def _launch(data_dir: Path, settings: Mapping[str, str], program: Program) -> tuple[subprocess.Popen[bytes], str]:
-    process, ready = _spawn(data_dir, settings, program), _ready_file(data_dir)
+def _launch(
+    data_dir: Path, settings: Mapping[str, str], program: Program, port: int = 0
+) -> tuple[subprocess.Popen[bytes], str]:
+    process, ready = _spawn(data_dir, settings, program, port), _ready_file(data_dir)
     deadline = time.monotonic() + START_SECONDS
     while not ready.exists():
         if process.poll() is not None or time.monotonic() > deadline:

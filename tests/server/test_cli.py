@@ -10,10 +10,9 @@ import base64
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,10 +27,12 @@ from sqlalchemy.orm import Session
 
 
 @pytest.fixture(name="data_dir")
-def data_dir_fixture(template: Template, tmp_path: Path) -> Path:
-    """A prepared data directory of the test's own."""
-    copy: Path = shutil.copytree(template.data_dir, tmp_path / "data")
-    return copy
+def data_dir_fixture(template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A prepared data directory of the test's own; the environment names its database."""
+    with template.copied(tmp_path / "data", None) as settings:
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        yield tmp_path / "data"
 
 
 def done(answer: subprocess.CompletedProcess[str]) -> str:
@@ -107,7 +108,7 @@ def test_from_nothing_to_a_first_user(tmp_path: Path) -> None:
 
 def test_the_life_of_a_user(start_server: StartServer, run: Callable[..., Answer]) -> None:
     server = start_server()
-    own = partial(run, CATALOG_DATA_DIR=str(server.data_dir))
+    own = partial(run, **{"CATALOG_DATA_DIR": str(server.data_dir), **server.settings})
     words = ("user", "add", "ann", "--email", "Ann@Example.com", "--name", "Ann", "--role", "qa", "--claim", "list")
     good(own(*words, "--password-env", "NEW_PASSWORD", NEW_PASSWORD="a password of hers"))
     token = server.login("ann@example.com", "a password of hers").json()["token"]
@@ -130,7 +131,7 @@ def test_the_life_of_a_user(start_server: StartServer, run: Callable[..., Answer
 
 def test_the_life_of_an_api_key(start_server: StartServer, run: Callable[..., Answer]) -> None:
     server = start_server()
-    own = partial(run, CATALOG_DATA_DIR=str(server.data_dir))
+    own = partial(run, **{"CATALOG_DATA_DIR": str(server.data_dir), **server.settings})
     key = good(own("user", "key", "reader", "--name", "ci", "--expires-days", "30")).strip()
     assert server.call("GET", "/manifests", headers={"X-Api-Key": key}).status_code == 200
     name, secret = base64.b64decode(key).decode().split(":")
@@ -146,7 +147,7 @@ def test_the_life_of_an_api_key(start_server: StartServer, run: Callable[..., An
 
 def test_a_user_is_disabled_enabled_and_logged_out(start_server: StartServer, run: Callable[..., Answer]) -> None:
     server = start_server()
-    own = partial(run, CATALOG_DATA_DIR=str(server.data_dir))
+    own = partial(run, **{"CATALOG_DATA_DIR": str(server.data_dir), **server.settings})
     token = server.token("reader")
     assert good(own("user", "disable", "reader")) == "changed\n"
     assert good(own("user", "disable", "reader")) == "unchanged\n"

@@ -92,7 +92,7 @@ def documented_fixture(template: Template, tmp_path_factory: pytest.TempPathFact
         rights = ["--role", "USER", "--role", "BUILD"]
         rights += ["--claim", "PUSH_CATALOG_MANIFEST", "--claim", "UPDATE_CATALOG_MANIFEST"]
         words = ["user", "add", "ci", "--email", login["email"], "--password-stdin", *rights]
-        assert command(server.data_dir, *words, stdin=login["password"]).returncode == 0
+        assert command(server.data_dir, *words, stdin=login["password"], settings=server.settings).returncode == 0
         yield server
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 import secrets
 import typing as t
 from collections.abc import Callable, Sequence
@@ -30,12 +29,14 @@ from catalog_server.unit_of_work import Services, utc_now
 from invariants import assert_sound
 from packs import make_pack
 from rows import new_catalog_id, put_manifest, segments_of
-from running import PASSWORD, Server, command_work, wait_until
+from running import PASSWORD, RACES, Server, command_work, wait_until
 from sqlalchemy import func, select
 from transfer_client import FILES, NEXT_FILES, Client, good, kept_segments
 
-ROUNDS = range(int(os.environ.get("MACFLEET_TEST_RACES", "4")))
+ROUNDS = range(RACES)
 THREADS = 12
+OPEN_TO_ALL: list[str] = []
+STAFF_ONLY = ["STAFF"]
 
 pytestmark = pytest.mark.parametrize("template", ["sqlite", "postgresql"], indirect=True, scope="session")
 
@@ -124,16 +125,65 @@ def test_versions_pushed_at_once_are_in_an_order_and_latest_follows_it(server: S
 
 
 @pytest.mark.parametrize("_round", ROUNDS)
-def test_a_commit_that_shares_and_an_edit_that_moves_the_audience(server: Server, _round: int) -> None:
+def test_of_replacements_of_one_version_one_stays(server: Server, _round: int) -> None:
     catalog_id, admin = new_catalog_id(), Client.of(server, "admin")
-    base = admin.push(catalog_id, required_roles=["STAFF"])
-    upload_id = good(admin.begin(catalog_id, "2.0", bases=[base.id], required_roles=["STAFF"]))["id"]
+    before = admin.push(catalog_id)
+    commits, packs = [], {}
+    for number, name in enumerate(("pusher", "staff", "admin")):
+        client = Client.of(server, name)
+        upload_id = good(client.begin(catalog_id, force=True))["id"]
+        pack = packs[upload_id] = make_pack(upload_id, {"config.pvs": str(number).encode()})
+        client.store(upload_id, pack)
+        commits += [lambda client=client, upload_id=upload_id, pack=pack: client.commit(upload_id, pack.index)] * 3
+    for answer in at_once(commits):
+        # The same commit again, when another one has replaced what it made
+        assert answer.status_code == 200 or answer.json()["error"] == "upload_closed", answer.text
+    now = admin.manifest(before.id)
+    assert now["digest"] in {pack.digest for pack in packs.values()}
+    assert count(server, select(func.count()).where(Manifest.catalog_id == catalog_id)) == 1
+    assert_sound(server, catalog_id)
+    # Nobody keeps what was replaced.
+    kept = [kept_segments(server, name) for name in (before.upload_id, *packs)]
+    assert sorted(len(names) for names in kept) == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("_round", ROUNDS)
+def test_a_tag_that_many_move_is_at_one_version(server: Server, _round: int) -> None:
+    catalog_id, admin = new_catalog_id(), Client.of(server, "admin")
+    versions = [put_manifest(server, catalog_id, f"1.{number}") for number in range(4)]
+    tags = ["stable", "testing"]
+    edits = [
+        lambda one=one, names=names: admin.http.patch(f"/manifests/{one}", json={"tags": names})
+        for one in versions
+        for names in (tags, tags[:1], [])
+    ]
+    upload_id = good(admin.begin(catalog_id, "2.0", tags=tags))["id"]
+    pack = make_pack(upload_id, FILES)
+    admin.store(upload_id, pack)
+    answers = at_once(
+        [*edits, lambda: admin.commit(upload_id, pack.index), lambda: admin.http.delete(f"/manifests/{versions[0]}")]
+    )
+    assert {answer.status_code for answer in answers} <= {200, 404}
+    listed = good(admin.http.get(f"/manifests?catalog_id={catalog_id}"))["manifests"]
+    named = [tag for manifest in listed for tag in manifest["tags"]]
+    assert len(named) == len(set(named))
+    assert [manifest["version"] for manifest in listed if "latest" in manifest["tags"]] == ["2.0"]
+
+
+@pytest.mark.parametrize("_round", ROUNDS)
+@pytest.mark.parametrize(("before", "after"), [(STAFF_ONLY, OPEN_TO_ALL), (OPEN_TO_ALL, STAFF_ONLY)])
+def test_a_commit_that_shares_and_an_edit_that_moves_the_audience(
+    server: Server, before: list[str], after: list[str], _round: int
+) -> None:
+    catalog_id, admin = new_catalog_id(), Client.of(server, "admin")
+    base = admin.push(catalog_id, required_roles=before)
+    upload_id = good(admin.begin(catalog_id, "2.0", bases=[base.id], required_roles=before))["id"]
     pack = make_pack(upload_id, NEXT_FILES, base=base.pack)
     admin.store(upload_id, pack)
     answers = at_once(
         [
             lambda: admin.commit(upload_id, pack.index),
-            lambda: admin.http.patch(f"/manifests/{base.id}", json={"required_roles": []}),
+            lambda: admin.http.patch(f"/manifests/{base.id}", json={"required_roles": after}),
         ]
     )
     assert 200 in {answer.status_code for answer in answers}

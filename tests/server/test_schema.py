@@ -9,13 +9,15 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from ansible_collections.macfleet.parallels.tests.support.postgres import Postgres
 from catalog_server import schema
 from catalog_server.database import Database
 from catalog_server.models import Base
-from running import command
-from sqlalchemy import inspect
+from running import command, wait_until
+from sqlalchemy import func, inspect, select, text
 
 
 def test_no_model_without_its_migration(tmp_path: Path) -> None:
@@ -45,6 +47,27 @@ def test_a_database_of_every_release_becomes_one_of_this(tmp_path: Path) -> None
             context = MigrationContext.configure(connection, opts={"compare_type": True})
             assert compare_metadata(context, Base.metadata) == []
         database.close()
+
+
+def test_whoever_migrates_waits_for_another_as_long_as_it_takes(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request would give up after this second, and a migration of large tables takes minutes."""
+    monkeypatch.setattr("catalog_server.database.BUSY_SECONDS", 1)
+    name = postgres.create()
+    database, other = Database(postgres.url(name)), Database(postgres.url(name))
+    waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND now() - query_start > '2 s'")
+    with other.engine.connect() as connection, ThreadPoolExecutor(1) as pool:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        lock = schema.MIGRATION_LOCK.key
+        connection.execute(select(func.pg_advisory_lock(lock)))
+        migration = pool.submit(schema.migrate, database, postgres.url(name))
+        wait_until(lambda: connection.scalar(waits) == 1 or migration.done())
+        connection.execute(select(func.pg_advisory_unlock(lock)))
+        assert migration.result(60)[0] is None
+    database.close()
+    other.close()
+    postgres.drop(name)
 
 
 def test_two_that_migrate_at_once(tmp_path: Path) -> None:

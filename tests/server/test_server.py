@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import ssl
 import subprocess
@@ -17,12 +16,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from ansible_collections.macfleet.parallels.tests.support import certificates
 from catalog_server.errors import STATUSES
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import AudienceText, Manifest
 from conftest import StartServer
 from rows import new_catalog_id, put_manifest
-from running import PASSWORD, Server, Template, command, environment, wait_until
+from running import PASSWORD, START_SECONDS, STOP_SECONDS, Server, Template, command, environment, wait_until
 from sqlalchemy import select
 
 PREFIXES = ("/api/v1", "/api")
@@ -137,7 +137,7 @@ def test_requests_in_flight_are_finished_before_the_process_ends(start_server: S
         connection.sendall(body[10:])
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 200")
-    assert started.process.wait(10) == 0
+    assert started.process.wait(STOP_SECONDS) == 0
     started.ended = True
 
 
@@ -146,10 +146,10 @@ def test_a_taken_port_is_one_sentence(start_server: StartServer) -> None:
     port = started.url.rpartition(":")[2]
     second = subprocess.run(
         [sys.executable, "-m", "catalog_server", "serve", "--port", port],
-        env=environment(started.data_dir),
+        env=environment(started.data_dir, started.settings),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=START_SECONDS,
         check=False,
     )
     assert second.returncode == 1
@@ -204,15 +204,7 @@ def test_many_writers_at_once_lose_nothing(server: Server) -> None:
 @pytest.fixture(name="certificate")
 def certificate_fixture(tmp_path: Path) -> tuple[Path, Path]:
     """A certificate of 127.0.0.1 and its key."""
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-        + ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-        + ["-out", str(certificate), "-keyout", str(key)],
-        check=True,
-        capture_output=True,
-    )
-    return certificate, key
+    return certificates.make(tmp_path)
 
 
 def test_tls_of_its_own(start_server: StartServer, certificate: tuple[Path, Path]) -> None:
@@ -228,10 +220,11 @@ def test_tls_of_its_own(start_server: StartServer, certificate: tuple[Path, Path
 def test_a_certificate_that_is_none_is_one_sentence(
     template: Template, certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    data_dir = shutil.copytree(template.data_dir, tmp_path / "data")
-    for wrong in ("/no/such/file", str(certificate[1])):
-        settings = {"CATALOG_TLS_CERTIFICATE": wrong, "CATALOG_TLS_KEY": str(certificate[1])}
-        answer = command(data_dir, "serve", "--port", "0", settings=settings)
+    for number, wrong in enumerate(("/no/such/file", str(certificate[1]))):
+        wanted = {"CATALOG_TLS_CERTIFICATE": wrong, "CATALOG_TLS_KEY": str(certificate[1])}
+        data_dir = tmp_path / f"data-{number}"
+        with template.copied(data_dir, wanted) as settings:
+            answer = command(data_dir, "serve", "--port", "0", settings=settings)
         assert answer.returncode == 2
         assert answer.stderr.splitlines()[-1].startswith("catalog-server: the certificate")
         assert wrong in answer.stderr

@@ -91,6 +91,7 @@ def test_proxies_are_addresses_and_networks(value: str) -> None:
     assert load_settings({"CATALOG_TRUSTED_PROXIES": value}).trusted_proxies == value
 
 
+@pytest.mark.parametrize("template", ["sqlite"], indirect=True, scope="session")
 @pytest.mark.parametrize(
     ("name", "mode"), [(".", 0o755), (".", 0o710), ("server-secret", 0o640), ("catalog.db", 0o604)]
 )

@@ -38,6 +38,7 @@ class Counting:
 
     def __init__(self, services: Services, url: str) -> None:
         self.url = url
+        self.verify = True
         self.statements: collections.defaultdict[str, list[str]] = collections.defaultdict(list)
         self._tokens: dict[str, str] = {}
         event.listen(services.database.engine, "before_cursor_execute", self._see)

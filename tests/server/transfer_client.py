@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ssl
 import typing as t
 from dataclasses import dataclass
 
@@ -57,6 +58,7 @@ class Reached(t.Protocol):
     """A server, and tokens of the people of the tests."""
 
     url: str
+    verify: ssl.SSLContext | bool
 
     def token(self, name: str) -> str: ...
 
@@ -84,11 +86,14 @@ class Client:
             timeout=30,
             trust_env=False,
             event_hooks={"response": [check_described]},
+            verify=server.verify,
         )
         # What the last begin of this client said of each upload
         self.revisions: dict[str, str] = {}
         # Signed URLs need no credentials, and get none.
-        self.anybody = httpx.Client(timeout=30, trust_env=False, event_hooks={"response": [check_described]})
+        self.anybody = httpx.Client(
+            timeout=30, trust_env=False, event_hooks={"response": [check_described]}, verify=server.verify
+        )
 
     @classmethod
     def of(cls, server: Reached, name: str) -> Client:

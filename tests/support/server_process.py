@@ -17,7 +17,7 @@ from pathlib import Path
 from .signals import tied_to_parent
 
 _READY_SECONDS = 120
-_STOP_SECONDS = 20
+_STOP_SECONDS = 60
 _POLL_SECONDS = 0.05
 _ROLE_FILES = Path(__file__).resolve().parents[2] / "roles/catalog_server/files"
 _COLLECTIONS = Path(__file__).resolve().parents[4].parent

@@ -20,6 +20,7 @@ from tally import Tally, one, read_junit
 
 LINT_SECONDS = 600
 TEST_SECONDS = 1800
+RACE_SECONDS = 7200
 SERVER_REQUIREMENTS = "roles/catalog_server/files/requirements.txt"
 SERVER_PACKAGES = "roles/catalog_server/files"
 # Unit tests of what runs on the controller or on the server's host, whose Pythons are newer than the oldest of a Mac
@@ -30,6 +31,10 @@ INTEGRATION = "tests/integration"
 IN_PARALLEL = ("--numprocesses=2", "--dist=loadfile")
 LIFE_OF_AN_IMAGE = f"{INTEGRATION}/test_life_of_an_image.py"
 SCENARIOS = ("catalog_server", "catalog_host")
+DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+# Requests, jobs and servers that meet. A few of each in every run of the tests, and so many in a full one.
+RACES = ("races", "commits_and_collections", "starts_at_once", "replicas")
+MANY_RACES = "60"
 NOTHING_TO_CHECK = "No tests applicable"
 
 
@@ -237,13 +242,21 @@ class House:
         programs = self.machine.virtual_environment("units", version, requirements)
         return self.pytest(name, programs, words, {"PYTHONPATH": ":".join(map(str, search))})
 
-    def server_tests(self) -> Tally:
-        search = f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"
-        return self.pytest("server", self.server(), ["tests/server", *IN_PARALLEL], {"PYTHONPATH": search})
+    def server_tests(self, database: str) -> Tally:
+        """The tests of the server on one database; those that need none, or name theirs, run with the first one."""
+        variables = {**self._server_packages(), "MACFLEET_TEST_DATABASE": database}
+        return self.pytest(f"server-{database}", self.server(), ["tests/server", *IN_PARALLEL], variables)
+
+    def many_races(self) -> Tally:
+        files = [f"tests/server/test_{name}.py" for name in RACES]
+        variables = {**self._server_packages(), "MACFLEET_TEST_RACES": MANY_RACES}
+        return self.pytest("races", self.server(), [*files, *IN_PARALLEL], variables, RACE_SECONDS)
+
+    def _server_packages(self) -> dict[str, str]:
+        return {"PYTHONPATH": f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"}
 
     def crashes(self) -> Tally:
         """Kills and power cuts of the server, in greater numbers than those of the other tests."""
-        search = f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"
         tests = [f"tests/server/{name}.py" for name in ("test_kills", "test_power_cuts", "test_cut_commands")]
         numbers = {
             "MACFLEET_TEST_SERVER_KILLS": "200",
@@ -251,12 +264,12 @@ class House:
             "MACFLEET_TEST_CUT_STEPS": "0",
         }
         words = [*tests, "--numprocesses=2", "--dist=load"]
-        return self.pytest("crashes", self.server(), words, {"PYTHONPATH": search, **numbers})
+        return self.pytest("crashes", self.server(), words, {**self._server_packages(), **numbers})
 
     def integration(self, version: Version, tests: str) -> Tally:
         """Plays between a real server and real hosts; the modules run on this Python."""
         name = f"integration-{written(version)}"
-        variables = {"PYTHONPATH": f"{self.machine.build}:{self.machine.collection / SERVER_PACKAGES}"}
+        variables = self._server_packages()
         if version in self.machine.pythons:
             variables["MACFLEET_TEST_TARGET_PYTHON"] = str(self.machine.pythons[version])
         return self.pytest(name, self.server(), [tests], variables)
@@ -334,8 +347,10 @@ def running_steps(house: House, versions: Iterable[Version], in_full: bool = Fal
 
     steps = [Step("ansible-test sanity", house.sanity)]
     steps += [units_on(version) for version in sorted(set(versions))]
-    steps.append(Step("tests of the server", house.server_tests))
+    for database, title in DATABASES.items():
+        steps.append(Step(f"tests of the server, {title}", partial(house.server_tests, database)))
     if in_full:
+        steps.append(Step("races of the server", house.many_races))
         steps.append(Step("kills and power cuts of the server", house.crashes))
     for version, tests in ((OLDEST_TARGET, INTEGRATION), (house.machine.newest, LIFE_OF_AN_IMAGE)):
         steps.append(integration_on(version, tests))

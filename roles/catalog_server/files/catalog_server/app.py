@@ -45,6 +45,7 @@ from catalog_server.openapi import routes as description
 from catalog_server.pools import Pools, Turns
 from catalog_server.receivers import Receivers
 from catalog_server.settings import Settings
+from catalog_server.shared_keys import SharedKeys
 from catalog_server.storages.registry import Registry
 from catalog_server.transfers import content_routes as content
 from catalog_server.transfers import grant_routes as grants
@@ -100,9 +101,10 @@ def open_services(settings: Settings) -> Services:
     )
 
 
-def _check(services: Services) -> None:
+def _check(services: Services, shared: SharedKeys) -> None:
     schema.check(services.database)
     services.storages.check()
+    shared.check()
 
 
 def _body_limit(settings: Settings) -> Limit:
@@ -158,7 +160,8 @@ def create_app(settings: Settings, connections: OpenConnections) -> FastAPI:
         openapi_url=None,
     )
     app.state.services = services
-    app.state.readiness = Readiness(lambda: _check(services))
+    shared = SharedKeys(services.database, services.keys)
+    app.state.readiness = Readiness(lambda: _check(services, shared))
     for prefix in PREFIXES:
         for router in ROUTERS:
             app.include_router(router, prefix=prefix)

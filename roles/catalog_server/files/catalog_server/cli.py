@@ -36,9 +36,10 @@ from catalog_server.database import database_file
 from catalog_server.operations import restore
 from catalog_server.operations.check import sentence
 from catalog_server.permissions import require_private
-from catalog_server.seed import seed
+from catalog_server.seed import SEED_LOCK, seed
 from catalog_server.serve import serve
 from catalog_server.settings import Settings, SettingsError, configuring_files, load_settings
+from catalog_server.shared_keys import SharedKeys
 from catalog_server.transfers import leftovers
 from catalog_server.unit_of_work import Services, command_unit
 
@@ -63,11 +64,20 @@ def _opened(settings: Settings) -> Iterator[Services]:
         services.database.close()
 
 
+def prepare(services: Services) -> None:
+    """What a server does before it serves, as others may at the same time.
+
+    :raises Unavailable: it does not share with them what they must share
+    """
+    schema.check(services.database)
+    command_unit(services, seed, SEED_LOCK)
+    SharedKeys(services.database, services.keys).check()
+    services.storages.prepare(services.clock())
+
+
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
     with _opened(settings) as services:
-        schema.check(services.database)
-        command_unit(services, seed)
-        services.storages.prepare(services.clock())
+        prepare(services)
         leftovers.discard_unfinished(services)
     if options.state_file is None:
         return serve(settings, options.ready_file)
@@ -90,7 +100,7 @@ def _configured_by(options: argparse.Namespace, settings: Settings) -> list[Path
 def _migrate(_options: argparse.Namespace, settings: Settings) -> int:
     with _opened(settings) as services:
         before, after = schema.migrate(services.database, settings.database)
-        command_unit(services, seed)
+        command_unit(services, seed, SEED_LOCK)
     restore.tidy(settings)
     print(f"schema {after}" if before == after else f"schema {before or 'none'} -> {after}")
     return 0

@@ -15,9 +15,9 @@ import typing as t
 from collections.abc import Callable
 from pathlib import Path
 
-from catalog_server import keys
+from catalog_server import keys, shared_keys
 from catalog_server.errors import BadRequest
-from catalog_server.unit_of_work import Services, command_unit
+from catalog_server.unit_of_work import Services, UnitOfWork, command_unit
 
 Run = Callable[[argparse.Namespace, Services], int]
 
@@ -32,6 +32,13 @@ def add_to(commands: t.Any) -> None:
     listing.add_argument("--json", action="store_true", help="as JSON")
     drop = _action(actions, "drop", _drop, "remove a key; what it has signed is refused from now on")
     drop.add_argument("key")
+    _action(
+        actions,
+        "adopt",
+        _adopt,
+        "let the key of this server sign for the catalog although the one before is lost; all that the lost one has "
+        "signed is refused",
+    )
 
 
 def _action(actions: t.Any, name: str, run: Run, text: str) -> argparse.ArgumentParser:
@@ -54,10 +61,22 @@ def _rotate(_options: argparse.Namespace, services: Services) -> int:
     path = _file(services)
     before = services.keys.signing.kid
     new = keys.rotate(path, services.clock())
-    command_unit(services, lambda work: work.record("key.rotate", "key", new.kid))
+    command_unit(services, lambda work: _note(work, "key.rotate", new.kid))
     hours = services.settings.grant_limit_seconds / 3600
     print(f"key {new.kid} signs from now on")
     print(f"key {before} stays good; after {hours:.0f} hours nothing needs it: catalog-server key drop {before}")
+    return 0
+
+
+def _note(work: UnitOfWork, action: str, kid: str) -> None:
+    shared_keys.note(work.session, kid)
+    work.record(action, "key", kid)
+
+
+def _adopt(_options: argparse.Namespace, services: Services) -> int:
+    kid = services.keys.signing.kid
+    command_unit(services, lambda work: _note(work, "key.adopt", kid))
+    print(f"key {kid} signs for this catalog; start the servers that have it again")
     return 0
 
 

@@ -19,9 +19,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Engine, func, inspect, select
+from sqlalchemy import Connection, Engine, func, inspect, select
 
-from catalog_server.database import Database, Lock, database_file
+from catalog_server.database import POSTGRESQL, Database, Lock, database_file
 from catalog_server.errors import Unavailable
 from catalog_server.models.catalog import SchemaInfo
 
@@ -30,6 +30,9 @@ SAME = "same"
 OLDER = "older"
 NEWER = "newer, and can be used"
 TOO_NEW = "too new"
+
+# Held by whoever migrates.
+MIGRATION_LOCK = Lock("migrate")
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -52,6 +55,7 @@ def migrate(database: Database, url: str, revision: str = "head") -> tuple[str |
             check(database)
             return before, before
         with database.engine.connect() as connection:
+            _let_it_take_its_time(connection)
             config.attributes["connection"] = connection
             try:
                 command.upgrade(config, revision)
@@ -126,18 +130,28 @@ def _current(engine: Engine) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
+def _let_it_take_its_time(connection: Connection) -> None:
+    """Lift the limits of requests from a connection: a large table takes longer, and so does whoever waits for it."""
+    if connection.dialect.name == POSTGRESQL:
+        for limit in ("lock_timeout", "statement_timeout"):
+            connection.exec_driver_sql(f"SET {limit} = 0")
+        if connection.in_transaction():
+            connection.commit()
+
+
 @contextmanager
 def _alone(database: Database, url: str) -> Iterator[None]:
     """Two that migrate at once do so one after the other."""
     file = database_file(url)
     if file is None:
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            _let_it_take_its_time(connection)
             # It ends with the connection, whatever happens.
-            connection.execute(select(func.pg_advisory_lock(Lock("migrate").key)))
+            connection.execute(select(func.pg_advisory_lock(MIGRATION_LOCK.key)))
             try:
                 yield
             finally:
-                connection.execute(select(func.pg_advisory_unlock(Lock("migrate").key)))
+                connection.execute(select(func.pg_advisory_unlock(MIGRATION_LOCK.key)))
         return
     descriptor = os.open(file.with_name(file.name + ".migrate"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

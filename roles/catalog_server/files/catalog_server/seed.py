@@ -11,15 +11,19 @@ import uuid
 from sqlalchemy import select
 
 from catalog_server.access import CLAIMS, ROLES
+from catalog_server.database import Lock
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.identity import Claim, Role
 from catalog_server.models.storage import Storage
 from catalog_server.storages.embedded import KIND
 from catalog_server.unit_of_work import UnitOfWork
 
+# Of two servers that start at once, the second one sees what the first one has added.
+SEED_LOCK = Lock("seed")
+
 
 def seed(work: UnitOfWork) -> None:
-    """Add what is missing; doing it again changes nothing."""
+    """Add what is missing, holding ``SEED_LOCK``; doing it again changes nothing."""
     session = work.session
     if session.scalar(select(Catalog)) is None:
         session.add(Catalog(uuid=str(uuid.uuid4()), created_at=work.now))

@@ -20,7 +20,7 @@ from pathlib import Path
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from sqlalchemy import exc, func, select
 
-from catalog_server import keys, schema
+from catalog_server import keys, schema, shared_keys
 from catalog_server.database import Database, database_file
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.jobs import Job
@@ -127,6 +127,8 @@ def _database(settings: Settings) -> str:
     database = Database(settings.database, 1)
     try:
         state = schema.state_of(database)
+        if state.verdict == schema.SAME:
+            _require_shared_keys(settings, database)
     finally:
         database.close()
     if state.verdict == schema.TOO_NEW:
@@ -137,6 +139,14 @@ def _database(settings: Settings) -> str:
             f"{where} has the schema {state.found or 'of no release'}: catalog-server migrate makes it {state.wanted}"
         )
     return f"{where} has the schema {state.found}"
+
+
+def _require_shared_keys(settings: Settings, database: Database) -> None:
+    """Raise Unavailable if the servers of this catalog sign with a key that this one does not have."""
+    ring = _readable_keys(settings)
+    if ring.keys:
+        with database.reading() as session:
+            shared_keys.require(session, ring)
 
 
 def _storages(settings: Settings) -> list[tuple[storages.Known, str]]:

@@ -84,7 +84,7 @@ def restore(settings: Settings, source: Path) -> Restored:
         _restore_file(source / archive.SQLITE_FILE, file, epoch, _entry(manifest, epoch))
     else:
         entry = postgresql.filled(_AUDIT, _entry(manifest, epoch, "+00"))
-        raised = f"UPDATE catalog SET epoch = {epoch}, gc_enabled = false"
+        raised = f"UPDATE catalog SET epoch = {epoch}, gc_enabled = false, signing_key = NULL"
         statements = "; ".join(("RESET search_path", raised, *_CLOSE_UPLOADS, entry))
         postgresql.load(settings.database, source / archive.SQL_FILE, statements)
     return Restored(manifest, storages.compare(providers, source / archive.OBJECTS_FILE))
@@ -166,7 +166,7 @@ def _restore_file(saved: Path, target: Path, epoch: int, entry: Mapping[str, str
         shutil.copyfile(saved, partial)
         with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode=DELETE")
-            connection.execute("UPDATE catalog SET epoch = ?, gc_enabled = 0", (epoch,))
+            connection.execute("UPDATE catalog SET epoch = ?, gc_enabled = 0, signing_key = NULL", (epoch,))
             for statement in _CLOSE_UPLOADS:
                 connection.execute(statement)
             connection.execute(_AUDIT, entry)

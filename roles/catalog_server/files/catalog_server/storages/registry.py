@@ -9,12 +9,13 @@ from __future__ import annotations
 import datetime
 import logging
 import threading
-import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from catalog_server.database import Database
+from catalog_server.database import Database, Lock
 from catalog_server.errors import Unavailable
 from catalog_server.keys import KeyRing
 from catalog_server.models.storage import Storage
@@ -23,6 +24,8 @@ from catalog_server.storages import marks
 from catalog_server.storages.base import Place, Provider
 from catalog_server.storages.embedded import KIND, ROOT, EmbeddedStorage
 from catalog_server.storages.kinds import provider_of
+
+_LOCK = Lock("storages")
 
 _log = logging.getLogger("catalog_server.storages")
 
@@ -97,16 +100,13 @@ class Registry:
     def prepare(self, now: datetime.datetime) -> None:
         """Mark the storages that are used for the first time, and check all others.
 
+        One server after the other: of two that start at once with directories of their own, the second one finds that
+        the storage has a mark, and not in its directory.
+
         :raises MissingMark, OtherCatalog: one of them is not what it was
         """
         uuid = marks.catalog_uuid(self._database)
-        for name, is_used in marks.used_storages(self._database).items():
-            provider = self.get(name)
-            if is_used:
-                marks.check(provider, uuid)
-            else:
-                marks.write(provider, uuid)
-        self._database.write(lambda session: self._remember(session, now))
+        self._database.write(lambda session: self._prepare(session, uuid, now), [_LOCK])
 
     def check(self) -> None:
         """Check that every storage that is used is there, is this catalog's, and has room.
@@ -144,9 +144,14 @@ class Registry:
                 found.left_alone[name] = error.message
         return found
 
-    def _remember(self, session: t.Any, now: datetime.datetime) -> None:
-        for row in session.query(Storage):
-            row.marked_at = row.marked_at or now
+    def _prepare(self, session: Session, uuid: str, now: datetime.datetime) -> None:
+        for row in session.scalars(select(Storage).order_by(Storage.name)):
+            provider = self.get(row.name)
+            if row.marked_at is not None:
+                marks.check(provider, uuid)
+            else:
+                marks.write(provider, uuid)
+                row.marked_at = now
             if row.name == self._settings.storage_name:
                 # A root that follows the data directory stays so.
                 root = self._settings.storage_root

@@ -52,6 +52,7 @@ def upgrade() -> None:
         sa.Column("uuid", sa.String(length=36), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("gc_enabled", sa.Boolean(), nullable=False),
+        sa.Column("signing_key", SHORT_ID, nullable=True),
         sa.Column("created_at", TIMESTAMP, nullable=False),
         sa.PrimaryKeyConstraint("uuid", name=op.f("pk_catalog")),
     )
