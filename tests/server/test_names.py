@@ -12,6 +12,8 @@ import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses, versions
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks
 from catalog_server import names
+from catalog_server.identity.schemas import Email
+from catalog_server.identity.service import _checked_email
 from catalog_server.transfers.schemas import ChunkSize
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +28,7 @@ from pydantic import TypeAdapter
         (names.VersionText, versions.parse_wanted),
         (names.Tag, addresses.normalise_tag),
         (names.Right, addresses.normalise_right),
+        (Email, _checked_email),
     ],
 )
 @given(data=st.data())

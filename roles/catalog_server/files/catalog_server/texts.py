@@ -27,7 +27,7 @@ _SURROGATES = r"\ud800-\udfff"
 _NO_TEXT = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
 # What no line has besides: breaks, and what is not shown or moves other characters. That is Unicode's categories Cc,
 # Cf, Zl and Zp.
-_NO_LINE = (
+NOT_IN_LINE = (
     r"\u0000-\u001f\u007f-\u009f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e"
     r"\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
@@ -36,10 +36,10 @@ _NO_LINE = (
 LONGEST = 20_000
 _MOST_MARKS = 30
 TEXT_PATTERN = f"^[^{_NO_TEXT}]*$"
-LINE_PATTERN = f"^[^{_NO_LINE}]*$"
-WANTED_PATTERN = f"^[^{_NO_LINE}]*[^{_NO_LINE}\\s][^{_NO_LINE}]*$"
+LINE_PATTERN = f"^[^{NOT_IN_LINE}]*$"
+WANTED_PATTERN = f"^[^{NOT_IN_LINE}]*[^{NOT_IN_LINE}\\s][^{NOT_IN_LINE}]*$"
 _not_in_text = re.compile(f"[{_NO_TEXT}{_SURROGATES}]")
-_not_in_line = re.compile(f"[{_NO_LINE}{_SURROGATES}]")
+_not_in_line = re.compile(f"[{NOT_IN_LINE}{_SURROGATES}]")
 
 
 class InSchema:

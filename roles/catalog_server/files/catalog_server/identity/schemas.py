@@ -19,11 +19,14 @@ from catalog_server.identity.role_schemas import NewNames, names_of
 from catalog_server.identity.service import NewKey, Saved
 from catalog_server.models.identity import ApiKey, User
 from catalog_server.names import Rights
-from catalog_server.texts import InSchema, Line, SecretText
+from catalog_server.texts import NOT_IN_LINE, InSchema, Line, SecretText
 
 Password = t.Annotated[SecretText, Field(max_length=1000)]
 NewPassword = t.Annotated[Password, InSchema(minLength=MIN_LENGTH, maxLength=MAX_LENGTH)]
-Email = t.Annotated[Line, Field(max_length=300), InSchema(pattern=r"^[^\s@]{1,64}@[^\s@]{1,180}$")]
+_OF_EMAIL = rf"[^\s@{NOT_IN_LINE}]"
+Email = t.Annotated[
+    Line, Field(max_length=300), InSchema(pattern=rf"^{_OF_EMAIL}{{1,64}}@{_OF_EMAIL}{{1,180}}$", maxLength=245)
+]
 UserName = t.Annotated[Line, Field(max_length=200), InSchema(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}$")]
 
 _HAS_TEXT: JsonDict = {"type": "string", "minLength": 1}
