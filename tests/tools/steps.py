@@ -30,6 +30,9 @@ INTEGRATION = "tests/integration"
 # Each process of pytest-xdist has its own servers and volumes; one that a test kills takes its tests along.
 IN_PARALLEL = ("--numprocesses=2", "--dist=loadfile")
 LIFE_OF_AN_IMAGE = f"{INTEGRATION}/test_life_of_an_image.py"
+FUZZING = "tests/server/test_api_fuzzing.py"
+FUZZING_SECONDS = 60
+FULL_FUZZING_SECONDS = 600
 SCENARIOS = ("catalog_server", "catalog_host")
 # What rests most on transactions, and so runs on PostgreSQL each time; a full run has all tests there.
 ON_POSTGRESQL = ("catalog_ids", "identity_api", "leases", "manifests", "transfers_commit")
@@ -244,11 +247,21 @@ class House:
         return self.pytest(name, programs, words, {"PYTHONPATH": ":".join(map(str, search))})
 
     def server_tests(self) -> Tally:
-        return self.pytest("server", self.server(), ["tests/server", *IN_PARALLEL], self._server_packages())
+        words = ["tests/server", f"--ignore={FUZZING}", *IN_PARALLEL]
+        return self.pytest("server", self.server(), words, self._server_packages())
+
+    def fuzzing(self, seconds: int) -> Tally:
+        """schemathesis on the API of the server, for so long in all."""
+        variables = {**self._server_packages(), "MACFLEET_TEST_FUZZING_SECONDS": str(seconds)}
+        return self.pytest("fuzzing", self.server(), [FUZZING], variables)
 
     def server_tests_on_postgresql(self, in_full: bool) -> Tally:
         """Tests of the server that have run on SQLite; those that need no database, or name theirs, are left out."""
-        tests = ["tests/server"] if in_full else [f"tests/server/test_{name}.py" for name in ON_POSTGRESQL]
+        tests = (
+            ["tests/server", f"--ignore={FUZZING}"]
+            if in_full
+            else [f"tests/server/test_{name}.py" for name in ON_POSTGRESQL]
+        )
         variables = {**self._server_packages(), "MACFLEET_TEST_DATABASE": "postgresql"}
         seconds = LONG_SECONDS if in_full else TEST_SECONDS
         return self.pytest("server-postgresql", self.server(), [*tests, *IN_PARALLEL], variables, seconds)
@@ -358,6 +371,8 @@ def running_steps(house: House, versions: Iterable[Version], in_full: bool = Fal
     if in_full:
         steps.append(Step("races of the server", house.many_races))
         steps.append(Step("kills and power cuts of the server", house.crashes))
+    seconds = FULL_FUZZING_SECONDS if in_full else FUZZING_SECONDS
+    steps.append(Step("fuzzing of the server's API", partial(house.fuzzing, seconds)))
     for version, tests in ((OLDEST_TARGET, INTEGRATION), (house.machine.newest, LIFE_OF_AN_IMAGE)):
         steps.append(integration_on(version, tests))
     actions = ("test",) if in_full else ("syntax", "create", "destroy")
