@@ -13,7 +13,6 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from psycopg import sql
 from sqlalchemy import make_url
 
 from catalog_server.errors import Unavailable
@@ -38,6 +37,9 @@ def load(url: str, source: Path, afterwards: str) -> None:
 
 def filled(statement: str, values: Mapping[str, str]) -> str:
     """Returns a statement with texts in place of its ``:names``, quoted."""
+    # Here, so that a server on SQLite is not 9 MiB larger for it.
+    from psycopg import sql
+
     return re.sub(r":(\w+)", lambda found: sql.Literal(values[found[1]]).as_string(), statement)
 
 
