@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import secrets
-import time
 from collections.abc import Sequence
 
 from catalog_server.access import PASSWORD, Audience, Source
@@ -133,7 +132,7 @@ def holder_of(server: Server, kind: str, name: str, username: str = "pusher") ->
         user = people.user_called(session, username)
         standing = standing_of(session, user.id) if user is not None else None
     assert standing is not None
-    source = Source(PASSWORD, time.time(), standing.epoch, version=standing.password_version)
+    source = Source(PASSWORD, standing.session_number, standing.epoch, version=standing.password_version)
     return Holder(kind, name, standing.user_id, source).text()
 
 

@@ -26,13 +26,14 @@ def grant(verb: str, manifests: object = (), bases: object = (), **fields: objec
     values: dict[str, object] = {
         "jti": "j",
         "user_id": "u",
-        "source": Source("password", 0.0, 1, 1),
+        "source": Source("password", 0, 1, 1),
         "verb": verb,
         "catalog_id": "image",
         "manifests": dict.fromkeys(manifests, "d"),  # type: ignore[call-overload]
         "bases": frozenset(bases),  # type: ignore[call-overload]
         "version": None,
         "architecture": None,
+        "number": 0,
         "first_minted_at": 0,
         "expires_at": 1,
     }

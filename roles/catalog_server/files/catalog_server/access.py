@@ -93,12 +93,13 @@ API_KEY = "api_key"
 class Source:
     """The credential that a token or grant goes back to, and dies with.
 
-    ``version`` is that of the password, ``id`` that of the API key. ``issued_at`` is when it was presented, in seconds
-    of Unix time; ``catalog`` is the id of the catalog that it was presented to, and ``epoch`` that of the catalog.
+    ``version`` is that of the password, ``id`` that of the API key. ``session`` is how often its user had been logged
+    out everywhere when it was presented: a number, since the clocks of replicas differ. ``catalog`` is the id of the
+    catalog that it was presented to, and ``epoch`` that of the catalog.
     """
 
     kind: str
-    issued_at: float
+    session: int
     epoch: int
     version: int = 0
     id: str = ""
@@ -119,6 +120,8 @@ class Grant:
     bases: frozenset[str]
     version: str | None
     architecture: str | None
+    # How often all grants of the user had been ended when it was minted
+    number: int
     first_minted_at: float
     expires_at: int
 
@@ -134,6 +137,8 @@ class Caller:
     credential: str
     grant: Grant | None = None
     source: Source | None = None
+    # How often all grants of this user have been ended
+    grant_number: int = 0
 
     @property
     def is_super_user(self) -> bool:

@@ -68,7 +68,7 @@ def check_api_key(session: Session, encoded: str, now: datetime.datetime) -> tup
         raise TokenExpired("The API key has expired.", details=refusals.why("expired_key", *of_user))
     if standing.disabled:
         raise InvalidCredentials("The user of this API key is disabled.", details=refusals.why("disabled", *of_user))
-    return standing, Source(API_KEY, now.timestamp(), standing.epoch, id=key.id, catalog=standing.catalog)
+    return standing, Source(API_KEY, standing.session_number, standing.epoch, id=key.id, catalog=standing.catalog)
 
 
 def _by_token(session: Session, token: tokens.Login | Grant, now: datetime.datetime) -> Caller:
@@ -78,7 +78,7 @@ def _by_token(session: Session, token: tokens.Login | Grant, now: datetime.datet
     if standing is not None and token.source.catalog != standing.catalog:
         raise Unauthenticated("The token is not valid here.")
     if isinstance(token, Grant):
-        if standing is None or _is_taken_back(standing, token.first_minted_at) or _is_over(standing, token.source, now):
+        if standing is None or _is_taken_back(standing, token.number) or _is_over(standing, token.source, now):
             raise GrantRevoked("The grant was revoked, or the credential that it was made with.")
         return _caller(standing, token.source, "grant", token)
     if standing is None:
@@ -91,7 +91,7 @@ def _by_token(session: Session, token: tokens.Login | Grant, now: datetime.datet
 
 
 def still_good(
-    session: Session, user_id: str, source: Source, jti: str, minted_at: float, now: datetime.datetime
+    session: Session, user_id: str, source: Source, jti: str, grant_number: int, now: datetime.datetime
 ) -> Caller | None:
     """Return whom something was given to by a credential, and if ``jti`` by a grant, with the rights of now.
 
@@ -99,22 +99,21 @@ def still_good(
     """
     key_id = source.id if source.kind == API_KEY else None
     standing = standing_of(session, user_id, key_id=key_id, jti=jti or None)
-    if standing is None or _is_over(standing, source, now) or (jti and _is_taken_back(standing, minted_at)):
+    if standing is None or _is_over(standing, source, now) or (jti and _is_taken_back(standing, grant_number)):
         return None
     return _caller(standing, source, "url")
 
 
-def _is_taken_back(standing: Standing, minted_at: float) -> bool:
+def _is_taken_back(standing: Standing, grant_number: int) -> bool:
     """Return True if a grant was taken back, alone or with all that its user had then."""
-    valid_after = standing.grants_valid_after
-    return standing.denied or (valid_after is not None and minted_at < valid_after.timestamp())
+    return standing.denied or grant_number != standing.grant_number
 
 
 def _is_over(standing: Standing, source: Source, now: datetime.datetime) -> bool:
     """Return True if what a token goes back to is not good any more."""
     if standing.disabled or source.epoch != standing.epoch:
         return True
-    if standing.sessions_valid_after is not None and source.issued_at < standing.sessions_valid_after.timestamp():
+    if source.session != standing.session_number:
         return True
     if source.kind == PASSWORD:
         return source.version != standing.password_version
@@ -124,7 +123,14 @@ def _is_over(standing: Standing, source: Source, now: datetime.datetime) -> bool
 
 def _caller(standing: Standing, source: Source, credential: str, grant: Grant | None = None) -> Caller:
     return Caller(
-        standing.user_id, standing.username, standing.rights.roles, standing.rights.claims, credential, grant, source
+        standing.user_id,
+        standing.username,
+        standing.rights.roles,
+        standing.rights.claims,
+        credential,
+        grant,
+        source,
+        standing.grant_number,
     )
 
 

@@ -81,7 +81,7 @@ async def with_password(services: Services, attempt: Attempt) -> Token:
     """
     proof = await proved(services, attempt)
     standing = proof.standing
-    source = Source(PASSWORD, proof.at.timestamp(), standing.epoch, version=proof.version, catalog=standing.catalog)
+    source = Source(PASSWORD, standing.session_number, standing.epoch, version=proof.version, catalog=standing.catalog)
     return _token(services, standing, source, proof.at)
 
 

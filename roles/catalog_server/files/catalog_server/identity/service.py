@@ -209,8 +209,8 @@ def delete(work: UnitOfWork, name: str) -> None:
 def log_out(work: UnitOfWork, name: str) -> User:
     """Let every login token and grant of a user be worth nothing any more. API keys stay."""
     user = _own_or_outranked(work, name)
-    # Not when the request came: while it waited for its turn, others may have logged in.
-    user.sessions_valid_after = work.services.clock()
+    user.session_number += 1
+    user.sessions_valid_after = work.now
     work.record("user.log_out", SUBJECT, user.id, username=user.username)
     return user
 
@@ -218,8 +218,8 @@ def log_out(work: UnitOfWork, name: str) -> User:
 def end_grants(work: UnitOfWork, name: str) -> User:
     """Let every grant of a user be worth nothing any more. Logins and API keys stay."""
     user = _own_or_outranked(work, name)
-    # As above
-    user.grants_valid_after = work.services.clock()
+    user.grant_number += 1
+    user.grants_valid_after = work.now
     work.record("user.end_grants", SUBJECT, user.id, username=user.username)
     return user
 

@@ -46,8 +46,8 @@ class Standing:
     name: str
     rights: Rights
     disabled: bool
-    sessions_valid_after: datetime.datetime | None
-    grants_valid_after: datetime.datetime | None
+    session_number: int
+    grant_number: int
     password_version: int
     catalog: str
     epoch: int
@@ -80,8 +80,8 @@ def _standings(joins: ColumnElement[bool]) -> Select[*tuple[t.Any, ...]]:
             User.email,
             User.name,
             User.disabled_at,
-            User.sessions_valid_after,
-            User.grants_valid_after,
+            User.session_number,
+            User.grant_number,
             User.password_version,
             ApiKey.id.label("key_id"),
             ApiKey.secret_sha256,
@@ -121,8 +121,8 @@ def _standing(row: Row[t.Any]) -> Standing:
         name=row.name,
         rights=Rights(_cut(row.roles), _cut(row.claims) | _cut(row.inherited)),
         disabled=row.disabled_at is not None,
-        sessions_valid_after=row.sessions_valid_after,
-        grants_valid_after=row.grants_valid_after,
+        session_number=row.session_number,
+        grant_number=row.grant_number,
         password_version=row.password_version,
         catalog=row.catalog,
         epoch=row.epoch,

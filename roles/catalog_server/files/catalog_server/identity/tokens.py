@@ -56,12 +56,12 @@ def encode_login(keys: KeyRing, login: Login, shown: t.Mapping[str, t.Any], expi
 
 
 def _encode_source(source: Source) -> list[str | int | float]:
-    return [source.kind, source.issued_at, source.epoch, source.version, source.id]
+    return [source.kind, source.session, source.epoch, source.version, source.id]
 
 
 def _source(payload: t.Mapping[str, t.Any]) -> Source:
-    kind, issued_at, epoch, version, name = payload["src"]
-    return Source(kind, issued_at, epoch, version, name, payload["iss"])
+    kind, session, epoch, version, name = payload["src"]
+    return Source(kind, session, epoch, version, name, payload["iss"])
 
 
 def new_jti(keys: KeyRing, user_id: str) -> str:
@@ -101,6 +101,7 @@ def encode_grant(keys: KeyRing, grant: Grant) -> str:
         "arch": grant.architecture,
         "man": dict(sorted(grant.manifests.items())),
         "bases": sorted(grant.bases),
+        "num": grant.number,
         "iat": grant.first_minted_at,
         "exp": grant.expires_at,
     }
@@ -164,6 +165,7 @@ def _grant(payload: dict[str, t.Any]) -> Grant:
         bases=frozenset(payload["bases"]),
         version=payload["ver"],
         architecture=payload["arch"],
+        number=payload["num"],
         first_minted_at=payload["iat"],
         expires_at=payload["exp"],
     )

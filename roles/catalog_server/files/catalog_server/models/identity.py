@@ -71,9 +71,11 @@ class User(Base):
     password_hash: Mapped[str | None] = mapped_column(String(255))
     # Counts the passwords: login tokens from before the last change are worth nothing.
     password_version: Mapped[int] = mapped_column(default=1)
-    # Credentials that were given out before are worth nothing: "log out everywhere".
+    # Counts how often it was logged out everywhere, and how often its grants were ended: what was given out under
+    # another number is worth nothing. The times are shown, and decide nothing: clocks differ.
+    session_number: Mapped[int] = mapped_column(default=0)
+    grant_number: Mapped[int] = mapped_column(default=0)
     sessions_valid_after: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
-    # Grants that were made before are worth nothing; logins stay.
     grants_valid_after: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     # Nobody acts as this user, by whatever credential.
     disabled_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)

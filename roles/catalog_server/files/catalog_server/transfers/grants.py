@@ -112,6 +112,7 @@ def _mint(
         bases=frozenset(base.id for base in bases),
         version=version,
         architecture=addresses.normalise_architecture(architecture) if architecture else None,
+        number=work.caller.grant_number,
         first_minted_at=now,
         expires_at=expires_at,
     )

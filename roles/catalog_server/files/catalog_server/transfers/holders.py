@@ -37,16 +37,16 @@ class Holder:
     name: str
     user_id: str
     source: Source
-    # Of a grant: its id, and when it was minted first (Unix time)
+    # Of a grant: its id and its number
     jti: str = ""
-    minted_at: float = 0.0
+    grant_number: int = 0
 
     def text(self) -> str:
         """Return it as a URL carries it."""
         source = self.source
         parts = (
-            *(self.kind, self.name, self.user_id, self.jti, repr(self.minted_at)),
-            *(source.kind, repr(source.issued_at), str(source.epoch), str(source.version), source.id),
+            *(self.kind, self.name, self.user_id, self.jti, str(self.grant_number)),
+            *(source.kind, str(source.session), str(source.epoch), str(source.version), source.id),
         )
         return _BETWEEN.join(parts)
 
@@ -56,9 +56,9 @@ class Holder:
 
         :raises ValueError: it is not written like that
         """
-        kind, name, user_id, jti, minted_at, source_kind, issued_at, epoch, version, key_id = text.split(_BETWEEN)
-        source = Source(source_kind, float(issued_at), int(epoch), int(version), key_id)
-        return cls(kind, name, user_id, source, jti, float(minted_at))
+        kind, name, user_id, jti, grant_number, source_kind, session, epoch, version, key_id = text.split(_BETWEEN)
+        source = Source(source_kind, int(session), int(epoch), int(version), key_id)
+        return cls(kind, name, user_id, source, jti, int(grant_number))
 
 
 def of_manifest(caller: Caller, manifest_id: str) -> str:
@@ -77,7 +77,7 @@ def _of(caller: Caller, kind: str, name: str) -> str:
     grant = caller.grant
     if grant is None:
         return Holder(kind, name, caller.user_id, caller.source).text()
-    return Holder(kind, name, caller.user_id, caller.source, grant.jti, grant.first_minted_at).text()
+    return Holder(kind, name, caller.user_id, caller.source, grant.jti, grant.number).text()
 
 
 def user_of(session: Session, text: str, now: datetime.datetime) -> str | None:
@@ -89,7 +89,7 @@ def user_of(session: Session, text: str, now: datetime.datetime) -> str | None:
         holder = Holder.parse(text)
     except ValueError:
         return None
-    caller = authentication.still_good(session, holder.user_id, holder.source, holder.jti, holder.minted_at, now)
+    caller = authentication.still_good(session, holder.user_id, holder.source, holder.jti, holder.grant_number, now)
     if caller is None:
         return None
     if holder.kind == UPLOAD:
