@@ -102,8 +102,14 @@ class Receivers:
 
         What the others have announced is counted in full, also what of it has been written: a little too early is
         better than too late.
+
+        :raises Unavailable: the volume is not mounted
+        :raises InsufficientStorage: it has no room
         """
-        device = os.stat(body.folder).st_dev
+        try:
+            device = os.stat(body.folder).st_dev
+        except OSError as error:
+            raise Unavailable("The volume of a storage is not there; the server's log says why.") from error
         least = self._settings.min_free_bytes
         if self._database_folder is not None and os.stat(self._database_folder).st_dev == device:
             least = max(least, self._settings.database_free_bytes)
