@@ -28,6 +28,7 @@ TARGETS = {
     "make bench": ["tests/bench/run"],
     "make demo": ["tests/demo/run"],
     "make lint": ["python3", "tests/tools/run.py", "lint"],
+    "make reference": ["python3", "tests/tools/run.py", "reference"],
     "make test": ["python3", "tests/tools/run.py", "test"],
     "make test-full": ["python3", "tests/tools/run.py", "full"],
 }
