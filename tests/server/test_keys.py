@@ -111,7 +111,7 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 def test_rotations_at_once_lose_no_key(tmp_path: Path) -> None:
     path = tmp_path / "server-secret"
-    keys.add_secrets(path, [keys.Secret(OLD)])
+    path.write_text(f"{OLD}\n", encoding="utf-8")
     now = datetime.datetime(2026, 11, 27, tzinfo=datetime.UTC)
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _number: keys.rotate(path, now), range(24)))

@@ -37,7 +37,7 @@ from catalog_server.errors import BadRequest, Unavailable
 from catalog_server.jobs import gc
 from catalog_server.jobs.kinds import kind_called
 from catalog_server.jobs.runner import run as run_job
-from catalog_server.keys import read_secrets
+from catalog_server.keys import drop, load_keys, read_secrets, rotate, secret_file
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.identity import User
@@ -126,11 +126,32 @@ def test_what_was_saved_comes_back_and_old_credentials_do_not(
     assert abs((entry.at - utc_now()).total_seconds()) < 600
     assert (after.uuid, after.gc_enabled) == (before.uuid, False)
     assert after.epoch > before.epoch
-    assert read_secrets(empty.data_dir / "server-secret") == read_secrets(settings.data_dir / "server-secret")
+    (saved,) = read_secrets(settings.data_dir / "server-secret")
+    signing, retired = read_secrets(empty.data_dir / "server-secret")
+    assert (signing.retired, retired) == (False, dataclasses.replace(saved, retired=True))
+    assert signing.kid != saved.kid
     schema.check(Database(empty.database, 1))
     # A second one would overwrite what has happened since.
     with pytest.raises(BadRequest, match="not empty|already"):
         restore.restore(empty, made)
+
+
+def test_a_secret_that_was_dropped_stays_worthless_after_a_restore(
+    settings: Settings, empty: Settings, tmp_path: Path
+) -> None:
+    open_services(settings).database.close()
+    made = backup.make(settings, tmp_path / "backup")
+    file = secret_file(settings)
+    leaked = load_keys(settings).signing.kid
+    rotate(file, utc_now())
+    drop(file, leaked)
+    empty.data_dir.mkdir(mode=0o700, exist_ok=True)
+    shutil.copy(file, secret_file(empty))
+    restore.restore(empty, made)
+    ring = load_keys(empty)
+    assert ring.find(leaked) is None
+    assert ring.signing.kid == load_keys(settings).signing.kid
+    assert [secret.kid for secret in read_secrets(secret_file(empty)) if secret.retired] == [leaked]
 
 
 def test_a_restored_server_knows_nobody_by_an_old_token(start_server: StartServer, tmp_path: Path) -> None:

@@ -82,16 +82,25 @@ def _adopt(_options: argparse.Namespace, services: Services) -> int:
 
 def _list(options: argparse.Namespace, services: Services) -> int:
     path = services.keys.path
-    made = {secret.kid: secret.made_at for secret in keys.read_secrets(path)} if path is not None else {}
-    rows = [
-        {"key": key.kid, "signs": key == services.keys.signing, "made_at": made.get(key.kid) or None}
-        for key in services.keys.keys
+    signing = services.keys.signing.kid
+    known = keys.read_secrets(path) if path is not None else []
+    rows: list[dict[str, t.Any]] = [
+        {
+            "key": secret.kid,
+            "signs": secret.kid == signing,
+            "retired": secret.retired,
+            "made_at": secret.made_at or None,
+        }
+        for secret in known
     ]
+    if path is None:
+        rows = [{"key": signing, "signs": True, "retired": False, "made_at": None}]
     if options.json:
         print(json.dumps(rows, indent=2))
         return 0
     for row in rows:
-        print(f"{row['key']}\t{'signs' if row['signs'] else 'is good'}\t{row['made_at'] or ''}")
+        state = "signs" if row["signs"] else "is retired" if row["retired"] else "is good"
+        print(f"{row['key']}\t{state}\t{row['made_at'] or ''}")
     return 0
 
 

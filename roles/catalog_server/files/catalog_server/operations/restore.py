@@ -149,11 +149,11 @@ def _refuse_what_is_there(settings: Settings, file: Path | None) -> None:
 
 
 def _restore_secrets(settings: Settings, source: Path) -> None:
-    """Secrets of the backup stay good for what is encrypted with them; those of this installation go on to sign."""
+    """Those of this installation, or a new one, sign: a secret that leaked may have been dropped since the backup."""
     saved = source / archive.SECRETS_FILE
     if settings.server_secret is not None or not saved.exists():
         return
-    keys.add_secrets(keys.secret_file(settings), keys.read_secrets(saved))
+    keys.add_retired(keys.secret_file(settings), keys.read_secrets(saved))
 
 
 def _restore_file(saved: Path, target: Path, epoch: int, entry: Mapping[str, str]) -> None:
