@@ -334,6 +334,25 @@ def test_whoever_says_nothing_of_themselves_sends_no_large_body(server: Server) 
     assert error_of(server.call("POST", "/grants", content=body, headers=JSON)) == (413, "payload_too_large")
 
 
+@pytest.mark.parametrize("framing", ["Content-Length: 900000\r\n", "Transfer-Encoding: chunked\r\n"])
+def test_a_long_body_is_received_only_from_somebody_who_is_known(server: Server, framing: str) -> None:
+    begun = b"20000\r\n" if "chunked" in framing else b""
+    head = (
+        "POST /api/v1/grants HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer rubbish\r\n"
+    )
+    with connect(server) as connection:
+        connection.sendall(f"{head}{framing}\r\n".encode() + begun + b'{"labels": {' + b" " * 20_000)
+        # The rest never comes, and nobody waits for it.
+        answer = everything(connection)
+    assert status_of(answer) == 401
+    assert b'"error":"unauthenticated"' in answer and b"connection: close" in answer.lower()
+
+
+def test_a_long_body_of_somebody_who_is_known_is_read(server: Server) -> None:
+    body = b'{"labels": {' + b" " * 100_000 + b"}}"
+    assert error_of(server.call("POST", "/grants", "pusher", content=body, headers=JSON)) == (400, "bad_request")
+
+
 @pytest.mark.parametrize("hosts", [b"", b"Host: a\r\nHost: a\r\n", b"Host: a\r\nhost: b\r\n"])
 def test_a_request_names_one_host(server: Server, hosts: bytes) -> None:
     with connect(server) as connection:

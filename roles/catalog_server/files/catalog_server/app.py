@@ -40,7 +40,7 @@ from catalog_server.metrics import routes as metrics
 from catalog_server.metrics.requests import RequestMetrics
 from catalog_server.metrics.routes import Metrics
 from catalog_server.metrics.state import Numbers, StateCollector
-from catalog_server.middleware import BodyLimit, Limit, RequestId
+from catalog_server.middleware import UNCHECKED_BYTES, BodyLimit, Limit, RequestId
 from catalog_server.openapi import routes as description
 from catalog_server.pools import Pools, Turns
 from catalog_server.receivers import Receivers
@@ -71,8 +71,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     description.router,
 )
 
-# The longest body of somebody without credentials: a login
-_ANONYMOUS_BYTES = 16 << 10
 _OBJECT = re.compile(r"/api(/v1)?/objects/")
 _COMMIT = re.compile(r"/api(/v1)?/uploads/[^/]+/commit\Z")
 
@@ -117,7 +115,7 @@ def _body_limit(settings: Settings) -> Limit:
             return settings.max_index_bytes
         headers = Headers(scope=scope)
         is_anonymous = "authorization" not in headers and "x-api-key" not in headers
-        return min(settings.max_json_bytes, _ANONYMOUS_BYTES) if is_anonymous else settings.max_json_bytes
+        return min(settings.max_json_bytes, UNCHECKED_BYTES) if is_anonymous else settings.max_json_bytes
 
     return limit
 
@@ -168,7 +166,7 @@ def create_app(settings: Settings, connections: OpenConnections) -> FastAPI:
     app.include_router(metrics.router)
     error_responses.install(app, identify)
 
-    app.add_middleware(BodyLimit, limit=_body_limit(settings))
+    app.add_middleware(BodyLimit, limit=_body_limit(settings), identify=identify)
     logins = LoginLimits(settings.login_burst, settings.logins_per_minute / 60)
     app.add_middleware(LimitLogins, limits=logins, refused=partial(_too_many, services))
     app.add_middleware(RequestId, observe=counted.observe)

@@ -86,6 +86,11 @@ def _of_validation(_request: Request, error: Exception) -> JSONResponse:
 def _of_framework(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
+    if isinstance(error.__cause__, CatalogError):
+        # One of ours, in the only form in which the framework lets an error out of the reading of a body.
+        response = _of_ours(request, error.__cause__)
+        response.headers.update(error.headers or {})
+        return response
     word = _WORDS.get(error.status_code, "internal_error" if error.status_code >= 500 else "bad_request")
     texts = {
         "not_found": f"There is no resource {request.url.path}.",

@@ -13,17 +13,22 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from catalog_server import error_responses, telemetry
-from catalog_server.errors import CLIENT_LEFT
+from catalog_server.errors import CLIENT_LEFT, STATUSES, word_of
 
 _log = logging.getLogger("catalog_server.requests")
 
 _ENDS = "The server is being stopped, and could not finish this request."
 _MISTAKE = "The server made a mistake; its log says which, under the id of this request."
+
+# The most that is received from somebody whose credentials were not checked: a login has no more.
+UNCHECKED_BYTES = 16 << 10
 
 # The longest body that a request may have; None for a route that limits it itself.
 Limit = Callable[[Scope], int | None]
@@ -158,11 +163,16 @@ def _names_one_host(scope: Scope) -> bool:
 
 
 class BodyLimit:
-    """Ends a request whose body is longer than its route takes, before all of it is in memory."""
+    """Ends a request whose body is longer than its route takes, before all of it is in memory.
 
-    def __init__(self, app: ASGIApp, limit: Limit) -> None:
+    The credentials of a request with a long body are checked before all of it is received: to parse one costs more than
+    a stranger may cost.
+    """
+
+    def __init__(self, app: ASGIApp, limit: Limit, identify: error_responses.Identify) -> None:
         self.app = app
         self.limit = limit
+        self.identify = identify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = self.limit(scope) if scope["type"] == "http" else None
@@ -175,16 +185,26 @@ class BodyLimit:
             await response(scope, receive, send)
             return
         received = 0
+        is_checked = False
 
         async def receive_some() -> Message:
-            nonlocal received
+            nonlocal received, is_checked
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
                 raise HTTPException(413, _too_large(limit), {"Connection": "close"})
+            if received > UNCHECKED_BYTES and not is_checked:
+                await self._require_good_credentials(scope)
+                is_checked = True
             return message
 
         await self.app(scope, receive_some, send)
+
+    async def _require_good_credentials(self, scope: Scope) -> None:
+        try:
+            await self.identify(Request(scope))
+        except CatalogError as error:
+            raise HTTPException(STATUSES[word_of(error)], error.message, {"Connection": "close"}) from error
 
 
 def _too_large(limit: int) -> str:
