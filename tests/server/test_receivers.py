@@ -213,7 +213,7 @@ def test_a_client_that_leaves_is_logged_as_that(server: Server, what: str) -> No
     def left() -> list[dict[str, t.Any]]:
         return [line for line in request_lines(server)[before:] if line["status"] == 499]
 
-    wait_until(lambda: left())
+    wait_until(left)
     (line,) = left()
     assert line["method"] == paths[what].partition(" ")[0]
     assert line["bytes_in"] <= len(DATA) - 1

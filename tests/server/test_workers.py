@@ -58,7 +58,7 @@ def test_connections_are_shared_out_among_all_workers(start_server: StartServer)
     before = {pid: _open_sockets(pid) for pid in workers_of(server)}
     assert len(before) == COUNT
     with ExitStack() as stack:
-        for _ in range(CONNECTIONS):
+        for _number in range(CONNECTIONS):
             client = stack.enter_context(httpx.Client(base_url=server.url, trust_env=False))
             assert client.get("/api/health/live").status_code == 200
         added = {pid: _open_sockets(pid) - count for pid, count in before.items()}

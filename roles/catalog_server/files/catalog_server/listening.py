@@ -25,7 +25,7 @@ def sockets(host: str, port: int, count: int) -> list[socket.socket]:
     if count == 1 or sys.platform != "linux":
         return [first] * count
     with first:
-        return [_bound(host, first.getsockname()[1], shared=True) for _ in range(count)]
+        return [_bound(host, first.getsockname()[1], shared=True) for _number in range(count)]
 
 
 def url(listening: socket.socket, tls: bool) -> str:

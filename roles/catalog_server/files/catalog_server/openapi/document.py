@@ -152,7 +152,7 @@ def _untitled(schema: t.Any) -> None:
 
 
 def _complete(method: str, operation: Json, components: Json) -> None:
-    operation["summary"], _, more = operation.pop("description").partition("\n\n")
+    operation["summary"], _blank, more = operation.pop("description").partition("\n\n")
     if more:
         operation["description"] = " ".join(more.split())
     for parameter in operation.get("parameters", ()):
