@@ -479,7 +479,6 @@ def later_run(settings: Settings) -> None:
             "its mark catalog.json is not",
         ),
     ],
-    ids=str,
 )
 def test_check_finds(
     settings: Settings,
