@@ -76,7 +76,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 api_key:
-  description: The key, without its secret; null if there is none. C(last_used_at) is right to the minute.
+  description: The key, without its secret; null if there is none.
   returned: success
   type: dict
   contains:
@@ -94,6 +94,10 @@ api_key:
       type: str
     expires_at:
       description: When the key expires; null if it never does.
+      returned: success
+      type: str
+    last_used_at:
+      description: When the key was last used, to the minute; null if it never was.
       returned: success
       type: str
     revoked_at:
