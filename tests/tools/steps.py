@@ -33,6 +33,13 @@ LIFE_OF_AN_IMAGE = f"{INTEGRATION}/test_life_of_an_image.py"
 FUZZING = "tests/server/test_api_fuzzing.py"
 FUZZING_SECONDS = 60
 FULL_FUZZING_SECONDS = 600
+LONG_ROLE_TESTS = (
+    f"{INTEGRATION}/test_server_role_faults.py",
+    f"{INTEGRATION}/test_server_role.py::test_a_release_that_does_not_start_makes_way_for_that_of_before",
+    f"{INTEGRATION}/test_server_role.py::test_a_rollback_to_a_release_that_does_not_start_is_taken_back",
+    f"{INTEGRATION}/test_server_role.py::test_a_release_that_cannot_be_left_any_more_stays",
+    f"{INTEGRATION}/test_server_role.py::test_another_server_at_the_address_is_not_taken_for_this_one",
+)
 SCENARIOS = ("catalog_server", "catalog_host")
 # What rests most on transactions, and so runs on PostgreSQL each time; a full run has all tests there.
 ON_POSTGRESQL = ("catalog_ids", "identity_api", "leases", "manifests", "transfers_commit")
@@ -285,13 +292,18 @@ class House:
         words = [*tests, "--numprocesses=2", "--dist=load"]
         return self.pytest("crashes", self.server(), words, {**self._server_packages(), **numbers})
 
-    def integration(self, version: Version, tests: str) -> Tally:
-        """Plays between a real server and real hosts; the modules run on this Python."""
+    def integration(self, version: Version, tests: str, in_full: bool) -> Tally:
+        """Plays between a real server and real hosts; the modules run on this Python.
+
+        What takes many runs of a role is left to the full run.
+        """
         name = f"integration-{written(version)}"
         variables = self._server_packages()
         if version in self.machine.pythons:
             variables["MACFLEET_TEST_TARGET_PYTHON"] = str(self.machine.pythons[version])
-        return self.pytest(name, self.server(), [tests], variables)
+        left_out = () if in_full else LONG_ROLE_TESTS
+        words = [tests, *(f"--deselect={test}" for test in left_out)]
+        return self.pytest(name, self.server(), words, variables, LONG_SECONDS if in_full else TEST_SECONDS)
 
     def role_on_systemd(self) -> Tally:
         """The tests of the server's role, on a host that systemd has booted."""
@@ -361,7 +373,8 @@ def running_steps(house: House, versions: Iterable[Version], in_full: bool = Fal
 
     def integration_on(version: Version, tests: str) -> Step:
         return Step(
-            f"integration tests, modules on Python {written(version)}", lambda: house.integration(version, tests)
+            f"integration tests, modules on Python {written(version)}",
+            lambda: house.integration(version, tests, in_full),
         )
 
     steps = [Step("ansible-test sanity", house.sanity)]
