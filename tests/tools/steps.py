@@ -20,6 +20,8 @@ from tally import Tally, one, read_junit
 
 LINT_SECONDS = 600
 TEST_SECONDS = 1800
+# With some twenty runs of a role
+INTEGRATION_SECONDS = 3000
 LONG_SECONDS = 7200
 SERVER_REQUIREMENTS = "roles/catalog_server/files/requirements.txt"
 SERVER_PACKAGES = "roles/catalog_server/files"
@@ -303,7 +305,7 @@ class House:
             variables["MACFLEET_TEST_TARGET_PYTHON"] = str(self.machine.pythons[version])
         left_out = () if in_full else LONG_ROLE_TESTS
         words = [tests, *(f"--deselect={test}" for test in left_out)]
-        return self.pytest(name, self.server(), words, variables, LONG_SECONDS if in_full else TEST_SECONDS)
+        return self.pytest(name, self.server(), words, variables, LONG_SECONDS if in_full else INTEGRATION_SECONDS)
 
     def role_on_systemd(self) -> Tally:
         """The tests of the server's role, on a host that systemd has booted."""
