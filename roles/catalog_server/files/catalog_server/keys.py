@@ -207,11 +207,11 @@ def _new(now: datetime.datetime) -> Secret:
 
 
 def ages(ring: KeyRing, now: datetime.datetime) -> dict[str, float]:
-    """Return how many seconds ago the newest and the oldest key were made, as far as their file says so."""
+    """Return how many seconds ago the newest and the oldest good key were made, as far as their file says so."""
     if ring.path is None:
         return {}
     try:
-        found = read_secrets(ring.path)
+        found = [secret for secret in read_secrets(ring.path) if not secret.retired]
         made = {"newest": found[0].made_at, "oldest": found[-1].made_at}
         return {name: (now - datetime.datetime.fromisoformat(at)).total_seconds() for name, at in made.items() if at}
     except (OSError, SettingsError, ValueError, TypeError):
