@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.macfleet.parallels.tests.integration import installation as installations
 from ansible_collections.macfleet.parallels.tests.integration.gate import Gate
 from ansible_collections.macfleet.parallels.tests.integration.installation import Installation
+from ansible_collections.macfleet.parallels.tests.integration.leaks import leaks
 from ansible_collections.macfleet.parallels.tests.integration.stage import (
     BUILDER,
     HANGING,
@@ -42,12 +43,12 @@ TOKEN_SECONDS = "7200"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tell the words of this suite."""
-    config.addinivalue_line("markers", "at_the_end: looks at what all others have left")
+    config.addinivalue_line("markers", "at_the_end: waits long for what was begun before, while the others run")
     config.addinivalue_line("markers", "deployed(how): only where the role has deployed a server in this way")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What looks back comes last."""
+    """What waits longest comes last."""
     items[:] = [item for item in items if _is_possible(item)]
     items.sort(key=lambda item: item.get_closest_marker("at_the_end") is not None)
 
@@ -90,9 +91,11 @@ def hosts(work: Path) -> t.Iterator[tuple[list[ssh_hosts.Host], str]]:
 
 
 @pytest.fixture(scope="session")
-def lasting_stage(work: Path, server: Server, hosts: tuple[list[ssh_hosts.Host], str]) -> Stage:
-    """Everything together, for what spans the tests of several modules."""
-    return Stage(work, server, [Mac(host) for host in hosts[0]], hosts[1])
+def lasting_stage(work: Path, server: Server, hosts: tuple[list[ssh_hosts.Host], str]) -> t.Iterator[Stage]:
+    """Everything together, for what spans the tests of several modules; at its end no secret may lie anywhere."""
+    made = Stage(work, server, [Mac(host) for host in hosts[0]], hosts[1])
+    yield made
+    assert leaks(made) == []
 
 
 @pytest.fixture(scope="module")

@@ -107,6 +107,7 @@ class Server:
         self.process = process
         self.url = process.url
         self.admin_token = process.token()
+        self.users: list[User] = []
 
     def add_user(self, name: str, *rights: str) -> User:
         """A user with a password, a login token and an API key."""
@@ -114,7 +115,9 @@ class Server:
         self.process.command("user", "add", name, "--password-stdin", *rights, text=password)
         key = self.process.command("user", "key", name, "--never-expires").strip()
         _status, reply = self.ask("POST", "/auth/token", None, {"username": name, "password": password})
-        return User(name, password, reply["token"], key)
+        user = User(name, password, reply["token"], key)
+        self.users.append(user)
+        return user
 
     def ask(
         self, method: str, path: str, token: str | None, body: t.Any = None, url: str | None = None

@@ -304,7 +304,7 @@ class House:
         if version in self.machine.pythons:
             variables["MACFLEET_TEST_TARGET_PYTHON"] = str(self.machine.pythons[version])
         left_out = () if in_full else LONG_ROLE_TESTS
-        words = [tests, *(f"--deselect={test}" for test in left_out)]
+        words = [tests, *(f"--deselect={test}" for test in left_out), *IN_PARALLEL]
         return self.pytest(name, self.server(), words, variables, LONG_SECONDS if in_full else INTEGRATION_SECONDS)
 
     def role_on_systemd(self) -> Tally:

@@ -23,8 +23,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.versions i
 )
 
 
-class Candidate(t.Protocol):
-    """What ``choose`` must know of a manifest."""
+class Version(t.Protocol):
+    """What ``check_pullable`` must know of a manifest."""
 
     @property
     def version(self) -> str: ...
@@ -33,13 +33,17 @@ class Candidate(t.Protocol):
     def architecture(self) -> str: ...
 
     @property
-    def tags(self) -> t.Sequence[str]: ...
-
-    @property
     def tainted(self) -> bool: ...
 
     @property
     def revoked(self) -> bool: ...
+
+
+class Candidate(Version, t.Protocol):
+    """What ``choose`` must know of a manifest."""
+
+    @property
+    def tags(self) -> t.Sequence[str]: ...
 
 
 C = t.TypeVar("C", bound=Candidate)
@@ -59,7 +63,7 @@ def _unknown(catalog_id: str, wanted: str, architecture: t.Optional[str]) -> Mis
     )
 
 
-def check_pullable(candidate: Candidate, catalog_id: str, wanted: t.Optional[str] = None) -> None:
+def check_pullable(candidate: Version, catalog_id: str, wanted: t.Optional[str] = None) -> None:
     """Raise Blocked if the manifest is tainted or revoked."""
     if not candidate.tainted and not candidate.revoked:
         return

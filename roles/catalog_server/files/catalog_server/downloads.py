@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
+from catalog_server.audit import notes
 from catalog_server.audit.notes import Note
 from catalog_server.database import upsert
 from catalog_server.models.catalog import Manifest
@@ -37,17 +38,11 @@ class Download:
 def count(session: Session, items: Sequence[Download]) -> None:
     """Count downloads, once for each grant and manifest."""
     session.execute(delete(GrantUse).where(GrantUse.forget_at < items[-1].at))
+    first_uses = _note_uses(session, items)
+    notes.write(session, [one.note for one in first_uses])
     counts: dict[str, tuple[int, Download]] = {}
-    for one in items:
-        statement = (
-            upsert(session, GrantUse)
-            .values(jti=one.jti, manifest_id=one.manifest_id, used_at=one.at, forget_at=one.forget_at)
-            .on_conflict_do_nothing(index_elements=[GrantUse.jti, GrantUse.manifest_id])
-            .returning(GrantUse.jti)
-        )
-        if session.scalar(statement) is not None:
-            counts[one.manifest_id] = (counts.get(one.manifest_id, (0, one))[0] + 1, one)
-            session.add(one.note.entry())
+    for one in first_uses:
+        counts[one.manifest_id] = (counts.get(one.manifest_id, (0, one))[0] + 1, one)
     # In the order of their ids: of two processes that count at once, none waits for the other's row.
     for manifest_id in sorted(counts):
         number, last = counts[manifest_id]
@@ -60,3 +55,18 @@ def count(session: Session, items: Sequence[Download]) -> None:
                 last_downloaded_user=last.username,
             )
         )
+
+
+def _note_uses(session: Session, items: Sequence[Download]) -> list[Download]:
+    """Remember the uses of grants; return those that were the first, for each grant and manifest."""
+    first = {(one.jti, one.manifest_id): one for one in reversed(items)}
+    rows = [
+        {"jti": one.jti, "manifest_id": one.manifest_id, "used_at": one.at, "forget_at": one.forget_at}
+        for one in first.values()
+    ]
+    statement = (
+        upsert(session, GrantUse)
+        .on_conflict_do_nothing(index_elements=[GrantUse.jti, GrantUse.manifest_id])
+        .returning(GrantUse.jti, GrantUse.manifest_id)
+    )
+    return [first[jti, manifest_id] for jti, manifest_id in session.connection().execute(statement, rows)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 import logging
 import signal
 import socket
@@ -97,6 +98,9 @@ def _run(settings: Settings, listening_socket: socket.socket, on_ready: Callable
         raise SettingsError(
             f"the certificate {settings.tls_certificate} with the key {settings.tls_key} cannot be used: {error}"
         ) from error
+    # All that is there now stays to the end: the collector need not look through it in the midst of requests.
+    gc.collect()
+    gc.freeze()
     server = _Reporting(config, on_ready)
     # uvicorn shuts down in order and then repeats the signal for whoever handled it before.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,6 +15,7 @@ import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from catalog_server.models.audit import AuditEntry
@@ -40,5 +41,6 @@ class Note:
 
 
 def write(session: Session, items: Sequence[Note]) -> None:
-    """Add entries to the audit log."""
-    session.add_all([note.entry() for note in items])
+    """Add entries to the audit log, in their order."""
+    if items:
+        session.connection().execute(insert(AuditEntry), [vars(note) for note in items])

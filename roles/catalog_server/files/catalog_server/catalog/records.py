@@ -28,6 +28,7 @@ Columns = Row[*tuple[t.Any, ...]]
 
 # The order of a listing; together the three are unique.
 _ORDER = (Manifest.catalog_id, Manifest.version, Manifest.architecture)
+_ADDRESS = ("catalog_id", "version", "architecture")
 _CONTENT = ("digest", "chunk_size", "chunks", "files", "logical_bytes", "data_bytes", "stored_bytes")
 _TAGS = (
     select(JoinedNames(ManifestTag.tag))
@@ -49,6 +50,16 @@ _RECORDS: Select[*tuple[t.Any, ...]] = (
     .outerjoin(Pack, Pack.id == SegmentedContent.pack)
 )
 _BY_ID = _RECORDS.where(Manifest.id == bindparam("id"))
+_BRIEF = (
+    select(
+        *(Manifest.__table__.columns[name] for name in ("id", *_ADDRESS, "tainted", "revoked")),
+        SegmentedContent.digest,
+        AudienceText.text.label("audience"),
+    )
+    .join(AudienceText, AudienceText.id == Manifest.audience_id)
+    .outerjoin(SegmentedContent, SegmentedContent.manifest_id == Manifest.id)
+    .where(Manifest.id == bindparam("id"))
+)
 
 
 @dataclass(frozen=True)
@@ -64,9 +75,30 @@ class Filters:
     revoked: bool | None = None
 
 
+@dataclass(frozen=True)
+class Brief:
+    """What decides whether a manifest may be pulled, and with which content."""
+
+    id: str
+    catalog_id: str
+    version: str
+    architecture: str
+    tainted: bool
+    revoked: bool
+    digest: str | None
+
+
+def brief(session: Session, caller: Caller, manifest_id: str) -> Brief | None:
+    """Return the little that every request of a pull asks, None if there is no such manifest for the caller."""
+    row = session.connection().execute(_BRIEF, {"id": manifest_id}).first()
+    if row is None or not Audience.parse(row.audience).admits(caller):
+        return None
+    return Brief(row.id, row.catalog_id, row.version, row.architecture, row.tainted, row.revoked, row.digest)
+
+
 def one(session: Session, caller: Caller, manifest_id: str) -> Columns | None:
     """Return the columns of a manifest, None if there is none for the caller."""
-    row = session.execute(_BY_ID, {"id": manifest_id}).first()
+    row = session.connection().execute(_BY_ID, {"id": manifest_id}).first()
     return row if row is not None and Audience.parse(row.audience).admits(caller) else None
 
 

@@ -95,7 +95,7 @@ def resolve_version(
 
 
 @router.get("/manifests/{manifest_id}", openapi_extra=operation(USERS, "unknown_manifest"))
-@answers.written
+@answers.written_at_once(answers.always)
 def get_manifest(context: Context, manifest_id: ManifestId) -> ManifestRecord:
     """Get a manifest."""
     with context.reading(access.READ) as work:

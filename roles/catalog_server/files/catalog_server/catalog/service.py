@@ -79,6 +79,15 @@ def pullable(work: UnitOfWork, manifest_id: str) -> Manifest:
     return found
 
 
+def pullable_brief(work: UnitOfWork, manifest_id: str) -> records.Brief:
+    """As ``pullable``, but the little of it that every request of a pull asks."""
+    found = records.brief(work.session, work.caller, manifest_id)
+    if found is None:
+        raise UnknownManifest.of(manifest_id)
+    resolution.check_pullable(found, found.catalog_id)
+    return found
+
+
 def resolve(work: UnitOfWork, catalog_id: str, version: str | None, architecture: str | None) -> Sequence[Manifest]:
     """What a version, tag or range means, as ``resolve_each`` says; the pullable ones."""
     return resolve_each(work, catalog_id, version, architecture)[0]

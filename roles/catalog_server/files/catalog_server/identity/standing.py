@@ -59,13 +59,13 @@ def standing_of(
     session: Session, user_id: str, *, key_id: str | None = None, jti: str | None = None
 ) -> Standing | None:
     """Return how a user stands, with the API key and the grant of that id; None if there is no such user."""
-    row = session.execute(_OF_USER, {"user_id": user_id, "key_id": key_id, "jti": jti}).first()
+    row = session.connection().execute(_OF_USER, {"user_id": user_id, "key_id": key_id, "jti": jti}).first()
     return None if row is None else _standing(row)
 
 
 def standing_of_key(session: Session, key: str) -> Standing | None:
     """Return how the user of an API key stands, None if there is no such key."""
-    row = session.execute(_OF_KEY, {"key": key, "jti": None}).first()
+    row = session.connection().execute(_OF_KEY, {"key": key, "jti": None}).first()
     return None if row is None else _standing(row)
 
 

@@ -9,6 +9,7 @@ The two are signed with different keys and carry different types, so neither is 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import json
@@ -28,6 +29,7 @@ LOGIN_TYPE = "login"
 GRANT_TYPE = "grant"
 _ALGORITHM = "HS256"
 _LONGEST = 16384
+_MOST_REMEMBERED = 512
 # Of what is random in the id of a grant, and of its signature
 _JTI_BYTES = 8
 _JTI = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\Z")
@@ -143,8 +145,10 @@ def _read(keys: KeyRing, token: str) -> tuple[str, Key]:
     return kind, key
 
 
-def _verified(token: str, key: bytes) -> dict[str, t.Any]:
-    # Only the signature: what the server puts into a token, it checks itself, with its own clock.
+@functools.lru_cache(maxsize=_MOST_REMEMBERED)
+def _verified(token: str, key: bytes) -> t.Mapping[str, t.Any]:
+    # The same token comes with each request of a transfer. What is remembered follows from its bytes and the key alone:
+    # the signature. Whether it is still good, the server asks each time, with its own clock.
     options: t.Any = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_aud": False}
     try:
         return jwt.decode(token, key, algorithms=[_ALGORITHM], options=options)
@@ -152,7 +156,7 @@ def _verified(token: str, key: bytes) -> dict[str, t.Any]:
         raise _not_ours() from None
 
 
-def _grant(payload: dict[str, t.Any]) -> Grant:
+def _grant(payload: t.Mapping[str, t.Any]) -> Grant:
     if payload["verb"] not in (PULL, PUSH):
         raise _not_ours()
     return Grant(

@@ -33,6 +33,8 @@ Digest = t.Annotated[
 ]
 
 _CONTENT: list[str | t.Any] = ["content"]
+# A URL takes some microseconds. So many do not keep others waiting.
+_FEW_SEGMENTS = 32
 _INDEX_FILE = operation(
     USERS_AND_GRANTS,
     "catalog_id_denied",
@@ -105,7 +107,7 @@ async def _index_file(
     tags=_CONTENT,
     openapi_extra=operation(USERS_AND_GRANTS, "unknown_manifest", "unknown_segment", "tainted", "revoked", "replaced"),
 )
-@answers.written
+@answers.written_at_once(lambda context, manifest_id, body: len(body.segments) <= _FEW_SEGMENTS)
 def make_read_urls(context: Context, manifest_id: ManifestId, body: WantedSegments) -> ReadUrls:
     """Make URLs that read segments of a manifest."""
     wanted = [(segment.pack, segment.sha256) for segment in body.segments]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from catalog_server.access import PUSH
 from catalog_server.catalog import authority
 from catalog_server.catalog import service as catalog
+from catalog_server.catalog.records import Brief
 from catalog_server.downloads import Download
 from catalog_server.errors import Replaced, UnknownSegment
 from catalog_server.models.catalog import Manifest
@@ -54,15 +55,15 @@ def _readable(work: UnitOfWork, manifest_id: str, digest: str | None) -> Manifes
     if grant is not None and grant.verb == PUSH:
         authority.require_push(work, grant.catalog_id)
     found = catalog.get(work, manifest_id) if grant is None else catalog.pullable(work, manifest_id)
-    return _of_digest(work, found, digest)
+    _check_content(work, found, digest)
+    return found
 
 
-def _of_digest(work: UnitOfWork, found: Manifest, digest: str | None) -> Manifest:
+def _check_content(work: UnitOfWork, found: Manifest | Brief, digest: str | None) -> None:
     grant = work.caller.grant
     granted = grant.manifests.get(found.id) if grant is not None else None
     if {digest, granted} - {None, found.digest}:
         raise Replaced.of(found.catalog_id, found.version)
-    return found
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def wanted_segments(
     :raises Replaced: see ``listing_object``
     :raises UnknownSegment: it does not use one of them, whether that exists or not
     """
-    _of_digest(work, catalog.pullable(work, manifest_id), digest)
+    _check_content(work, catalog.pullable_brief(work, manifest_id), digest)
     found = queries.used_by(work.session, manifest_id, wanted)
     if not found.keys() >= set(wanted):
         raise UnknownSegment("The manifest has no such segment.")
@@ -96,7 +97,7 @@ def _download(work: UnitOfWork, manifest_id: str) -> Download | None:
         if behind.readers.lets_through((work.caller.user_id, manifest_id), work.now.timestamp()):
             behind.notes.add(work.note(READ_URLS, catalog.SUBJECT, manifest_id))
         return None
-    if queries.grant_use(work.session, grant.jti, manifest_id) is not None:
+    if queries.was_used(work.session, grant.jti, manifest_id):
         return None
     end = datetime.datetime.fromtimestamp(grant.first_minted_at + work.settings.grant_limit_seconds, datetime.UTC)
     note = work.note(READ_URLS, catalog.SUBJECT, manifest_id, grant=grant.jti)
