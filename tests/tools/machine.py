@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import configparser
+import fcntl
 import hashlib
 import os
 import re
@@ -115,6 +116,14 @@ class Machine:
 
     def virtual_environment(self, name: str, version: Version, requirements: list[Path]) -> Path:
         """An environment with these requirements, made anew when they change; its directory of programs."""
+        directory = self.build / "venvs"
+        directory.mkdir(parents=True, exist_ok=True)
+        # Of two steps that need it at once, one makes it.
+        with (directory / f"{name}-{written(version)}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return self._environment_as_wanted(name, version, requirements)
+
+    def _environment_as_wanted(self, name: str, version: Version, requirements: list[Path]) -> Path:
         wanted = hashlib.sha256(str(self.pythons[version]).encode())
         for path in requirements:
             wanted.update(path.read_bytes())

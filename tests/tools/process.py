@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +54,38 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
         return
 
 
+class Running:
+    """The commands that run now, so that all of them can be ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self.stopped = False
+
+    @contextmanager
+    def during(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Know a process inside; behind, it has ended."""
+        with self._lock:
+            self._processes.add(process)
+        try:
+            if self.stopped:
+                end_group(process)
+            yield
+        finally:
+            if process.poll() is None:
+                end_group(process)
+            with self._lock:
+                self._processes.remove(process)
+
+    def stop(self) -> None:
+        """End all commands, and those that begin later, too."""
+        self.stopped = True
+        with self._lock:
+            processes = list(self._processes)
+        for process in processes:
+            end_group(process)
+
+
 def run_logged(
     command: Sequence[str | Path],
     *,
@@ -59,6 +93,7 @@ def run_logged(
     directory: Path,
     log: Path,
     deadline_seconds: float,
+    running: Running | None = None,
 ) -> Finished:
     """Run a command; append what it prints to the log."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -74,11 +109,9 @@ def run_logged(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        try:
-            return Finished(process.wait(deadline_seconds), log)
-        except subprocess.TimeoutExpired:
-            output.write(f"\nended after {deadline_seconds:.0f} s without a result\n".encode())
-            return Finished(124, log)
-        finally:
-            if process.poll() is None:
-                end_group(process)
+        with (running or Running()).during(process):
+            try:
+                return Finished(process.wait(deadline_seconds), log)
+            except subprocess.TimeoutExpired:
+                output.write(f"\nended after {deadline_seconds:.0f} s without a result\n".encode())
+                return Finished(124, log)

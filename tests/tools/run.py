@@ -12,16 +12,23 @@ It needs Python 3.11 and git, and installs what else it needs below .build/ of t
 from __future__ import annotations
 
 import argparse
+import contextlib
+import queue
 import sys
+import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from machine import OLDEST_TARGET, SetUpError, this_machine, written
+from machine import OLDEST_TARGET, Machine, SetUpError, this_machine, written
+from process import Running
 from staging import stage
 from steps import House, Step, running_steps, static_steps
 from tally import Tally, strict
 
 LAST_LINES = 40
+LIGHT_AT_ONCE = 2
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -32,36 +39,67 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def chosen_steps(suite: str, house: House) -> list[Step]:
+def chosen_steps(suite: str, machine: Machine) -> list[Step]:
     if suite == "reference":
-        return [Step("reference", house.reference)]
-    steps = static_steps(house)
+        return [Step("reference", House.reference)]
+    steps = static_steps()
     if suite == "lint":
         return steps
-    found = house.machine.pythons
-    versions = {OLDEST_TARGET, house.machine.newest} if suite == "test" else {OLDEST_TARGET, *found}
-    return steps + running_steps(house, versions, in_full=suite == "full")
+    found = machine.pythons
+    versions = {OLDEST_TARGET, machine.newest} if suite == "test" else {OLDEST_TARGET, *found}
+    return running_steps(machine.newest, versions, in_full=suite == "full") + steps
 
 
-def run_step(step: Step, house: House) -> Tally:
+def run_step(step: Step, house: House, output: threading.Lock) -> Tally:
     """Run one step and say how it went, how long it took and, where it failed, what it printed last."""
-    print(f"      …  {step.name}", flush=True)
+    with output:
+        print(f"      …  {step.name}", flush=True)
     begun = time.monotonic()
     try:
-        tally = strict(step.run())
+        tally = strict(step.run(house))
     except (SetUpError, OSError) as error:
         tally = Tally(failed=[f"{step.name}: {error}"])
-    print(f"{time.monotonic() - begun:6.1f} s  {step.name}: {tally.summary()}", flush=True)
-    for reason in tally.skipped:
-        print(f"          skipped: {reason}")
-    for name in tally.failed:
-        print(f"          FAILED: {name}")
-    while house.failures:
-        finished = house.failures.pop(0)
-        print(f"---------- from {finished.log}")
-        print(finished.excerpt(LAST_LINES))
-        print("----------", flush=True)
+    with output:
+        print(f"{time.monotonic() - begun:6.1f} s  {step.name}: {tally.summary()}", flush=True)
+        for reason in tally.skipped:
+            print(f"          skipped: {reason}")
+        for name in tally.failed:
+            print(f"          FAILED: {name}")
+        for finished in house.failures:
+            print(f"---------- from {finished.log}")
+            print(finished.excerpt(LAST_LINES))
+            print("----------", flush=True)
     return tally
+
+
+def run_steps(steps: Sequence[Step], machine: Machine) -> Tally:
+    """Run steps that keep one core busy two at a time, then the others one after the other."""
+    running, output = Running(), threading.Lock()
+    light: queue.SimpleQueue[Step] = queue.SimpleQueue()
+    for step in steps:
+        if step.light:
+            light.put(step)
+
+    def run_light_ones() -> Tally:
+        tally = Tally()
+        with contextlib.suppress(queue.Empty):
+            while not running.stopped:
+                tally.add(run_step(light.get_nowait(), House(machine, running), output))
+        return tally
+
+    total = Tally()
+    with ThreadPoolExecutor(LIGHT_AT_ONCE) as threads:
+        try:
+            for future in [threads.submit(run_light_ones) for _thread in range(LIGHT_AT_ONCE)]:
+                total.add(future.result())
+        except BaseException:
+            # Somebody has interrupted it.
+            running.stop()
+            raise
+    for step in steps:
+        if not step.light:
+            total.add(run_step(step, House(machine, running), output))
+    return total
 
 
 def main() -> int:
@@ -75,12 +113,9 @@ def main() -> int:
     print(f"Logs of the steps: {machine.build / 'logs'}", flush=True)
     machine.keep_pip_settings()
     stage(CHECKOUT, machine.collection)
-    total = Tally()
     begun = time.monotonic()
-    house = House(machine)
-    for step in chosen_steps(options.suite, house):
-        if not options.only or options.only in step.name:
-            total.add(run_step(step, house))
+    steps = chosen_steps(options.suite, machine)
+    total = run_steps([step for step in steps if not options.only or options.only in step.name], machine)
     print(f"{time.monotonic() - begun:6.1f} s  in all")
     print(total.summary())
     return 1 if total.failed else 0

@@ -10,11 +10,10 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from machine import OLDEST_TARGET, Machine, Version, written
-from process import Finished, run_logged
+from process import Finished, Running, run_logged
 from seed_pip import seed_pip
 from tally import Tally, one, read_junit
 
@@ -51,19 +50,12 @@ MANY_RACES = "60"
 NOTHING_TO_CHECK = "No tests applicable"
 
 
-@dataclass(frozen=True)
-class Step:
-    """A named part of the run; it returns its counts."""
-
-    name: str
-    run: Callable[[], Tally]
-
-
 @dataclass
 class House:
-    """The machine and the environments that the steps share."""
+    """The machine and the environments that a step works with; ``running`` is what all steps run now."""
 
     machine: Machine
+    running: Running = field(default_factory=Running)
     seen_logs: set[Path] = field(default_factory=set)
     failures: list[Finished] = field(default_factory=list)
 
@@ -101,6 +93,7 @@ class House:
             directory=directory or self.machine.collection,
             log=path,
             deadline_seconds=seconds,
+            running=self.running,
         )
         if not finished.succeeded:
             self.failures.append(finished)
@@ -355,45 +348,66 @@ class House:
         return one("demo", finished.succeeded)
 
 
-def static_steps(house: House) -> list[Step]:
+@dataclass(frozen=True)
+class Step:
+    """A named part of the run; it returns its counts. One that is ``light`` keeps one core busy, others keep two."""
+
+    name: str
+    run: Callable[[House], Tally]
+    light: bool = False
+
+
+def static_steps() -> list[Step]:
     return [
-        Step("ruff format", lambda: house.tool("ruff", "format", "--check", ".")),
-        Step("ruff check", lambda: house.tool("ruff", "check", ".")),
-        Step("mypy", house.types_of_plugins),
-        Step("yamllint", lambda: house.tool("yamllint", "--strict", ".")),
-        Step("shellcheck", house.shell_scripts),
-        Step("ansible-lint", lambda: house.tool("ansible-lint", "--profile", "production", "--offline")),
-        Step("documentation", house.documentation),
-        Step("changelog", lambda: house.tool("antsibull-changelog", "lint")),
-        Step("licences", lambda: house.tool("reuse", "lint")),
+        Step("ruff format", lambda house: house.tool("ruff", "format", "--check", "."), light=True),
+        Step("ruff check", lambda house: house.tool("ruff", "check", "."), light=True),
+        Step("mypy", House.types_of_plugins, light=True),
+        Step("yamllint", lambda house: house.tool("yamllint", "--strict", "."), light=True),
+        Step("shellcheck", House.shell_scripts, light=True),
+        Step(
+            "ansible-lint",
+            lambda house: house.tool("ansible-lint", "--profile", "production", "--offline"),
+            light=True,
+        ),
+        Step("documentation", House.documentation, light=True),
+        Step("changelog", lambda house: house.tool("antsibull-changelog", "lint"), light=True),
+        Step("licences", lambda house: house.tool("reuse", "lint"), light=True),
     ]
 
 
-def running_steps(house: House, versions: Iterable[Version], in_full: bool = False) -> list[Step]:
-    def units_on(version: Version) -> Step:
-        return Step(f"unit tests, Python {written(version)}", lambda: house.units(version))
-
-    def integration_on(version: Version, tests: str) -> Step:
-        return Step(
-            f"integration tests, modules on Python {written(version)}",
-            lambda: house.integration(version, tests, in_full),
-        )
-
-    steps = [Step("ansible-test sanity", house.sanity)]
-    steps += [units_on(version) for version in sorted(set(versions))]
-    steps.append(Step("tests of the server", house.server_tests))
-    steps.append(Step("tests of the server on PostgreSQL", partial(house.server_tests_on_postgresql, in_full)))
-    if in_full:
-        steps.append(Step("races of the server", house.many_races))
-        steps.append(Step("kills and power cuts of the server", house.crashes))
+def running_steps(newest: Version, versions: Iterable[Version], in_full: bool = False) -> list[Step]:
+    """Return the steps that run something: units on these versions, the longest of the light ones first."""
     seconds = FULL_FUZZING_SECONDS if in_full else FUZZING_SECONDS
-    steps.append(Step("fuzzing of the server's API", partial(house.fuzzing, seconds)))
-    for version, tests in ((OLDEST_TARGET, INTEGRATION), (house.machine.newest, LIFE_OF_AN_IMAGE)):
-        steps.append(integration_on(version, tests))
     actions = ("test",) if in_full else ("syntax", "create", "destroy")
-    for scenario in SCENARIOS:
-        steps.append(Step(f"molecule, {scenario}", partial(house.molecule, scenario, *actions)))
+    steps = [
+        Step("ansible-test sanity", House.sanity, light=True),
+        Step("demo", House.demo, light=True),
+        Step("fuzzing of the server's API", lambda house: house.fuzzing(seconds), light=True),
+        _integration(newest, LIFE_OF_AN_IMAGE, in_full, light=True),
+    ]
+    steps += [_molecule(scenario, actions) for scenario in SCENARIOS]
+    steps += [_units(version) for version in sorted(set(versions))]
+    steps.append(Step("tests of the server", House.server_tests))
+    steps.append(
+        Step("tests of the server on PostgreSQL", lambda house: house.server_tests_on_postgresql(in_full=in_full))
+    )
     if in_full:
-        steps.append(Step("role of the server, on a host with systemd", house.role_on_systemd))
-    steps.append(Step("demo", house.demo))
+        steps.append(Step("races of the server", House.many_races))
+        steps.append(Step("kills and power cuts of the server", House.crashes))
+    steps.append(_integration(OLDEST_TARGET, INTEGRATION, in_full))
+    if in_full:
+        steps.append(Step("role of the server, on a host with systemd", House.role_on_systemd))
     return steps
+
+
+def _units(version: Version) -> Step:
+    return Step(f"unit tests, Python {written(version)}", lambda house: house.units(version))
+
+
+def _integration(version: Version, tests: str, in_full: bool, light: bool = False) -> Step:
+    name = f"integration tests, modules on Python {written(version)}"
+    return Step(name, lambda house: house.integration(version, tests, in_full), light)
+
+
+def _molecule(scenario: str, actions: Sequence[str]) -> Step:
+    return Step(f"molecule, {scenario}", lambda house: house.molecule(scenario, *actions), light=True)
