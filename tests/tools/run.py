@@ -39,15 +39,15 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def chosen_steps(suite: str, machine: Machine) -> list[Step]:
+def chosen_steps(suite: str, machine: Machine) -> list[list[Step]]:
+    """Return groups of steps. What is checked as it lies there is checked before anything is run in the same place."""
     if suite == "reference":
-        return [Step("reference", House.reference)]
-    steps = static_steps()
+        return [[Step("reference", House.reference)]]
     if suite == "lint":
-        return steps
+        return [static_steps()]
     found = machine.pythons
     versions = {OLDEST_TARGET, machine.newest} if suite == "test" else {OLDEST_TARGET, *found}
-    return running_steps(machine.newest, versions, in_full=suite == "full") + steps
+    return [static_steps(), running_steps(machine.newest, versions, in_full=suite == "full")]
 
 
 def run_step(step: Step, house: House, output: threading.Lock) -> Tally:
@@ -114,8 +114,9 @@ def main() -> int:
     machine.keep_pip_settings()
     stage(CHECKOUT, machine.collection)
     begun = time.monotonic()
-    steps = chosen_steps(options.suite, machine)
-    total = run_steps([step for step in steps if not options.only or options.only in step.name], machine)
+    total = Tally()
+    for group in chosen_steps(options.suite, machine):
+        total.add(run_steps([step for step in group if not options.only or options.only in step.name], machine))
     print(f"{time.monotonic() - begun:6.1f} s  in all")
     print(total.summary())
     return 1 if total.failed else 0
