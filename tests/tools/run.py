@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import queue
+import signal
 import sys
 import threading
 import time
@@ -104,6 +105,8 @@ def run_steps(steps: Sequence[Step], machine: Machine) -> Tally:
 
 def main() -> int:
     options = arguments()
+    # Whoever ends it ends the commands that it runs, too.
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(128 + signal.SIGTERM))
     try:
         machine = this_machine(CHECKOUT)
     except SetUpError as error:
