@@ -73,6 +73,20 @@ def test_a_server_that_dies_comes_back(installation: Installation) -> None:
     wait_for(lambda: installation.state().returncode == 0 and installation.pid != pid)
 
 
+@pytest.mark.deployed("none")
+def test_a_server_whose_keeper_was_killed_is_kept_again(installation: Installation) -> None:
+    def status() -> int:
+        return installation.call(str(installation.program / "bin/catalog-server-background"), "status").returncode
+
+    pid, keeper = installation.pid, int((installation.data / "catalog-server.pid").read_text(encoding="ascii"))
+    os.kill(keeper, signal.SIGKILL)
+    wait_for(lambda: status() == 4)
+    assert installation.state().returncode == 0 and installation.answers()
+    assert installation.run() == ["Stop the server", "Start the server"]
+    assert installation.pid != pid and installation.answers()
+    assert status() == 0
+
+
 # What nobody may see
 
 

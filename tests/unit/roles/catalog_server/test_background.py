@@ -79,8 +79,81 @@ def test_a_command_that_ends_is_started_again(background: Background) -> None:
 def test_the_pid_file_of_a_dead_keeper_counts_for_nothing(background: Background) -> None:
     background.call("start", "sh", "-c", "read forever")
     os.kill(int(background.pid_file.read_text(encoding="ascii")), signal.SIGKILL)
-    wait_for(lambda: background.call("status") == 3)
+    wait_for(lambda: background.call("status") in (3, 4))
     assert background.call("start", "sleep", "600") == 0
+    assert background.call("status") == 0
+
+
+LIVING = "echo begun $$; sleep 600 & wait"
+
+
+def begun(background: Background) -> list[int]:
+    """The numbers of the commands that have begun."""
+    return [int(line.split()[1]) for line in background.log().splitlines() if line.startswith("begun ")]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z" not in pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def start_and_kill_keeper(background: Background, command: str) -> int:
+    """Start a command and kill its keeper; the number of the command, which goes on."""
+    assert background.call("start", "sh", "-c", command) == 0
+    wait_for(lambda: bool(begun(background)))
+    os.kill(int(background.pid_file.read_text(encoding="ascii")), signal.SIGKILL)
+    wait_for(lambda: background.call("status") == 4)
+    (pid,) = begun(background)
+    assert is_alive(pid)
+    return pid
+
+
+def test_a_command_whose_keeper_was_killed_is_stopped(background: Background) -> None:
+    pid = start_and_kill_keeper(background, LIVING)
+    assert background.call("stop") == 0
+    assert not is_alive(pid)
+    assert background.call("status") == 3
+
+
+def test_a_command_whose_keeper_was_killed_is_replaced(background: Background) -> None:
+    pid = start_and_kill_keeper(background, LIVING)
+    assert background.call("start", "sh", "-c", LIVING) == 0
+    assert not is_alive(pid)
+    wait_for(lambda: len(begun(background)) == 2)
+    assert background.call("status") == 0
+
+
+def test_a_command_that_does_not_end_is_killed_with_all_of_its_processes(background: Background) -> None:
+    stubborn = "trap '' TERM; echo begun $$; while :; do sleep 0.1; done"
+    for keep in (True, False):
+        if keep:
+            assert background.call("--stop-seconds", "2", "start", "sh", "-c", stubborn) == 0
+            wait_for(lambda: bool(begun(background)))
+        else:
+            background.log_file.unlink()
+            start_and_kill_keeper(background, stubborn)
+        assert background.call("--stop-seconds", "2", "stop") == 0
+        assert not is_alive(begun(background)[0])
+        assert background.call("status") == 3
+
+
+def test_what_a_command_leaves_behind_is_ended(background: Background) -> None:
+    background.call("start", "sh", "-c", "sleep 600 & echo begun $!; exit 7")
+    wait_for(lambda: len(begun(background)) >= 2)
+    wait_for(lambda: not is_alive(begun(background)[0]))
+    assert background.call("stop") == 0
+    assert not any(map(is_alive, begun(background)))
+
+
+def test_a_command_that_is_not_there_yet_is_waited_for(background: Background, tmp_path: pathlib.Path) -> None:
+    command = tmp_path / "command"
+    assert background.call("start", str(command)) == 0
+    wait_for(lambda: "could not be started" in background.log())
+    command.write_text("#!/bin/sh\necho begun $$\nexec sleep 600\n", encoding="ascii")
+    command.chmod(0o755)
+    wait_for(lambda: bool(begun(background)))
     assert background.call("status") == 0
 
 
