@@ -13,6 +13,7 @@ event loop.
 from __future__ import annotations
 
 import datetime
+import time
 import typing as t
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from catalog_server import access, downloads
 from catalog_server.access import Caller, Needs
 from catalog_server.audit import notes
 from catalog_server.audit.notes import Note
-from catalog_server.behind import BehindWriter, Seldom
+from catalog_server.behind import CLOSE_SECONDS, BehindWriter, Seldom
 from catalog_server.database import Database, Lock
 from catalog_server.downloads import Download
 from catalog_server.errors import Unauthenticated
@@ -66,7 +67,8 @@ class Behind:
             downloads=BehindWriter(database, "downloads", downloads.count),
             notes=BehindWriter(database, "audit notes", notes.write),
             key_uses=KeyUses(database),
-            readers=Seldom(LONGEST_URL_SECONDS),
+            # Whoever reads very many manifests is in the audit log with each of them.
+            readers=Seldom(LONGEST_URL_SECONDS, beyond=True),
         )
 
     def writers(self) -> dict[str, BehindWriter[t.Any]]:
@@ -79,9 +81,12 @@ class Behind:
             writer.start()
 
     def close(self) -> None:
-        """Write what was added, and end."""
+        """Write what was added, and end; see ``BehindWriter.close``."""
+        until = time.monotonic() + CLOSE_SECONDS
         for writer in self.writers().values():
-            writer.close()
+            writer.end()
+        for writer in self.writers().values():
+            writer.close(until - time.monotonic())
 
 
 @dataclass(frozen=True)
