@@ -132,12 +132,13 @@ def test_what_others_announce_counts_as_written(server: Server) -> None:
     places = Receivers(settings)
     # Each has room, and both have not.
     size = shutil.disk_usage(server.data_dir).free * 6 // 10
-    one, other = (Body(user, size, server.data_dir) for user in ("a", "b"))
-    with places.place(one):
-        with pytest.raises(InsufficientStorage), places.place(other):
+    one, other = (Body(user, size) for user in ("a", "b"))
+    volume = places.volume(server.data_dir)
+    with places.place(one, volume):
+        with pytest.raises(InsufficientStorage), places.place(other, volume):
             pass
         assert (places.count, places.announced) == (1, size)
-    with places.place(other):
+    with places.place(other, volume):
         pass
     assert (places.count, places.announced) == (0, 0)
 

@@ -28,15 +28,22 @@ class NoPowerCuts(Exception):
 def build(directory: Path) -> Path:
     """Compile the library into a directory; return its path.
 
+    :raises NoPowerCuts: see ``compiled``
+    """
+    return compiled(_SOURCE, directory / "power_cut.so")
+
+
+def compiled(source: Path, library: Path) -> Path:
+    """Compile a library for LD_PRELOAD; return its path.
+
     :raises NoPowerCuts: there is no compiler with the headers of the C library, or this is not Linux
     """
     if sys.platform != "linux":
-        raise NoPowerCuts("Power cuts are modelled on Linux only.")
+        raise NoPowerCuts("Such libraries are for Linux only.")
     compiler = shutil.which("cc")
     if compiler is None or not Path("/usr/include/stdio.h").exists():
         raise NoPowerCuts("There is no C compiler: the packages are called gcc and libc6-dev.")
-    library = directory / "power_cut.so"
-    words = ["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(library), str(_SOURCE)]
+    words = ["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(library), str(source)]
     subprocess.run([compiler, *words], check=True)
     return library
 

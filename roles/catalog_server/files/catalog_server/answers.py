@@ -34,7 +34,7 @@ def written(handler: Callable[Parameters, BaseModel]) -> Callable[Parameters, Re
 
     @functools.wraps(handler)
     def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> Response:
-        return _as_json(handler(*arguments, **options))
+        return response(handler(*arguments, **options))
 
     return run
 
@@ -54,8 +54,8 @@ def written_at_once(
         @functools.wraps(handler)
         async def run(context: RequestContext, *arguments: Parameters.args, **options: Parameters.kwargs) -> Response:
             if context.services.database.reads_at_once and is_short(context, *arguments, **options):
-                return _as_json(handler(context, *arguments, **options))
-            return await run_in_threadpool(lambda: _as_json(handler(context, *arguments, **options)))
+                return response(handler(context, *arguments, **options))
+            return await run_in_threadpool(lambda: response(handler(context, *arguments, **options)))
 
         return run
 
@@ -67,5 +67,6 @@ def always(_context: RequestContext, *_arguments: t.Any, **_options: t.Any) -> b
     return True
 
 
-def _as_json(model: BaseModel) -> Response:
+def response(model: BaseModel) -> Response:
+    """Return a model as an answer, for handlers that decide themselves in which thread it is written."""
     return Response(model.model_dump_json(), media_type="application/json")

@@ -9,7 +9,8 @@ requests hold: the number of bodies, in all and for one user, the bytes that the
 and the free bytes that a volume keeps. A client that stalls loses its connection, and with it the place: see
 ``http_limits.py``.
 
-Everything here runs on the event loop of one process, and the numbers are those of one process.
+Places are given on the event loop of one process, and the numbers are those of one process. Volumes are looked at by
+threads: one that does not answer, such as that of a file server that is away, would stop everybody.
 """
 
 from __future__ import annotations
@@ -32,12 +33,20 @@ RETRY_SECONDS = 5
 
 @dataclass(frozen=True)
 class Body:
-    """What is about to be received: by which user, how many bytes at most, below which directory, and which object."""
+    """What is about to be received: by which user, how many bytes at most, and which object."""
 
     user: str
     size: int
-    folder: Path
     key: str | None = None
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The volume that a body would be on: its number, its free bytes, and how many of them have to stay free."""
+
+    device: int
+    free: int
+    least: int
 
 
 class Receivers:
@@ -53,8 +62,22 @@ class Receivers:
         self.count = 0
         self.announced = 0
 
+    def volume(self, folder: Path) -> Volume:
+        """Look at the volume of a directory. It may take as long as the volume does, so it belongs into a thread.
+
+        :raises Unavailable: the volume is not mounted
+        """
+        try:
+            device = os.stat(folder).st_dev
+            least = self._settings.min_free_bytes
+            if self._database_folder is not None and os.stat(self._database_folder).st_dev == device:
+                least = max(least, self._settings.database_free_bytes)
+            return Volume(device, shutil.disk_usage(folder).free, least)
+        except OSError as error:
+            raise Unavailable("The volume of a storage is not there; the server's log says why.") from error
+
     @contextmanager
-    def place(self, body: Body) -> Iterator[None]:
+    def place(self, body: Body, volume: Volume) -> Iterator[None]:
         """Hold a place as long as the block lasts.
 
         :raises BeingReceived: the same object is being received
@@ -63,14 +86,14 @@ class Receivers:
         :raises InsufficientStorage: the volume would be too full
         """
         self._check(body)
-        device = self._check_volume(body)
-        self._take(body, device, 1)
+        self._check_room(body, volume)
+        self._take(body, volume.device, 1)
         if body.key is not None:
             self._keys.add(body.key)
         try:
             yield
         finally:
-            self._take(body, device, -1)
+            self._take(body, volume.device, -1)
             if body.key is not None:
                 self._keys.remove(body.key)
 
@@ -97,26 +120,16 @@ class Receivers:
         if self.count >= settings.receivers or self.announced + body.size > settings.receive_bytes:
             raise Unavailable("Too many objects and indexes are being received; try again.", retry_after=RETRY_SECONDS)
 
-    def _check_volume(self, body: Body) -> int:
-        """Return the number of the volume.
+    def _check_room(self, body: Body, volume: Volume) -> None:
+        """Check that a body leaves enough room on its volume.
 
         What the others have announced is counted in full, also what of it has been written: a little too early is
         better than too late.
 
-        :raises Unavailable: the volume is not mounted
-        :raises InsufficientStorage: it has no room
+        :raises InsufficientStorage: it does not
         """
-        try:
-            device = os.stat(body.folder).st_dev
-        except OSError as error:
-            raise Unavailable("The volume of a storage is not there; the server's log says why.") from error
-        least = self._settings.min_free_bytes
-        if self._database_folder is not None and os.stat(self._database_folder).st_dev == device:
-            least = max(least, self._settings.database_free_bytes)
-        left = shutil.disk_usage(body.folder).free - self._on_device[device] - body.size
-        if left < least:
+        if volume.free - self._on_device[volume.device] - body.size < volume.least:
             raise InsufficientStorage(
-                f"There is no room for {body.size} bytes: of the volume that would take them, {least} bytes have to "
-                "stay free."
+                f"There is no room for {body.size} bytes: of the volume that would take them, {volume.least} bytes "
+                "have to stay free."
             )
-        return device

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 
+from catalog_server.asking import Asking
 from catalog_server.errors import Unavailable
 
 FRESH_SECONDS = 1.0
@@ -25,13 +26,19 @@ _log = logging.getLogger("catalog_server.health")
 class Readiness:
     """The answer of a check, and how old it is.
 
-    One request waits for a check. The others get the answer of the one before, as anybody may ask, and a volume that
-    does not answer would hold the threads that other requests need.
+    One request waits for a check, and not for ever. The others get the answer of the one before, as anybody may ask,
+    and a volume that does not answer would hold the threads that other requests need.
     """
 
-    def __init__(self, check: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._check = check
+    def __init__(
+        self,
+        check: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+        slow_seconds: float = SLOW_SECONDS,
+    ) -> None:
+        self._asking = Asking("readiness", check)
         self._clock = clock
+        self._slow_seconds = slow_seconds
         self._checking = threading.Lock()
         self._begun_at = 0.0
         self._checked_at: float | None = None
@@ -44,8 +51,8 @@ class Readiness:
                 self._refresh()
             finally:
                 self._checking.release()
-        elif self._checked_at is None or self._clock() - self._begun_at >= SLOW_SECONDS:
-            raise Unavailable("The database or a storage has not answered yet.", retry_after=1)
+        elif self._checked_at is None or self._clock() - self._begun_at >= self._slow_seconds:
+            raise _no_answer()
         problem = self._problem
         if problem is not None:
             raise Unavailable(problem.message, retry_after=problem.retry_after)
@@ -59,7 +66,9 @@ class Readiness:
 
     def _ask(self) -> Unavailable | None:
         try:
-            self._check()
+            self._asking.ask().result(self._slow_seconds)
+        except TimeoutError:
+            return _no_answer()
         except Unavailable as problem:
             return problem
         except CatalogError as problem:
@@ -67,3 +76,7 @@ class Readiness:
             _log.error("not ready: %s", problem.message)
             return Unavailable("A storage cannot be used now; the server's log says why.")
         return None
+
+
+def _no_answer() -> Unavailable:
+    return Unavailable("The database or a storage has not answered yet.", retry_after=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Callable
+from functools import partial
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -91,13 +92,17 @@ async def _index_file(
 ) -> Response:
     """Stream an index file: its bytes are checked where they are written, and by whoever reads them."""
 
-    def opened() -> tuple[OpenedObject, str]:
+    def lookup() -> reading.IndexObject:
         with context.reading(access.reading_index_of(manifest_id)) as work:
-            found = find(work)
-        pack = packs.pack_of(context.services, found.storage, found.pack)
-        return pack.open(found.name), found.name.partition(".")[0]
+            return find(work)
 
-    file, sha256 = await run_in_threadpool(opened)
+    def opened(found: reading.IndexObject) -> OpenedObject:
+        return packs.pack_of(context.services, found.storage, found.pack).open(found.name)
+
+    found = await run_in_threadpool(lookup)
+    # A storage that does not answer must not take the threads of those that need none.
+    file = await context.pools.objects.run(partial(opened, found))
+    sha256 = found.name.partition(".")[0]
     headers = {"X-Content-SHA256": sha256, "Cache-Control": "private, no-cache"}
     return object_response(request, file, sha256, context.pools.objects, headers)
 

@@ -73,6 +73,7 @@ _STORE = operation(
     "too_many_receivers",
     "being_received",
     "insufficient_storage",
+    body="object",
     requestBody=octets.received("The bytes of the object."),
     responses={"200": {"description": "The object is stored."}},
 )
@@ -150,8 +151,9 @@ async def store_object(
     admitted, user_id = await pool.run(admitting)
     if request.headers.get("content-length") != str(size):
         raise BadRequest(f"This URL was made for an object of {size} bytes; Content-Length must say so.")
+    volume = await pool.run(partial(services.receivers.volume, admitted.root))
     try:
-        with services.receivers.place(Body(user_id, size, admitted.root, key=f"{storage}/{key}")):
+        with services.receivers.place(Body(user_id, size, key=f"{storage}/{key}"), volume):
             incoming = await pool.run(partial(admitted.files.receive, key, key.rpartition("/")[2], size))
             # A body takes its time: what its URL was made for may have ended meanwhile.
             await receive_object(request, incoming, pool, admitting)

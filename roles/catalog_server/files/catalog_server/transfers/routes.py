@@ -11,10 +11,10 @@ import typing as t
 from dataclasses import dataclass
 from functools import partial
 
-from fastapi import APIRouter, Path, Query, Request, status
+from fastapi import APIRouter, Path, Query, Request, Response, status
 from starlette.concurrency import run_in_threadpool
 
-from catalog_server import access, answers, paging, pools
+from catalog_server import access, answers, paging
 from catalog_server.catalog import service as catalog
 from catalog_server.catalog.schemas import ManifestRecord
 from catalog_server.openapi import octets
@@ -63,12 +63,14 @@ _COMMIT = operation(
     "quota_exceeded",
     "too_many_receivers",
     "insufficient_storage",
+    body="index",
     requestBody=octets.received("The index of the pack: its listing and its locator, as docs/pack-format.md says."),
 )
 
 
 @router.post(
     "/uploads",
+    response_model=UploadRecord,
     openapi_extra=operation(
         USERS_AND_GRANTS,
         "catalog_id_denied",
@@ -80,9 +82,19 @@ _COMMIT = operation(
         "quota_exceeded",
     ),
 )
-@pools.writes
-def begin_upload(context: Context, body: BeginUpload) -> UploadRecord:
+async def begin_upload(context: Context, body: BeginUpload) -> Response:
     """Begin an upload, or resume the one that the same user has open for the same address."""
+    opened = await context.pools.writes.run(partial(_begin, context, body))
+
+    def record() -> Response:
+        leftovers.discard(context.services, opened.upload.abandoned)
+        return _upload_record(context, opened, "", SEGMENTS_OF_A_PAGE)
+
+    # The storage may not answer, and then takes threads of those that need it only.
+    return await context.pools.objects.run(record)
+
+
+def _begin(context: RequestContext, body: BeginUpload) -> _Opened:
     wanted = body.model_dump(exclude={"minimum_requirements"})
     minimum = body.minimum_requirements
     asked = Begin(**wanted, minimum_requirements=minimum.model_dump(exclude_none=True) if minimum is not None else None)
@@ -90,20 +102,23 @@ def begin_upload(context: Context, body: BeginUpload) -> UploadRecord:
     def unit(work: UnitOfWork) -> _Opened:
         return _Opened.of(work, begin(work, asked))
 
-    opened = context.write(access.TRANSFER_IN, unit, locks=lambda work: catalog.locks_of(asked.catalog_id))
-    leftovers.discard(context.services, opened.upload.abandoned)
-    return _upload_record(context, opened, "", SEGMENTS_OF_A_PAGE)
+    return context.write(access.TRANSFER_IN, unit, locks=lambda work: catalog.locks_of(asked.catalog_id))
 
 
-@router.get("/uploads/{upload_id}", openapi_extra=operation(USERS_AND_GRANTS, *_OF_UPLOAD))
-def get_upload(
+@router.get("/uploads/{upload_id}", response_model=UploadRecord, openapi_extra=operation(USERS_AND_GRANTS, *_OF_UPLOAD))
+async def get_upload(
     context: Context, upload_id: UploadId, limit: Limit = None, cursor: paging.Cursor = None
-) -> UploadRecord:
+) -> Response:
     """Get an open upload, with the segments that are stored already, page by page."""
     after = paging.parts(context.services.keys, cursor, 1)[0] if cursor is not None else ""
-    with context.reading(access.TRANSFER_IN) as work:
-        opened = _Opened.of(work, service.resume(work, upload_id))
-    return _upload_record(context, opened, after, min(limit or SEGMENTS_OF_A_PAGE, SEGMENTS_OF_A_PAGE))
+
+    def resumed() -> _Opened:
+        with context.reading(access.TRANSFER_IN) as work:
+            return _Opened.of(work, service.resume(work, upload_id))
+
+    opened = await run_in_threadpool(resumed)
+    length = min(limit or SEGMENTS_OF_A_PAGE, SEGMENTS_OF_A_PAGE)
+    return await context.pools.objects.run(partial(_upload_record, context, opened, after, length))
 
 
 @dataclass(frozen=True)
@@ -120,15 +135,15 @@ class _Opened:
         return cls(upload, bases, holders.of_upload(work.caller, upload.id))
 
 
-def _upload_record(context: RequestContext, opened: _Opened, after: str, length: int) -> UploadRecord:
-    """The record of an upload with at most ``length`` of its segments, those behind ``after``."""
+def _upload_record(context: RequestContext, opened: _Opened, after: str, length: int) -> Response:
+    """Answer with the record of an upload with at most ``length`` of its segments, those behind ``after``."""
     upload = opened.upload
     pack = packs.pack_of(context.services, upload.storage, upload.id)
     stored = pack.segments()
     left = sorted(name for name in stored if name > after)
     shown = left[:length]
     request = signed_urls.wanted(context, opened.holder, context.services.settings.get_url_seconds)
-    return UploadRecord(
+    record = UploadRecord(
         id=upload.id,
         expires_at=int(upload.expires_at.timestamp()),
         storage=upload.storage,
@@ -141,6 +156,7 @@ def _upload_record(context: RequestContext, opened: _Opened, after: str, length:
         ],
         next=paging.cursor(context.services.keys, shown[-1]) if len(left) > length else None,
     )
+    return answers.response(record)
 
 
 @router.post("/uploads/{upload_id}/urls", openapi_extra=operation(USERS_AND_GRANTS, *_OF_UPLOAD))
@@ -174,8 +190,11 @@ async def commit_upload(
     user_id = await run_in_threadpool(run.check, context, upload_id, revision)
     settings = context.services.settings
     announced = request.headers.get("content-length", "")
-    size = int(announced) if announced.isdigit() else settings.max_index_bytes
-    with context.services.receivers.place(Body(user_id, size, settings.spool)):
+    # One that is longer is refused when it is read.
+    size = min(int(announced), settings.max_index_bytes) if announced.isdigit() else settings.max_index_bytes
+    receivers = context.services.receivers
+    volume = await context.pools.objects.run(partial(receivers.volume, settings.spool))
+    with receivers.place(Body(user_id, size), volume):
         with tempfile.SpooledTemporaryFile(RECEIVED_BYTES, dir=str(settings.spool)) as index:
             await receive_file(request, index, context.pools.objects)
             return await context.pools.commits.run(partial(run.run, context, upload_id, revision, index))
@@ -186,12 +205,15 @@ async def commit_upload(
     status_code=status.HTTP_204_NO_CONTENT,
     openapi_extra=operation(USERS_AND_GRANTS, "catalog_id_denied", "unknown_upload", "upload_closed"),
 )
-@pools.writes
-def abort_upload(context: Context, upload_id: UploadId) -> None:
+async def abort_upload(context: Context, upload_id: UploadId) -> None:
     """Abort an upload, and remove what it has stored."""
-    context.write(
-        access.TRANSFER_IN,
-        lambda work: service.abort(work, upload_id),
-        locks=lambda work: service.locks(work, upload_id),
-    )
-    leftovers.discard(context.services, [upload_id])
+
+    def abort() -> None:
+        context.write(
+            access.TRANSFER_IN,
+            lambda work: service.abort(work, upload_id),
+            locks=lambda work: service.locks(work, upload_id),
+        )
+
+    await context.pools.writes.run(abort)
+    await context.pools.objects.run(partial(leftovers.discard, context.services, [upload_id]))

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import typing as t
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +15,7 @@ from functools import partial
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ByteRange
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.receiving import Incoming
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -77,7 +80,7 @@ def object_response(
 
 
 class ObjectResponse(Response):
-    """Sends a range of an open object, and closes it."""
+    """Sends a range of an open object, and closes it. What nobody takes any more is not read either."""
 
     def __init__(
         self,
@@ -104,17 +107,29 @@ class ObjectResponse(Response):
         self._left = 0 if head else length
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        left = asyncio.create_task(_client_left(receive))
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while self._left:
+            while self._left and not left.done():
                 length = min(self._left, SENT_BYTES)
                 block = await self._pool.run(partial(self._opened.read, self._offset, length))
                 self._offset += length
                 self._left -= length
                 await send({"type": "http.response.body", "body": block, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if self._left:
+                scope.get("logged", {})["ended"] = "client"
+            else:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._opened.close()
+            left.cancel()
+            await self._pool.close(self._opened.close)
+
+
+async def _client_left(receive: Receive) -> None:
+    """Return when the client has left, or sends a body that nobody asked for and that is too long."""
+    with contextlib.suppress(HTTPException):
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
 
 async def receive_object(
@@ -134,8 +149,7 @@ async def receive_object(
             await pool.run(partial(incoming.write, block))
         await pool.run(finish)
     finally:
-        # Not in a pool: a request that is cancelled must not wait, and this takes no time.
-        incoming.close()
+        await pool.close(incoming.close)
 
 
 async def receive_file(request: Request, file: t.IO[bytes], pool: Pool) -> None:
