@@ -18,10 +18,15 @@ def all_routes() -> set[tuple[str, str]]:
     """Method and path of each, without the prefix of the API."""
     return {
         (method, re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path))
-        for router in ROUTERS
-        for route in _flat(router)
+        for route in all_api_routes()
         for method in route.methods
     }
+
+
+def all_api_routes() -> t.Iterator[APIRoute]:
+    """The routes themselves."""
+    for router in ROUTERS:
+        yield from _flat(router)
 
 
 def _flat(router: APIRouter) -> t.Iterator[APIRoute]:

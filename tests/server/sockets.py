@@ -17,13 +17,15 @@ from running import Server
 PROBE = b"GET /api/v1/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def connect(server: Server, timeout: float = 20, receive_bytes: int | None = None) -> socket.socket:
-    """A connection to the server; ``receive_bytes`` is the size of its receive buffer."""
+def connect(server: Server, timeout: float = 20, receive_bytes: int | None = None, source: str = "") -> socket.socket:
+    """A connection to the server, from the address ``source``; ``receive_bytes`` is the size of its receive buffer."""
     host, port = server.url.partition("://")[2].split(":")
     connection = socket.socket()
     if receive_bytes is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     connection.settimeout(timeout)
+    if source:
+        connection.bind((source, 0))
     connection.connect((host, int(port)))
     return connection
 

@@ -13,7 +13,8 @@ import threading
 import pytest
 from catalog_server.errors import Unavailable
 from catalog_server.identity import login_limits
-from catalog_server.identity.login_limits import LimitLogins, LoginLimits, network_of
+from catalog_server.identity.login_limits import LimitLogins, LoginLimits
+from catalog_server.networks import network_of
 from catalog_server.pools import LoginPool, Turns
 from starlette.types import Message
 

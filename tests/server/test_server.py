@@ -20,9 +20,12 @@ from ansible_collections.macfleet.parallels.tests.support import certificates
 from catalog_server.errors import STATUSES
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import AudienceText, Manifest
+from catalog_server.openapi.operation import body_of
 from conftest import StartServer
+from routes import all_api_routes
 from rows import new_catalog_id, put_manifest
 from running import PASSWORD, START_SECONDS, STOP_SECONDS, Server, Template, command, environment, wait_until
+from sockets import connect, one_answer, status_of
 from sqlalchemy import select
 
 PREFIXES = ("/api/v1", "/api")
@@ -101,6 +104,27 @@ def test_a_body_that_grows_too_long_is_not_read_to_its_end(server: Server) -> No
 
     reply = server.call("POST", "/auth/token", content=chunks(), headers={"Content-Type": "application/json"})
     assert (reply.status_code, reply.json()["error"]) == (413, "payload_too_large")
+
+
+def test_only_objects_and_indexes_are_longer_than_json() -> None:
+    long = {(route.path, body_of(route)) for route in all_api_routes() if body_of(route) != "json"}
+    assert long == {("/objects/{storage}/{key:path}", "object"), ("/uploads/{upload_id}/commit", "index")}
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/objects", "/uploads/x/commit/more"])
+def test_the_body_of_what_is_no_resource_is_not_read(server: Server, path: str) -> None:
+    with connect(server) as connection:
+        head = f"POST /api/v1{path} HTTP/1.1\r\nHost: x\r\nContent-Length: {1 << 40}\r\n\r\n"
+        connection.sendall(head.encode() + bytes(100))
+        assert status_of(one_answer(connection)) == 404
+
+
+def test_a_body_that_a_route_does_not_take_has_the_limit_of_others(server: Server) -> None:
+    """The path is that of objects, the method is none of theirs."""
+    with connect(server) as connection:
+        head = f"POST /api/v1/objects/local/x HTTP/1.1\r\nHost: x\r\nContent-Length: {1 << 40}\r\n\r\n"
+        connection.sendall(head.encode())
+        assert status_of(one_answer(connection)) == 405
 
 
 def test_a_log_line_for_each_request_without_query_and_secrets(server: Server) -> None:

@@ -20,7 +20,7 @@ import pytest
 import uvicorn
 from catalog_server import telemetry
 from catalog_server.app import create_app
-from catalog_server.http_limits import OpenConnections
+from catalog_server.connections import OpenConnections
 from catalog_server.settings import load_settings
 from catalog_server.unit_of_work import Services, utc_now
 from packs import make_pack
@@ -69,7 +69,7 @@ def counting_fixture(template: Template, tmp_path_factory: pytest.TempPathFactor
     """A server whose statements are counted. Its jobs do not run by themselves."""
     data_dir = tmp_path_factory.mktemp("counting") / "data"
     with template.copied(data_dir, {"CATALOG_DATA_DIR": str(data_dir), "CATALOG_JOBS_SECONDS": "0"}) as settings:
-        app = create_app(load_settings(settings), OpenConnections(100))
+        app = create_app(load_settings(settings), OpenConnections(100, 100))
         services: Services = app.state.services
         services.storages.prepare(utc_now())
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="none"))

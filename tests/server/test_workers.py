@@ -6,21 +6,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from ansible_collections.macfleet.parallels.tests.support import certificates
 from catalog_server import listening
 from catalog_server.errors import Unavailable
 from catalog_server.settings import Settings
 from conftest import StartServer
 from running import PASSWORD, Server, Template, environment, wait_until
+from sockets import connect, everything, status_of
+from test_monitoring import value
+from test_receivers import Push
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc, which Linux has")
 
@@ -67,13 +74,17 @@ def test_connections_are_shared_out_among_all_workers(start_server: StartServer)
 
 
 def _open_sockets(pid: int) -> int:
-    count = 0
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            count += os.readlink(descriptor).startswith("socket:")
-        except FileNotFoundError:
-            pass
-    return count
+    return sum(link.startswith("socket:") for link in _links(pid))
+
+
+def _links(pid: int) -> list[str]:
+    """What the descriptors of a process are; nothing of one that has ended."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.append(os.readlink(descriptor))
+    return found
 
 
 def test_what_is_revoked_is_refused_by_every_worker(start_server: StartServer) -> None:
@@ -93,6 +104,139 @@ def test_a_worker_that_dies_is_replaced(start_server: StartServer) -> None:
     assert workers_of(server) & before == before - {killed}
     assert set(statuses(server, "/manifests", server.token("reader"))) == {200}
     assert '"message": "worker ended"' in server.log
+
+
+def test_a_worker_that_cannot_come_back_leaves_its_connections_to_the_others(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    certificate = certificates.make(tmp_path)
+    server = start_server(
+        CATALOG_WORKERS=str(COUNT),
+        CATALOG_TLS_CERTIFICATE=str(certificate.path),
+        CATALOG_TLS_KEY=str(certificate.key),
+    )
+    context = ssl.create_default_context(cafile=str(certificate.path))
+    right = certificate.path.read_bytes()
+    certificate.path.write_text("no certificate\n", encoding="ascii")
+    os.kill(min(workers_of(server)), signal.SIGKILL)
+    # The next one, too, finds no certificate.
+    wait_until(lambda: server.log.count('"message": "worker ended"') >= 2)
+    for _number in range(CONNECTIONS):
+        assert httpx.get(f"{server.url}/api/health/live", verify=context, trust_env=False, timeout=5).status_code == 200
+    certificate.path.write_bytes(right)
+    wait_until(lambda: len(workers_of(server)) == COUNT, 60)
+    wait_until(lambda: all(map(_listens, workers_of(server))))
+    before = {pid: _open_sockets(pid) for pid in workers_of(server)}
+    with ExitStack() as stack:
+        for _number in range(CONNECTIONS):
+            client = stack.enter_context(httpx.Client(base_url=server.url, trust_env=False, verify=context))
+            assert client.get("/api/health/live").status_code == 200
+        assert all(_open_sockets(pid) > count for pid, count in before.items())
+
+
+def _listens(pid: int) -> bool:
+    """Whether a process has a socket that listens."""
+    tables = [Path(f"/proc/{pid}/net/{name}").read_text(encoding="ascii").splitlines()[1:] for name in ("tcp", "tcp6")]
+    # The state of a socket that listens is 0A, and the tenth field is its number.
+    listening = {f"socket:[{line.split()[9]}]" for table in tables for line in table if line.split()[3] == "0A"}
+    return any(link in listening for link in _links(pid))
+
+
+def test_those_that_come_while_a_server_ends_are_refused(start_server: StartServer) -> None:
+    server = start_server(CATALOG_WORKERS="2")
+    push = Push(server)
+    parts = urlsplit(push.url)
+    head = f"PUT {parts.path}?{parts.query} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(push.data)}\r\n\r\n"
+    with connect(server) as connection:
+        connection.sendall(head.encode() + push.data[:-1])
+        wait_until(lambda: any(push.id in link for pid in workers_of(server) for link in _links(pid)))
+        server.ended = True
+        server.process.terminate()
+        wait_until(lambda: _refuses(server))
+        connection.sendall(push.data[-1:])
+        assert status_of(everything(connection)) == 200
+    assert server.process.wait(60) == 0
+
+
+def _refuses(server: Server) -> bool:
+    try:
+        connect(server).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_the_counts_of_a_worker_outlive_it(
+    start_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    server = start_server(CATALOG_WORKERS="2")
+
+    def counted() -> float:
+        return value(server, "catalog_http_requests_total", method="GET", route="/server", status="200")
+
+    for round_ in range(1, 4):
+        for _number in range(CONNECTIONS):
+            assert httpx.get(f"{server.url}/api/v1/server", trust_env=False).status_code == 200
+        wait_until(lambda expected=round_ * CONNECTIONS: counted() == expected)
+        files = {path.name for path in tmp_path.glob("catalog-metrics-*/*.db")}
+        assert files == {f"{kind}_{number}.db" for kind in ("counter", "histogram") for number in range(2)}
+        killed = min(workers_of(server))
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda gone=killed: len(workers_of(server)) == 2 and gone not in workers_of(server))
+        wait_until(lambda: all(map(_listens, workers_of(server))))
+
+
+def test_a_supervisor_that_cannot_fork_tries_again(tmp_path: Path) -> None:
+    script = tmp_path / "supervisor.py"
+    script.write_text(_CANNOT_FORK, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["0", "1", "ready", "0", "2"]), done.stderr
+    assert "a worker cannot be started" in done.stderr
+
+
+_CANNOT_FORK = """
+import os, signal, sys, time
+from catalog_server import listening, telemetry, workers
+
+telemetry.configure("info")
+fork, forks = os.fork, []
+
+def seldom():
+    forks.append(1)
+    # The first two begin; when one is to be replaced there is no room at first.
+    if len(forks) in (3, 4):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return fork()
+
+os.fork = seldom
+
+def work(number, listening_socket, on_ready):
+    if number == 0:
+        print(0, flush=True)
+        if len(forks) > 2:
+            print(2, flush=True)
+            os.kill(os.getppid(), signal.SIGTERM)
+            time.sleep(60)
+        on_ready()
+        # Longer than the other one needs to be ready
+        time.sleep(3)
+        return 1
+    time.sleep(0.5)
+    print(1, flush=True)
+    on_ready()
+    time.sleep(60)
+    return 0
+
+sys.exit(workers.supervise(work, listening.sockets("127.0.0.1", 0, 2), lambda: print("ready", flush=True), 1))
+"""
 
 
 def test_no_worker_outlives_the_supervisor(start_server: StartServer) -> None:

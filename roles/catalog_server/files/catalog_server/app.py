@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from anyio.to_thread import current_default_thread_limiter
+from anyio import CapacityLimiter, move_on_after, to_thread
 from fastapi import APIRouter, FastAPI
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
@@ -21,11 +19,11 @@ from catalog_server import NAME, VERSION, error_responses, schema
 from catalog_server.audit import routes as audit
 from catalog_server.catalog import catalog_id_routes as catalog_ids
 from catalog_server.catalog import routes as catalog
+from catalog_server.connections import OpenConnections
 from catalog_server.database import Database
 from catalog_server.errors import LockedOut
 from catalog_server.health import routes as health
 from catalog_server.health.readiness import Readiness
-from catalog_server.http_limits import OpenConnections
 from catalog_server.identity import role_routes as roles
 from catalog_server.identity import routes as identity
 from catalog_server.identity import user_routes as users
@@ -42,6 +40,7 @@ from catalog_server.metrics.routes import Metrics
 from catalog_server.metrics.state import Numbers, StateCollector
 from catalog_server.middleware import UNCHECKED_BYTES, BodyLimit, Limit, RequestId
 from catalog_server.openapi import routes as description
+from catalog_server.openapi.operation import body_of
 from catalog_server.pools import Pools, Turns
 from catalog_server.receivers import Receivers
 from catalog_server.settings import Settings
@@ -72,8 +71,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     description.router,
 )
 
-_OBJECT = re.compile(r"/api(/v1)?/objects/")
-_COMMIT = re.compile(r"/api(/v1)?/uploads/[^/]+/commit\Z")
+# How long the end of a process waits for the step that a job is at; the next process goes on with the job.
+_JOB_SECONDS = 10.0
 
 
 def _connections_for(settings: Settings) -> int:
@@ -110,12 +109,13 @@ def _check(services: Services, shared: SharedKeys) -> None:
 
 
 def _body_limit(settings: Settings) -> Limit:
-    """How long a body may be: longer for those who have credentials, and for an index."""
+    """How long a body may be: longer for those who have credentials, and as the route says."""
 
     def limit(scope: Scope) -> int | None:
-        if _OBJECT.match(scope["path"]):
+        body = body_of(scope.get("route"))
+        if body == "object":
             return None
-        if _COMMIT.match(scope["path"]):
+        if body == "index":
             return settings.max_index_bytes
         headers = Headers(scope=scope)
         is_anonymous = "authorization" not in headers and "x-api-key" not in headers
@@ -133,11 +133,12 @@ def create_app(settings: Settings, connections: OpenConnections) -> FastAPI:
     """The server as an ASGI application; ``connections`` are those of its process."""
     services = open_services(settings)
     counted = RequestMetrics()
+    connections.observe = counted.observe_refused_connection
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # As many threads as connections, those of writers beside: none waits for one while it holds the other.
-        readers = current_default_thread_limiter()
+        readers = to_thread.current_default_thread_limiter()
         readers.total_tokens = settings.threads
         app.state.metrics = Metrics(
             counted, StateCollector(services, KINDS, Numbers.of(services.pools, readers, connections))
@@ -149,8 +150,12 @@ def create_app(settings: Settings, connections: OpenConnections) -> FastAPI:
         jobs.start()
         yield
         services.pools.logins.close()
-        await run_in_threadpool(jobs.close)
-        await run_in_threadpool(services.behind.close)
+        # A thread of its own: those of readers may all wait for something that does not answer. What requests have left
+        # to be written is first, since the step that a job is at may take long, or never end.
+        own = CapacityLimiter(2)
+        await to_thread.run_sync(services.behind.close, limiter=own)
+        with move_on_after(_JOB_SECONDS):
+            await to_thread.run_sync(jobs.close, limiter=own, abandon_on_cancel=True)
         services.database.close()
 
     app = FastAPI(

@@ -6,8 +6,8 @@
 
 uvicorn bounds neither the head of a request nor the time that it takes to come, and one byte switches off the timeout
 of a kept connection. Here a head has 64 KiB, 100 fields and 20 seconds (431 and 408, RFC 9110 and RFC 6585), a body
-and an answer must move at a least rate, and beyond a number of connections new ones are answered by 503. What does not
-belong to a body, such as trailers, is bounded like a head.
+and an answer must move at a least rate, and connections that are too many (see ``connections.py``) are answered by 503.
+What does not belong to a body, such as trailers, is bounded like a head.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import resource
 import typing as t
 from dataclasses import dataclass
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from catalog_server.connections import REASONS, OpenConnections, Place
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_FIELDS = 100
@@ -29,34 +30,22 @@ MAX_PIPELINED = 32
 LEAST_BODY_BYTES = 16 << 10
 # How long a client that is sent away may take to read why; what it still sends is thrown away.
 LINGER_SECONDS = 2.0
-# Descriptors that are no connections: database, logs, objects that are being sent.
-RESERVED_DESCRIPTORS = 256
 _SLICE_BYTES = 16 << 10
-_FULL_SHARE = 0.8
 
 _TEXTS = {
     400: ("Bad Request", "bad_request", "The request is not valid HTTP."),
     408: ("Request Timeout", "request_timeout", "The request did not arrive in time."),
     431: ("Request Header Fields Too Large", "head_too_large", "The head of the request is too large."),
-    503: ("Service Unavailable", "unavailable", "The server has too many connections; try again."),
+    503: ("Service Unavailable", "unavailable", ""),
 }
 
 _log = logging.getLogger("catalog_server.connections")
 
 
-def raise_descriptor_limit() -> int:
-    """Raise the limit of open files to the hard one; return how many connections that leaves."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 1 << 20 if hard == resource.RLIM_INFINITY else hard
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return max(wanted - RESERVED_DESCRIPTORS, wanted // 2)
-
-
 @dataclass(frozen=True)
 class Limits:
-    """What one connection may take, and how many there may be."""
+    """What one connection may take."""
 
-    connections: int
     # From the first byte of a head, and from the beginning of a connection, to the end of the head
     head_seconds: float
     # In which a body brings ``LEAST_BODY_BYTES``
@@ -65,22 +54,19 @@ class Limits:
     answer_seconds: float
 
 
-@dataclass
-class OpenConnections:
-    """How many connections are open, and how many there may be."""
-
-    limit: int
-    count: int = 0
-
-
 class LimitedProtocol(HttpToolsProtocol):
     """One connection; see ``protocol_with``."""
 
     limits: t.ClassVar[Limits]
     opened: t.ClassVar[OpenConnections]
 
-    def __init__(self, *arguments: t.Any, **options: t.Any) -> None:
+    def __init__(self, *arguments: t.Any, place: Place | None = None, **options: t.Any) -> None:
+        """``place`` is that of a connection that was counted already."""
         super().__init__(*arguments, **options)
+        self._place = place
+        self.is_connected = False
+        # Requests that have no whole answer yet
+        self._unfinished: list[RequestResponseCycle] = []
         self._is_body = False
         self._is_refused = False
         # Of the head, or of what has come of the body without being a part of its content
@@ -91,23 +77,30 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.opened.count += 1
+        self.is_connected = True
         # Whatever is not sent yet counts: one block of an answer is held, and the timer of the answer runs. With 0 a
         # TLS transport of uvloop would pause for ever.
         transport.set_write_buffer_limits(high=1, low=0)
-        count, limit = len(self.connections), self.limits.connections
-        if count > limit:
-            self._refuse(503)
-            return
-        if count == int(_FULL_SHARE * limit):
-            _log.warning("many connections", extra={"connections": count, "limit": limit})
-        self._arm(self.limits.head_seconds, self._head_is_late)
+        if self._place is None:
+            self._place = self.opened.open(self.client[0] if self.client else "")
+        if self._place is None:
+            self._is_refused = True
+            transport.abort()
+        elif self._place.refused is not None:
+            self._refuse(503, REASONS[self._place.refused])
+        else:
+            self._arm(self.limits.head_seconds, self._head_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         self._disarm_answer()
-        self.opened.count -= 1
+        if self._place is not None:
+            self.opened.close(self._place)
         super().connection_lost(exc)
+        # The library tells only the last of several requests.
+        for cycle in self._unfinished:
+            cycle.disconnected = not cycle.response_complete
+            cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
@@ -140,6 +133,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._arm(self.limits.body_seconds, self._body_is_slow)
         super().on_headers_complete()
+        self._unfinished = [cycle for cycle in self._unfinished if not cycle.response_complete]
+        self._unfinished.append(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         if len(self.headers) > MAX_FIELDS:
@@ -197,12 +192,12 @@ class LimitedProtocol(HttpToolsProtocol):
             self._answer_timer.cancel()
             self._answer_timer = None
 
-    def _refuse(self, status: int) -> None:
+    def _refuse(self, status: int, why: str = "") -> None:
         reason, word, message = _TEXTS[status]
         self._is_refused = True
         if status != 503:
             _log.warning("connection refused", extra={"status": status, "client": (self.client or [None])[0]})
-        body = json.dumps({"message": message, "code": status, "error": word}).encode()
+        body = json.dumps({"message": why or message, "code": status, "error": word}).encode()
         head = (
             f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
             "Connection: close\r\n\r\n"

@@ -30,7 +30,7 @@ _MISTAKE = "The server made a mistake; its log says which, under the id of this 
 # The most that is received from somebody whose credentials were not checked: a login has no more.
 UNCHECKED_BYTES = 16 << 10
 
-# The longest body that a request may have; None for a route that limits it itself.
+# The longest body that a request may have, by the route that it has found; None for a route that limits it itself.
 Limit = Callable[[Scope], int | None]
 
 
@@ -175,20 +175,21 @@ class BodyLimit:
         self.identify = identify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = self.limit(scope) if scope["type"] == "http" else None
-        if limit is None:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
-            return
-        announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdigit() and int(announced) > limit:
-            response = error_responses.reply("payload_too_large", _too_large(limit), {"Connection": "close"})
-            await response(scope, receive, send)
             return
         received = 0
         is_checked = False
 
         async def receive_some() -> Message:
             nonlocal received, is_checked
+            # Only here is it known which route the request has found.
+            limit = self.limit(scope)
+            if limit is None:
+                return await receive()
+            announced = Headers(scope=scope).get("content-length", "")
+            if not received and announced.isdigit() and int(announced) > limit:
+                raise HTTPException(413, _too_large(limit), {"Connection": "close"})
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:

@@ -6,14 +6,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import functools
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
 import tempfile
+import threading
+import time
 import typing as t
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +26,11 @@ import uvicorn
 
 from catalog_server import listening, telemetry, workers
 from catalog_server.app import create_app
-from catalog_server.http_limits import Limits, OpenConnections, protocol_with, raise_descriptor_limit
+from catalog_server.connections import OpenConnections, Place, raise_descriptor_limit, share_of_one
+from catalog_server.http_limits import LimitedProtocol, Limits, protocol_with
 from catalog_server.metrics.requests import share_counts
 from catalog_server.settings import Settings, SettingsError
+from catalog_server.tls import Certificate, TlsListener
 
 # A slow Mac encodes a segment for half a minute between two requests; connecting anew costs it a TLS handshake.
 KEEP_ALIVE_SECONDS = 75
@@ -33,19 +39,43 @@ _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 _LARGE_BYTES = 4 << 20
 _ARENAS = 2
+# How long the end of a process waits for its threads, when nobody needs them any more.
+_LAST_SECONDS = 2.0
+
+_log = logging.getLogger("catalog_server")
 
 
 class _Reporting(uvicorn.Server):
-    """Calls ``on_ready`` once it answers."""
+    """Calls ``on_ready`` once it answers, and counts connections before their TLS handshakes."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        protocol: type[LimitedProtocol],
+        certificate: Certificate | None,
+        on_ready: Callable[[], None],
+    ) -> None:
         super().__init__(config)
+        self._protocol = protocol
+        self._certificate = certificate
         self._on_ready = on_ready
 
     async def startup(self, sockets: t.Any = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._on_ready()
+        await super().startup(sockets if self._certificate is None else [])
+        if not self.started:
+            return
+        if self._certificate is not None:
+            opened, seconds = self._protocol.opened, self._protocol.limits.head_seconds
+            for one in sockets:
+                secure = TlsListener(self._certificate, opened, self._made, seconds)
+                secure.start(one, self.config.backlog)
+                self.servers.append(t.cast(asyncio.Server, secure))
+        self._on_ready()
+
+    def _made(self, place: Place) -> LimitedProtocol:
+        return self._protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state, place=place
+        )
 
 
 def serve(settings: Settings, ready_file: Path | None = None) -> int:
@@ -55,10 +85,17 @@ def serve(settings: Settings, ready_file: Path | None = None) -> int:
     announce = functools.partial(_announce, listening.url(sockets[0], settings.tls_certificate is not None), ready_file)
     if settings.workers == 1:
         return _run(settings, sockets[0], announce)
-    work = functools.partial(_run, settings.of_one_worker())
     with tempfile.TemporaryDirectory(prefix="catalog-metrics-") as directory:
-        share_counts(directory)
+        work = functools.partial(_work, settings.of_one_worker(), directory)
         return workers.supervise(work, sockets, announce, settings.shutdown_seconds)
+
+
+def _work(
+    settings: Settings, directory: str, number: int, listening_socket: socket.socket, on_ready: Callable[[], None]
+) -> int:
+    """Be one of several workers; ``directory`` is where they count."""
+    share_counts(directory, number)
+    return _run(settings, listening_socket, on_ready)
 
 
 def _run(settings: Settings, listening_socket: socket.socket, on_ready: Callable[[], None]) -> int:
@@ -67,19 +104,22 @@ def _run(settings: Settings, listening_socket: socket.socket, on_ready: Callable
     :raises SettingsError: the certificate or its key cannot be used
     """
     _return_memory()
+    certificate = _certificate(settings)
     descriptors = raise_descriptor_limit()
     limits = Limits(
-        connections=min(settings.max_connections or descriptors, descriptors),
         head_seconds=settings.head_seconds,
         body_seconds=settings.body_seconds,
         answer_seconds=settings.answer_seconds,
     )
-    connections = OpenConnections(limits.connections)
+    most = min(settings.max_connections or descriptors, descriptors)
+    each = settings.max_connections_each or share_of_one(most)
+    connections = OpenConnections(most, each, settings.trusted_networks)
+    protocol = protocol_with(limits, connections)
     app = create_app(settings, connections)
-    logging.getLogger("catalog_server").info("connections", extra={"limit": limits.connections})
+    _log.info("connections", extra={"limit": most, "limit_each": each})
     config = uvicorn.Config(
         app,
-        http=protocol_with(limits, connections),
+        http=protocol,
         ws="none",
         log_config=None,
         access_log=False,
@@ -89,24 +129,45 @@ def _run(settings: Settings, listening_socket: socket.socket, on_ready: Callable
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.shutdown_seconds,
-        ssl_certfile=settings.tls_certificate,
-        ssl_keyfile=settings.tls_key,
     )
+    config.load()
+    # All that is there now stays to the end: the collector need not look through it in the midst of requests.
+    gc.collect()
+    gc.freeze()
+    server = _Reporting(config, protocol, certificate, on_ready)
+    # uvicorn shuts down in order and then repeats the signal for whoever handled it before.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     try:
-        config.load()
+        server.run(sockets=[listening_socket])
+    finally:
+        _cut_off_threads(0 if server.started else 1)
+    return 0 if server.started else 1
+
+
+def _cut_off_threads(status: int) -> None:
+    """End the process at once if threads are left that do not end: a storage may not answer."""
+    until = time.monotonic() + _LAST_SECONDS
+    left = [one for one in threading.enumerate() if one is not threading.current_thread() and not one.daemon]
+    for thread in left:
+        thread.join(max(0.0, until - time.monotonic()))
+    names = [one.name for one in left if one.is_alive()]
+    if names:
+        _log.error("the process ends, and these threads do not", extra={"threads": names})
+        logging.shutdown()
+        os._exit(status)
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    """:raises SettingsError: the certificate or its key cannot be used"""
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    try:
+        return Certificate(settings.tls_certificate, settings.tls_key)
     except OSError as error:
         raise SettingsError(
             f"the certificate {settings.tls_certificate} with the key {settings.tls_key} cannot be used: {error}"
         ) from error
-    # All that is there now stays to the end: the collector need not look through it in the midst of requests.
-    gc.collect()
-    gc.freeze()
-    server = _Reporting(config, on_ready)
-    # uvicorn shuts down in order and then repeats the signal for whoever handled it before.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
-    server.run(sockets=[listening_socket])
-    return 0 if server.started else 1
 
 
 def _announce(url: str, ready_file: Path | None) -> None:

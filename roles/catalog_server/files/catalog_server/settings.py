@@ -11,7 +11,6 @@ substitution. A secret can be given as the path of a file that holds it, in ``CA
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import re
@@ -22,6 +21,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from catalog_server.networks import Network, parsed_networks
 
 PREFIX = "CATALOG_"
 SETTINGS_FILE = PREFIX + "SETTINGS_FILE"
@@ -56,7 +57,11 @@ class Settings(BaseModel):
     trusted_proxies: str = Field(
         "127.0.0.1", description="Addresses of the proxies whose X-Forwarded headers are trusted, separated by commas."
     )
-    tls_certificate: Path | None = Field(None, description="Certificate chain (PEM), if the server itself serves TLS.")
+    tls_certificate: Path | None = Field(
+        None,
+        description="Certificate chain (PEM), if the server itself serves TLS. It and its key are read again when they "
+        "are replaced.",
+    )
     tls_key: Path | None = Field(None, description="Private key (PEM) of the certificate.")
 
     data_dir: Path = Field(
@@ -136,7 +141,14 @@ class Settings(BaseModel):
     )
 
     max_connections: t.Annotated[int, Field(ge=1, le=1 << 20)] | None = Field(
-        None, description="Connections at a time; if not set, as many as the limit of open files allows."
+        None,
+        description="Connections at a time; if not set, as many as the limit of open files allows, with one file for "
+        "each.",
+    )
+    max_connections_each: t.Annotated[int, Field(ge=1, le=1 << 20)] | None = Field(
+        None,
+        description="Of these, those of one address, with IPv6 of one /64 network; not of the trusted proxies. A "
+        "quarter if not set.",
     )
     head_seconds: t.Annotated[float, Field(gt=0, le=3600)] = Field(
         20, description="How long a connection may take to send the head of a request."
@@ -210,12 +222,10 @@ class Settings(BaseModel):
     @field_validator("trusted_proxies")
     @classmethod
     def _addresses(cls, value: str) -> str:
-        for part in value.split(","):
-            if part.strip() not in ("", "*"):
-                try:
-                    ipaddress.ip_network(part.strip())
-                except ValueError:
-                    raise ValueError("it must be IP addresses and networks, separated by commas, or *") from None
+        try:
+            parsed_networks(",".join(part for part in value.split(",") if part.strip() != "*"))
+        except ValueError:
+            raise ValueError("it must be IP addresses and networks, separated by commas, or *") from None
         return value
 
     @field_validator("database_url")
@@ -232,7 +242,10 @@ class Settings(BaseModel):
     @field_validator("metrics_allow")
     @classmethod
     def _networks(cls, value: str) -> str:
-        _parsed_networks(value)
+        try:
+            parsed_networks("" if value.strip() == "none" else value)
+        except ValueError:
+            raise ValueError("it must be IP addresses and networks, separated by commas, or none") from None
         return value
 
     @field_validator("server_secret", "metrics_token")
@@ -261,6 +274,9 @@ class Settings(BaseModel):
         return self.model_copy(
             update={
                 "max_connections": share(self.max_connections) if self.max_connections is not None else None,
+                "max_connections_each": (
+                    share(self.max_connections_each) if self.max_connections_each is not None else None
+                ),
                 "commits_at_once": share(self.commits_at_once),
                 "login_burst": share(self.login_burst),
                 "logins_per_minute": self.logins_per_minute / self.workers,
@@ -274,9 +290,14 @@ class Settings(BaseModel):
         )
 
     @property
-    def metrics_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    def metrics_networks(self) -> list[Network]:
         """The networks that may read the metrics without a token."""
-        return _parsed_networks(self.metrics_allow)
+        return [] if self.metrics_allow.strip() == "none" else parsed_networks(self.metrics_allow)
+
+    @property
+    def trusted_networks(self) -> list[Network]:
+        """The networks of the trusted proxies."""
+        return parsed_networks(self.trusted_proxies.replace("*", "0.0.0.0/0, ::/0"))
 
     @property
     def database(self) -> str:
@@ -299,16 +320,6 @@ class Settings(BaseModel):
     def default_storage(self) -> Path:
         """Root of an embedded storage that has none of its own."""
         return self.data_dir.absolute() / "storage"
-
-
-def _parsed_networks(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """:raises ValueError: one of them is neither an address nor a network"""
-    if text.strip() == "none":
-        return []
-    try:
-        return [ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise ValueError("it must be IP addresses and networks, separated by commas, or none") from None
 
 
 _OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)\Z|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?\Z")

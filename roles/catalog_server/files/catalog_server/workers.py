@@ -6,10 +6,14 @@
 
 The supervisor serves nothing. It forks the workers, starts one anew that ends by itself, and ends all of them when it
 is told to. A worker ends when its supervisor has died, so none is left behind that holds the address.
+
+A socket listens as long as any process has it open, and the kernel hands connections to it whether anybody accepts them
+or not. So a worker has its own socket only, and the supervisor ends the listening of one whose worker has ended.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -25,16 +29,17 @@ from multiprocessing.context import ForkProcess
 
 from catalog_server.settings import SettingsError
 
-# Serves on a socket until a signal ends it, calls the callable once it answers, and returns an exit status.
-Work = Callable[[socket.socket, Callable[[], None]], int]
+# Is the worker of that number: serves on a socket until a signal ends it, calls the callable once it answers, and
+# returns an exit status.
+Work = Callable[[int, socket.socket, Callable[[], None]], int]
 
 FAILED = 1
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
 # A worker that lived this long was not broken from the start: the pauses begin anew.
 _STEADY_SECONDS = 60.0
-# Beyond the time in which a worker finishes its requests
-_GRACE_SECONDS = 10.0
+# Beyond the time in which a worker finishes its requests: for what it writes behind them, and for its job
+_GRACE_SECONDS = 25.0
 
 _log = logging.getLogger("catalog_server.workers")
 
@@ -43,12 +48,14 @@ _log = logging.getLogger("catalog_server.workers")
 class _Worker:
     """One worker and the next one in its place."""
 
-    listening: socket.socket
+    number: int
     process: ForkProcess
     answers: Connection
     started: float
     is_ready: bool = False
     pause: float = _FIRST_PAUSE_SECONDS
+    # When it has ended: when the next one is to be started
+    due: float | None = None
 
     def has_ended(self) -> bool:
         return self.process.exitcode is not None
@@ -76,37 +83,52 @@ def supervise(work: Work, sockets: Sequence[socket.socket], on_ready: Callable[[
     like it. Workers get ``stop_seconds`` to finish their requests.
     """
     stop = _Stop()
-    running = [_start(work, listening) for listening in sockets]
+    running: list[_Worker] = []
     try:
+        for number in range(len(sockets)):
+            running.append(_start(work, sockets, number))
         if not _wait_until_ready(running, stop):
             return 0 if stop.told else FAILED
         on_ready()
         while not stop.told:
             _wait(running, stop)
-            for index, worker in enumerate(running):
+            for number, worker in enumerate(running):
                 if worker.has_ended() and not stop.told:
-                    running[index] = _replace(work, worker, stop)
+                    running[number] = _tend(work, sockets, worker)
         return 0
     finally:
+        # Those that come while the last requests are answered are refused, and go elsewhere.
+        for one in sockets:
+            one.close()
         _end(running, stop_seconds + _GRACE_SECONDS)
 
 
-def _start(work: Work, listening: socket.socket, pause: float = _FIRST_PAUSE_SECONDS) -> _Worker:
+def _start(work: Work, sockets: Sequence[socket.socket], number: int, pause: float = _FIRST_PAUSE_SECONDS) -> _Worker:
+    """:raises OSError: the system has no room for another process"""
     context = multiprocessing.get_context("fork")
     answers, told = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(work, listening, told), name="worker")
-    process.start()
-    told.close()
-    return _Worker(listening, process, answers, time.monotonic(), pause=pause)
+    process = context.Process(target=_run, args=(work, sockets, number, told), name="worker")
+    try:
+        process.start()
+    except OSError:
+        answers.close()
+        raise
+    finally:
+        told.close()
+    return _Worker(number, process, answers, time.monotonic(), pause=pause)
 
 
-def _run(work: Work, listening: socket.socket, told: Connection) -> None:
+def _run(work: Work, sockets: Sequence[socket.socket], number: int, told: Connection) -> None:
     """Be a worker."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    listening = sockets[number]
+    for other in sockets:
+        if other is not listening:
+            other.close()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, signal.SIG_DFL)
     threading.Thread(target=_end_with_supervisor, name="supervisor", daemon=True).start()
     try:
-        sys.exit(work(listening, lambda: told.send_bytes(b"ready")))
+        sys.exit(work(number, listening, lambda: told.send_bytes(b"ready")))
     except SettingsError as error:
         print(f"catalog-server: {error}", file=sys.stderr)
         sys.exit(FAILED)
@@ -119,12 +141,15 @@ def _end_with_supervisor() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _wait(running: Sequence[_Worker], stop: _Stop, seconds: float | None = None) -> None:
-    """Return when a worker ends, answers for the first time, or the supervisor is told to stop."""
-    starting = [worker.answers for worker in running if not worker.is_ready]
-    wait([stop.reader, *starting, *(worker.process.sentinel for worker in running)], seconds)
-    for worker in running:
-        if not worker.is_ready and worker.answers.poll():
+def _wait(running: Sequence[_Worker], stop: _Stop) -> None:
+    """Return when a worker ends, answers for the first time, is due, or the supervisor is told to stop."""
+    alive = [worker for worker in running if worker.due is None]
+    starting = [worker for worker in alive if not worker.is_ready]
+    due = min((worker.due for worker in running if worker.due is not None), default=None)
+    seconds = None if due is None else max(0.0, due - time.monotonic())
+    wait([stop.reader, *(one.answers for one in starting), *(one.process.sentinel for one in alive)], seconds)
+    for worker in starting:
+        if worker.answers.poll():
             worker.is_ready = _said_ready(worker.answers)
 
 
@@ -144,15 +169,43 @@ def _wait_until_ready(running: Sequence[_Worker], stop: _Stop) -> bool:
     return True
 
 
-def _replace(work: Work, ended: _Worker, stop: _Stop) -> _Worker:
-    """Start a worker in the place of one that has ended, after a pause that grows while they end soon."""
-    steady = time.monotonic() - ended.started >= _STEADY_SECONDS
-    pause = _FIRST_PAUSE_SECONDS if steady else ended.pause
-    _log.error("worker ended", extra={"status": ended.process.exitcode, "seconds_until_next": pause})
+def _tend(work: Work, sockets: Sequence[socket.socket], ended: _Worker) -> _Worker:
+    """Start a worker in the place of one that has ended, after a pause that grows while they end soon.
+
+    Returns whoever has the place now.
+    """
+    now = time.monotonic()
+    if ended.due is None:
+        if now - ended.started >= _STEADY_SECONDS:
+            ended.pause = _FIRST_PAUSE_SECONDS
+        ended.due = now + ended.pause
+        _log.error("worker ended", extra={"status": ended.process.exitcode, "seconds_until_next": ended.pause})
+        _stop_listening(sockets, ended.number)
+        return ended
+    if now < ended.due:
+        return ended
+    pause = min(2 * ended.pause, _LONGEST_PAUSE_SECONDS)
+    try:
+        started = _start(work, sockets, ended.number, pause)
+    except OSError as error:
+        ended.pause, ended.due = pause, now + pause
+        _log.error("a worker cannot be started: %s", error, extra={"seconds_until_next": pause})
+        return ended
     ended.answers.close()
     ended.process.close()
-    wait([stop.reader], pause)
-    return _start(work, ended.listening, min(2 * pause, _LONGEST_PAUSE_SECONDS))
+    return started
+
+
+def _stop_listening(sockets: Sequence[socket.socket], number: int) -> None:
+    """Let the others have the connections that would wait for a worker that has ended.
+
+    The next worker lets the socket listen again. A socket that all of them share goes on listening.
+    """
+    one = sockets[number]
+    # Linux remembers the shutdown of a socket that does not listen: the connections of the next worker would have it.
+    if sockets.count(one) == 1 and one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
 
 
 def _end(running: Sequence[_Worker], seconds: float) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from catalog_server.errors import LockedOut
 from catalog_server.identity import login_queries as queries
-from catalog_server.identity.login_limits import network_of
+from catalog_server.networks import network_of
 from catalog_server.settings import Settings
 
 # How many times the attempts of one network a name may be tried from all unknown ones

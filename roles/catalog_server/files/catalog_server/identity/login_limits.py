@@ -14,7 +14,6 @@ again at each refusal would take a good part of the server by a few connections.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import math
 import re
 import time
@@ -25,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from catalog_server import error_responses
 from catalog_server.errors import LockedOut
+from catalog_server.networks import network_of
 
 _LOGIN = re.compile(r"/api(/v1)?/auth/token\Z")
 _MOST_ADDRESSES = 10_000
@@ -33,18 +33,6 @@ REFUSAL_SECONDS = 1.0
 MOST_REFUSALS = 500
 # In the log, why such a login was refused
 TOO_MANY = "too_many_from_address"
-
-
-def network_of(address: str, ipv4_bits: int = 32) -> str:
-    """Return the network that an address is counted under: 64 bits of IPv6, ``ipv4_bits`` of IPv4."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return "unknown"
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    bits = ipv4_bits if parsed.version == 4 else 64
-    return str(ipaddress.ip_network(f"{parsed}/{bits}", strict=False))
 
 
 class LoginLimits:

@@ -17,7 +17,8 @@ import datetime
 from catalog_server.audit.notes import Note
 from catalog_server.behind import BehindWriter, Seldom
 from catalog_server.errors import ServerError
-from catalog_server.identity.login_limits import TOO_MANY, network_of
+from catalog_server.identity.login_limits import TOO_MANY
+from catalog_server.networks import network_of
 
 MOST_A_MINUTE = 200
 _MINUTE = 60.0

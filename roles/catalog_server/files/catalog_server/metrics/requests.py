@@ -14,6 +14,7 @@ import os
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess, values
 
+from catalog_server import connections
 from catalog_server.identity.refusals import REASONS
 from catalog_server.middleware import Done
 
@@ -25,11 +26,14 @@ _PREFIXES = ("/api/v1", "/api")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
 
-def share_counts(directory: str) -> None:
-    """Let this process, and those that it forks, keep what they count in files of a directory."""
+def share_counts(directory: str, number: int) -> None:
+    """Let this process, the worker of that number, keep what it counts in files of a directory.
+
+    The next worker of the same number goes on with them: otherwise each that ends would leave its files for ever.
+    """
     os.environ[DIRECTORY] = directory
     # The library has chosen when it was imported, and looks here for each metric that is made.
-    values.ValueClass = values.get_value_class()
+    values.ValueClass = values.MultiProcessValue(lambda: number)
 
 
 class RequestMetrics:
@@ -62,6 +66,15 @@ class RequestMetrics:
             ("reason",),
             registry=self.registry,
         )
+        self._refused_connections = Counter(
+            "catalog_connections_refused", "Connections that were too many.", ("reason",), registry=self.registry
+        )
+        for reason in connections.REASONS:
+            self._refused_connections.labels(reason)
+
+    def observe_refused_connection(self, reason: str) -> None:
+        """Count a connection that was too many."""
+        self._refused_connections.labels(reason).inc()
 
     def observe(self, done: Done) -> None:
         """Count a request that is over."""

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -16,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from catalog_server.errors import Forbidden, Unauthenticated
 from catalog_server.metrics.requests import RequestMetrics
 from catalog_server.metrics.state import StateCollector
+from catalog_server.networks import is_in
 from catalog_server.openapi.operation import ANYBODY, operation
 from catalog_server.settings import Settings
 
@@ -69,10 +69,4 @@ def _is_allowed(request: Request, settings: Settings) -> bool:
     if forwarded and address not in forwarded:
         # A proxy that is not trusted: its own address says nothing about who asks.
         return False
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    return any(parsed in network for network in settings.metrics_networks)
+    return is_in(address, settings.metrics_networks)

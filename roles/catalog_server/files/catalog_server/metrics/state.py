@@ -13,7 +13,9 @@ import shutil
 import time
 import typing as t
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
@@ -23,9 +25,10 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
 from catalog_server import VERSION
+from catalog_server.asking import Asking
+from catalog_server.connections import OpenConnections
 from catalog_server.database import database_file
 from catalog_server.errors import Unavailable
-from catalog_server.http_limits import OpenConnections
 from catalog_server.jobs import leases
 from catalog_server.jobs.runner import JobKind
 from catalog_server.keys import ages
@@ -35,13 +38,26 @@ from catalog_server.pools import LoginPool, Pool, Pools, PoolState, limiter_stat
 from catalog_server.storages import marks
 from catalog_server.unit_of_work import Services
 
+Answer = t.TypeVar("Answer")
+
+# A scrape waits no longer for all volumes, nor for all storages. Prometheus itself waits ten seconds.
+PROBE_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a storage has answered: after how many seconds, and how many bytes it has left if it knows that."""
+
+    seconds: float
+    free: int | None
+
 
 @dataclass(frozen=True)
 class Numbers:
-    """What only the process itself knows: its pools, and its open connections and how many it takes."""
+    """What only the process itself knows: its pools, and its connections."""
 
     pools: Callable[[], Mapping[str, PoolState]]
-    connections: Callable[[], tuple[int, int]]
+    connections: OpenConnections
 
     @classmethod
     def of(cls, pools: Pools, readers: CapacityLimiter, connections: OpenConnections) -> Numbers:
@@ -54,7 +70,7 @@ class Numbers:
         }
         return cls(
             pools=lambda: {"reads": limiter_state(readers), **{name: pool.state() for name, pool in named.items()}},
-            connections=lambda: (connections.count, connections.limit),
+            connections=connections,
         )
 
 
@@ -65,6 +81,13 @@ class StateCollector(Collector):
         self._services = services
         self._kinds = tuple(kinds)
         self._numbers = numbers
+        settings = services.settings
+        file = database_file(settings.database)
+        folders = {"data": settings.data_dir, "spool": settings.spool}
+        if file is not None:
+            folders["database"] = file.parent
+        self._volume_askings = {name: Asking(f"volume {name}", partial(_free, path)) for name, path in folders.items()}
+        self._storage_askings: dict[str, Asking[Probe | None]] = {}
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics; without those that cannot be known now."""
@@ -90,9 +113,9 @@ class StateCollector(Collector):
         )
         waiting = {name: one.waiting for name, one in pools.items()}
         yield _gauges("catalog_pool_waiting", "Requests that wait for a thread of a pool.", "pool", waiting)
-        count, limit = self._numbers.connections()
-        yield _gauge("catalog_connections", "Open connections of clients.", count)
-        yield _gauge("catalog_connections_limit", "Connections beyond which new ones are refused.", limit)
+        connections = self._numbers.connections
+        yield _gauge("catalog_connections", "Open connections of clients.", connections.count)
+        yield _gauge("catalog_connections_limit", "Connections beyond which new ones are refused.", connections.limit)
         database = self._services.database
         yield _gauge("catalog_database_connections", "Connections to the database in use.", database.connections())
         yield _gauge(
@@ -108,13 +131,7 @@ class StateCollector(Collector):
         yield _gauges("catalog_behind_waiting", "Items that wait to be written behind requests.", "writer", behind)
 
     def _volumes(self) -> Iterator[Metric]:
-        settings = self._services.settings
-        file = database_file(settings.database)
-        folders = {"data": settings.data_dir, "spool": settings.spool}
-        if file is not None:
-            folders["database"] = file.parent
-        free = {name: _free(path) for name, path in folders.items()}
-        found = {name: number for name, number in free.items() if number is not None}
+        found = {name: number for name, number in _answers(self._volume_askings).items() if number is not None}
         yield _gauges("catalog_volume_free_bytes", "Free bytes of the volume of a directory.", "directory", found)
 
     def _keys(self) -> Iterator[Metric]:
@@ -144,24 +161,34 @@ class StateCollector(Collector):
     def _storages(self) -> Iterator[Metric]:
         database = self._services.database
         uuid = marks.catalog_uuid(database)
-        up: dict[str, float] = {}
-        seconds: dict[str, float] = {}
-        free: dict[str, float] = {}
-        for name in marks.used_storages(database):
-            begun = time.monotonic()
-            try:
-                provider = self._services.storages.get(name)
-                marks.check(provider, uuid)
-                left = provider.free_bytes()
-            except (StorageError, Unavailable, OSError):
-                up[name] = 0
-                continue
-            up[name], seconds[name] = 1, time.monotonic() - begun
-            if left is not None:
-                free[name] = left
+        names = marks.used_storages(database)
+        for name in names:
+            self._storage_askings.setdefault(name, Asking(f"storage {name}", partial(self._probe, name, uuid)))
+        answers = _answers({name: self._storage_askings[name] for name in names})
+        found = {name: probe for name, probe in answers.items() if probe is not None}
+        up = {name: int(name in found) for name in names}
+        seconds = {name: probe.seconds for name, probe in found.items()}
+        free = {name: probe.free for name, probe in found.items() if probe.free is not None}
         yield _gauges("catalog_storage_up", "Whether a storage answers and has this catalog's mark.", "storage", up)
         yield _gauges("catalog_storage_probe_seconds", "Time that its answer took.", "storage", seconds)
         yield _gauges("catalog_storage_free_bytes", "Free bytes of a storage.", "storage", free)
+
+    def _probe(self, name: str, uuid: str) -> Probe | None:
+        begun = time.monotonic()
+        try:
+            provider = self._services.storages.get(name)
+            marks.check(provider, uuid)
+            free = provider.free_bytes()
+        except (StorageError, Unavailable, OSError):
+            return None
+        return Probe(time.monotonic() - begun, free)
+
+
+def _answers(askings: Mapping[str, Asking[Answer | None]]) -> dict[str, Answer | None]:
+    """Ask all at once; what has not answered in time is missing."""
+    asked = {name: asking.ask() for name, asking in askings.items()}
+    done = wait(asked.values(), PROBE_SECONDS).done
+    return {name: future.result() for name, future in asked.items() if future in done}
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -21,7 +21,7 @@ from fastapi.routing import APIRoute
 from catalog_server import NAME, VERSION, errors
 from catalog_server.error_responses import Error
 from catalog_server.openapi.examples import EXAMPLES
-from catalog_server.openapi.operation import API_KEY, GRANT, TOKEN, WORDS
+from catalog_server.openapi.operation import API_KEY, BODY, GRANT, TOKEN, WORDS
 
 Json = dict[str, t.Any]
 
@@ -168,6 +168,7 @@ def _complete(method: str, operation: Json, components: Json) -> None:
     if "requestBody" in operation:
         _add_examples(operation["requestBody"])
     own = operation.pop(WORDS)
+    del operation[BODY]
     common = (*_OF_ALL, *(_WITH_CREDENTIALS if operation["security"] else ()))
     if "requestBody" in operation:
         common = (*common, *_WITH_BODY)
