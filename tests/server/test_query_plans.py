@@ -7,15 +7,19 @@
 from __future__ import annotations
 
 import typing as t
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
-from catalog_server.access import Audience, Caller
+from catalog_server.access import Caller
 from catalog_server.app import open_services
 from catalog_server.catalog import queries, records
 from catalog_server.settings import Settings
-from running import Template, command_work
+from catalog_server.unit_of_work import Services, utc_now
+from rows import put_manifest
+from running import Server, Template
 from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 pytestmark = pytest.mark.parametrize("template", ["sqlite"], indirect=True, scope="session")
 
@@ -26,41 +30,81 @@ MANY_TEAMS = Caller(None, "reader", frozenset({"USER"}), frozenset(TEAMS), "toke
 ADMINISTRATOR = Caller(None, "admin", frozenset({"SUPER_USER"}), frozenset(), "token")
 
 
-def plan_of_page(
-    template: Template, place: Path, caller: Caller, filters: records.Filters, after: tuple[str, str, str] | None
-) -> list[str]:
-    """The steps of the statement that reads a page."""
-    seen: list[tuple[str, t.Any]] = []
+@pytest.fixture(scope="module", name="services")
+def services_fixture(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """A catalog in which each team has a manifest, and everybody."""
+    place = tmp_path_factory.mktemp("plans") / "data"
     with template.copied(place, None):
         services = open_services(Settings(data_dir=place))
-        with command_work(services) as work:
-            for claims in ([], *([team] for team in TEAMS)):
-                queries.audience_row(work.session, Audience.of([], claims).text())
-        event.listen(
-            services.database.engine,
-            "before_cursor_execute",
-            lambda _connection, _cursor, statement, parameters, *_more: seen.append((statement, parameters)),
-        )
-        with services.database.reading() as session:
-            records.page(session, caller, filters, after, 101)
-        with services.database.engine.connect() as connection:
-            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {seen[-1][0]}", seen[-1][1])
-            plan = [row[3] for row in rows]
+        services.storages.prepare(utc_now())
+        for claims in ([], *([team] for team in TEAMS)):
+            put_manifest(t.cast(Server, SimpleNamespace(services=services)), claims=claims)
+        yield services
         services.database.close()
-    return plan
+
+
+def plans(services: Services, ask: Callable[[Session], object]) -> list[list[str]]:
+    """The steps of each statement that something executes."""
+    seen: list[tuple[str, t.Any]] = []
+
+    def keep(_connection: object, _cursor: object, statement: str, parameters: t.Any, *_more: object) -> None:
+        seen.append((statement, parameters))
+
+    engine = services.database.engine
+    event.listen(engine, "before_cursor_execute", keep)
+    try:
+        services.database.write(ask)
+    finally:
+        event.remove(engine, "before_cursor_execute", keep)
+    with engine.connect() as connection:
+        return [
+            [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            for statement, parameters in seen
+            if statement.startswith(("SELECT", "WITH", "UPDATE", "DELETE"))
+        ]
+
+
+def plan_of_page(
+    services: Services, caller: Caller, filters: records.Filters, after: tuple[str, str, str] | None
+) -> list[str]:
+    """The steps of the statement that reads a page."""
+    return plans(services, lambda session: records.page(session, caller, filters, after, 101))[-1]
+
+
+ASKED: dict[str, Callable[[Session], object]] = {
+    "record": lambda session: records.one(session, MANY_TEAMS, "0"),
+    "brief": lambda session: records.brief(session, MANY_TEAMS, "0"),
+    "manifest": lambda session: queries.manifest(session, MANY_TEAMS, "0"),
+    "versions": lambda session: queries.candidates(session, MANY_TEAMS, "image", None),
+    "versions of an architecture": lambda session: queries.candidates(session, MANY_TEAMS, "image", "arm64"),
+    "address": lambda session: queries.at_address(session, "image", "1.0", "arm64"),
+    "pushes": lambda session: queries.pushed_versions(session, "image", "arm64"),
+    "catalog id": lambda session: queries.known_catalog_id(session, MANY_TEAMS, "image"),
+    "audiences of a catalog id": lambda session: queries.audiences_of(session, "image"),
+    "shared segments": lambda session: queries.uses_shared_segments(session, "0"),
+    "move to another audience": lambda session: queries.move_own_segments(session, "0", 1),
+    "deletion": lambda session: queries.delete_manifest(session, "0"),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_is_about_one_version_does_not_read_those_of_all(services: Services, name: str) -> None:
+    steps = [step for plan in plans(services, ASKED[name]) for step in plan]
+    assert steps
+    # The audiences that are in use are read by an index of them, each found behind the one before.
+    allowed = ("SCAN used", "SCAN catalog_ids", "SCAN anon_1")
+    assert [step for step in steps if step.startswith("SCAN") and not step.startswith(allowed)] == []
 
 
 @pytest.mark.parametrize("caller", [EVERYBODY, MANY_TEAMS, ADMINISTRATOR], ids=["user", "many teams", "administrator"])
 @pytest.mark.parametrize("after", [None, AFTER], ids=["first page", "next page"])
-def test_a_page_is_read_in_its_order(
-    template: Template, tmp_path: Path, caller: Caller, after: tuple[str, str, str] | None
-) -> None:
-    plan = plan_of_page(template, tmp_path / "data", caller, records.Filters(), after)
+def test_a_page_is_read_in_its_order(services: Services, caller: Caller, after: tuple[str, str, str] | None) -> None:
+    plan = plan_of_page(services, caller, records.Filters(), after)
     assert "manifests USING INDEX ix_manifests_order" in plan[0]
     assert not any("ORDER BY" in step for step in plan)
 
 
 @pytest.mark.parametrize("flag", ["tainted", "revoked"])
-def test_the_few_that_are_blocked_are_found_by_an_index(template: Template, tmp_path: Path, flag: str) -> None:
-    plan = plan_of_page(template, tmp_path / "data", ADMINISTRATOR, records.Filters(**{flag: True}), None)
+def test_the_few_that_are_blocked_are_found_by_an_index(services: Services, flag: str) -> None:
+    plan = plan_of_page(services, ADMINISTRATOR, records.Filters(**{flag: True}), None)
     assert f"manifests USING INDEX ix_manifests_{flag}" in plan[0]

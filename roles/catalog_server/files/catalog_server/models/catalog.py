@@ -211,7 +211,8 @@ class SegmentedContent(Base):
     locator_object: Mapped[str] = mapped_column(String(80))
 
     manifest: Mapped[Manifest] = relationship(lazy="raise", back_populates="content")
-    pack_row: Mapped[Pack] = relationship(lazy="joined", innerjoin=True, viewonly=True)
+    # Not an inner join, though each has one: inside of the outer join from a manifest, SQLite would read all of them.
+    pack_row: Mapped[Pack] = relationship(lazy="joined", viewonly=True)
 
     @property
     def storage(self) -> str:
