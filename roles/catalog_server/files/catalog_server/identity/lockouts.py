@@ -83,6 +83,16 @@ def _count(session: Session, settings: Settings, subject: str, now: datetime.dat
     return failures
 
 
+def was_ahead(session: Session, subject: Subject, now: datetime.datetime) -> bool:
+    """Return True if attempts were counted by a clock that was ahead: the lockout would last until that time."""
+    return queries.has_later_login_failure(session, [subject.name, subject.origin], now)
+
+
+def bring_back(session: Session, subject: Subject, now: datetime.datetime) -> None:
+    """Let a lockout that a clock began in the future begin now."""
+    queries.bring_back_login_failures(session, [subject.name, subject.origin], now)
+
+
 def withdraw(session: Session, subject: Subject, is_known: bool) -> None:
     """Take back an attempt whose password was not checked."""
     queries.uncount_login_failure(session, subject.origin)

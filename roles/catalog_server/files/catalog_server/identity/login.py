@@ -127,7 +127,20 @@ def _claim(services: Services, attempt: Attempt) -> _Claimed:
             return _Claimed(claim, None, None, None)
         return _Claimed(claim, user.id, user.username, user.password_hash)
 
-    return services.database.write(unit)
+    try:
+        return services.database.write(unit)
+    except LockedOut:
+        # What is refused is rolled back, so this is written by itself.
+        _bring_back(services, attempt.subject)
+        raise
+
+
+def _bring_back(services: Services, subject: lockouts.Subject) -> None:
+    now = services.clock()
+    with services.database.reading() as session:
+        was_ahead = lockouts.was_ahead(session, subject, now)
+    if was_ahead:
+        services.database.write(lambda session: lockouts.bring_back(session, subject, now))
 
 
 def _check(services: Services, password: str, stored: str | None) -> tuple[bool, str | None]:

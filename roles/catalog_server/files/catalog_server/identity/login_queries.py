@@ -43,6 +43,22 @@ def uncount_login_failure(session: Session, subject: str) -> None:
     )
 
 
+def has_later_login_failure(session: Session, subjects: Sequence[str], now: datetime.datetime) -> bool:
+    """Return True if one of them is of a time that is still to come."""
+    statement = select(LoginFailure.subject).where(LoginFailure.subject.in_(subjects), LoginFailure.last_at > now)
+    return session.scalar(statement.limit(1)) is not None
+
+
+def bring_back_login_failures(session: Session, subjects: Sequence[str], now: datetime.datetime) -> None:
+    """Those of a time that is still to come are of now."""
+    session.execute(
+        update(LoginFailure)
+        .where(LoginFailure.subject.in_(subjects), LoginFailure.last_at > now)
+        .values(last_at=now)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def is_login_origin(session: Session, subject: str) -> bool:
     """Return True if somebody has logged in under that name and from that network."""
     return session.scalar(select(LoginOrigin.subject).where(LoginOrigin.subject == subject)) is not None

@@ -5,11 +5,12 @@
 """Grants: made for one transfer, renewed while it goes on, taken back before their time.
 
 Nothing is stored of a grant that is in order, so making one changes nothing. One that is taken back is remembered
-until it could not have been renewed any more.
+until long after it could have been renewed.
 """
 
 from __future__ import annotations
 
+import datetime
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,8 @@ from catalog_server.unit_of_work import UnitOfWork
 SUBJECT = "grant"
 MAX_BASES = 8
 MAX_LISTED = 1000
+# A clock that was ahead for less than this and went back brings no grant back: its denial was not forgotten there.
+_DENIALS_KEPT = datetime.timedelta(days=90)
 
 _log = logging.getLogger("catalog_server.grants")
 
@@ -198,9 +201,8 @@ def deny(work: UnitOfWork, jti: str) -> None:
     own = work.caller.user_id is not None and jti.startswith(f"{work.caller.user_id}-")
     if not tokens.is_jti(work.services.keys, jti) or not (own or work.caller.is_super_user):
         raise NotFound(f"There is no grant {jti}, or it is not yours.")
-    queries.forget_denied_grants(work.session, work.now)
     if not queries.is_denied(work.session, jti):
         # However young it is, it cannot be renewed longer than this.
-        forget_at = work.in_seconds(work.settings.grant_limit_seconds)
+        forget_at = work.in_seconds(work.settings.grant_limit_seconds) + _DENIALS_KEPT
         work.session.add(DeniedGrant(jti=jti, denied_at=work.now, forget_at=forget_at))
         work.record("grant.revoke", SUBJECT, jti)

@@ -149,11 +149,6 @@ def is_denied(session: Session, jti: str) -> bool:
     return session.get(DeniedGrant, jti) is not None
 
 
-def forget_denied_grants(session: Session, now: datetime.datetime) -> None:
-    """Delete the denials of grants that have expired anyway."""
-    session.execute(delete(DeniedGrant).where(DeniedGrant.forget_at < now))
-
-
 # Those below write many rows at once, in the order in which they refer to one another.
 
 
