@@ -277,6 +277,11 @@ def test_a_server_of_another_release_is_not_ready(start_server: StartServer) -> 
         ({"CATALOG_SERVER_SECRET_FILE": "/no/such/file"}, "the server's secret in /no/such/file cannot be read"),
         ({"CATALOG_SETTINGS_FILE": "/no/such/file"}, "the settings in /no/such/file cannot be read"),
         ({"CATALOG_DATABASE_URL": "mysql://x"}, "CATALOG_DATABASE_URL: it must be postgresql:// or sqlite:///"),
+        (
+            {"CATALOG_DATABASE_URL": "sqlite:///:memory:"},
+            "CATALOG_DATABASE_URL: it must be postgresql:// or sqlite:///",
+        ),
+        ({"CATALOG_DATABASE_URL": "sqlite:///"}, "CATALOG_DATABASE_URL: it must be postgresql:// or sqlite:///"),
         ({"CATALOG_PUBLIC_URL": "catalog.example.com"}, "CATALOG_PUBLIC_URL: it must begin with http"),
         ({"CATALOG_TLS_KEY": "/some/key"}, "tls_certificate and tls_key go together"),
     ],

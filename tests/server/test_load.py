@@ -9,38 +9,54 @@ from __future__ import annotations
 import sqlite3
 import statistics
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
+import httpx
 import pytest
 from ansible_collections.macfleet.parallels.tests.support.hostile_index import hostile_index
 from catalog_server.models.catalog import Manifest
 from catalog_server.transfers.packs import pack_of
 from conftest import StartServer
-from rows import new_catalog_id, put_manifest
+from rows import new_catalog_id, put_manifest, segments_of
 from running import Server
 from sockets import connect, reset_peak, resident_mib
 from transfer_client import Client, good
 
-INDEX_BYTES = 18 << 20
+LENGTH = 18 << 20
 # 1000 readers and the server take 300 MiB, of which it takes 120 itself.
 MIB_OF_A_READER = 180 / 1000
 READERS = 60
 
 
-def test_slow_readers_of_an_index_hold_little(start_server: StartServer) -> None:
-    server = start_server(CATALOG_LOG_LEVEL="info")
-    manifest_id = put_manifest(server)
+def listing_of(server: Server, manifest_id: str) -> str:
+    """The path of a long listing."""
     with server.services.database.reading() as session:
         content = session.get_one(Manifest, manifest_id).segmented
         pack, name = pack_of(server.services, content.storage, content.pack), content.listing_object
-    (server.data_dir / "storage" / pack.key(name)).write_bytes(b"x" * INDEX_BYTES)
-    request = (
-        f"GET /api/v1/manifests/{manifest_id}/listing HTTP/1.1\r\nHost: x\r\n"
-        f"Authorization: Bearer {server.token('reader')}\r\n\r\n"
-    ).encode()
+    (server.data_dir / "storage" / pack.key(name)).write_bytes(b"x" * LENGTH)
+    return f"/api/v1/manifests/{manifest_id}/listing"
+
+
+def object_of(server: Server, manifest_id: str) -> str:
+    """The path of the URL of a long segment."""
+    pack, name = segments_of(server, manifest_id)[0]
+    (server.data_dir / "storage/packs" / pack / name).write_bytes(b"x" * LENGTH)
+    reader = Client.of(server, "reader")
+    return str(good(reader.read_urls(manifest_id, [(pack, name)]))["urls"][0]["url"]).removeprefix(server.url)
+
+
+@pytest.mark.parametrize("path_of", [listing_of, object_of])
+def test_slow_readers_hold_little(start_server: StartServer, path_of: Callable[[Server, str], str]) -> None:
+    server = start_server(CATALOG_LOG_LEVEL="info")
+    manifest_id = put_manifest(server)
+    path = path_of(server, manifest_id)
+    headers = {"Authorization": f"Bearer {server.token('reader')}"} if "listing" in path else {}
+    fields = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "x", **headers}.items())
+    request = f"GET {path} HTTP/1.1\r\n{fields}\r\n".encode()
     # One that is not slow, so that what is needed once is there.
-    assert len(server.call("GET", f"/manifests/{manifest_id}/listing", "reader").content) == INDEX_BYTES
+    assert len(httpx.get(f"{server.url}{path}", headers=headers, trust_env=False).content) == LENGTH
     before = resident_mib(server)
     reset_peak(server)
     with ExitStack() as stack:

@@ -11,13 +11,14 @@ import socket
 import ssl
 import subprocess
 import sys
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 from ansible_collections.macfleet.parallels.tests.support import certificates
-from catalog_server.errors import STATUSES
+from catalog_server.errors import STATUSES, Unavailable
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import AudienceText, Manifest
 from catalog_server.openapi.operation import body_of
@@ -26,7 +27,9 @@ from routes import all_api_routes
 from rows import new_catalog_id, put_manifest
 from running import PASSWORD, START_SECONDS, STOP_SECONDS, Server, Template, command, environment, wait_until
 from sockets import connect, one_answer, status_of
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 PREFIXES = ("/api/v1", "/api")
 
@@ -193,6 +196,20 @@ def test_a_mistake_of_the_server_tells_clients_nothing(start_server: StartServer
     assert json.loads(line)["request_id"] == reply.headers["x-request-id"]
     # It is one request that failed, and nothing else.
     assert server.call("GET", "/server").status_code == 200
+
+
+def test_a_statement_that_fails_does_not_show_its_values(server: Server) -> None:
+    secret = new_catalog_id()
+
+    def unit(session: Session) -> None:
+        session.execute(text("INSERT INTO nowhere VALUES (:secret)"), {"secret": secret})
+
+    with pytest.raises((DBAPIError, Unavailable)) as failed:
+        server.services.database.write(unit)
+    # As the log has it, with what it goes back to.
+    told = "".join(traceback.format_exception(failed.value))
+    assert "INSERT INTO nowhere" in told
+    assert secret not in told
 
 
 def test_a_database_that_is_gone_is_unavailable(start_server: StartServer) -> None:

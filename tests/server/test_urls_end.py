@@ -14,7 +14,7 @@ import httpx
 import pytest
 from catalog_server.models.transfers import Upload
 from packs import content, make_pack, sha256
-from rows import new_catalog_id
+from rows import new_catalog_id, segments_of
 from running import Server, command_work, wait_until
 from sockets import everything, status_of
 from test_objects import Begun
@@ -69,6 +69,23 @@ def test_a_url_of_replaced_content_is_good_for_running_pulls(server: Server) -> 
     pulled = Pulled(server)
     pulled.pusher.push(pulled.catalog_id, files=NEXT_FILES, force=True)
     assert pulled.get().content == pulled.pushed.pack.segments[pulled.segment]
+
+
+def test_a_running_pull_reads_one_content_or_is_told(server: Server) -> None:
+    """Between two of its requests the version is replaced: nothing of the new content is taken for the old one."""
+    pulled = Pulled(server)
+    old, path = pulled.pushed, f"/manifests/{pulled.pushed.id}"
+    grant = pulled.pusher.granted(server, "pull", pulled.catalog_id)
+    assert grant.http.get(f"{path}/listing").content == old.pack.listing_file
+    new = pulled.pusher.push(pulled.catalog_id, files=NEXT_FILES, force=True)
+    assert new.id == old.id
+    for part in ("listing", "locator"):
+        error(grant.http.get(f"{path}/{part}"), 409, "replaced")
+        error(pulled.pusher.http.get(f"{path}/{part}", params={"digest": old.pack.digest}), 409, "replaced")
+    error(grant.read_urls(old.id, segments_of(server, old.id)), 409, "replaced")
+    error(grant.http.post("/grants/renew"), 409, "replaced")
+    named = {"digest": new.pack.digest}
+    assert pulled.pusher.http.get(f"{path}/listing", params=named).content == new.pack.listing_file
 
 
 def test_a_taint_that_is_removed_gives_the_url_back(server: Server) -> None:
