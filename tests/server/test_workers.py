@@ -24,7 +24,7 @@ from catalog_server import listening
 from catalog_server.errors import Unavailable
 from catalog_server.settings import Settings
 from conftest import StartServer
-from running import PASSWORD, Server, Template, environment, wait_until
+from running import PASSWORD, Program, Server, Template, environment, start, wait_until
 from sockets import connect, everything, status_of
 from test_monitoring import value
 from test_receivers import Push
@@ -185,6 +185,71 @@ def test_the_counts_of_a_worker_outlive_it(
         os.kill(killed, signal.SIGKILL)
         wait_until(lambda gone=killed: len(workers_of(server)) == 2 and gone not in workers_of(server))
         wait_until(lambda: all(map(_listens, workers_of(server))))
+
+
+def test_a_worker_that_does_not_answer_any_more_is_replaced(tmp_path: Path) -> None:
+    script = tmp_path / "supervisor.py"
+    script.write_text(_STANDS_STILL, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["ready", "replaced"]), done.stderr
+    assert done.stderr.count("it does not answer") == 1
+
+
+_STANDS_STILL = """
+import os, pathlib, signal, sys, time
+from catalog_server import listening, telemetry, workers
+
+telemetry.configure("info")
+once = pathlib.Path(sys.argv[0]).with_name("once")
+
+def work(number, listening_socket, answers):
+    if number == 0 and once.exists():
+        print("replaced", flush=True)
+        os.kill(os.getppid(), signal.SIGTERM)
+    for beat in range(600):
+        answers()
+        time.sleep(0.1)
+        if number == 0 and beat == 10:
+            once.touch()
+            time.sleep(600)
+    return 0
+
+sockets = listening.sockets("127.0.0.1", 0, 2)
+sys.exit(workers.supervise(work, sockets, lambda: print("ready", flush=True), 1, silent_seconds=2))
+"""
+
+
+def test_a_worker_goes_on_to_say_that_it_answers(template: Template, tmp_path: Path) -> None:
+    """The beats of real workers: with a supervisor that is sooner impatient, none is killed."""
+    script = tmp_path / "impatient.py"
+    script.write_text(_IMPATIENT, encoding="utf-8")
+    with template.copied(tmp_path / "data", {"CATALOG_WORKERS": "2"}) as settings:
+        server = start(tmp_path / "data", settings, Program((str(script),)))
+        try:
+            stopped = min(workers_of(server))
+            os.kill(stopped, signal.SIGSTOP)
+            wait_until(lambda: stopped not in workers_of(server) and len(workers_of(server)) == 2, 60)
+        finally:
+            server.stop()
+        assert server.log.count("it does not answer") == 1
+
+
+_IMPATIENT = """
+import functools, sys
+from catalog_server import workers
+from catalog_server.cli import main
+
+workers.BEAT_SECONDS = 0.2
+workers.supervise = functools.partial(workers.supervise, silent_seconds=10)
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def test_a_supervisor_that_cannot_fork_tries_again(tmp_path: Path) -> None:

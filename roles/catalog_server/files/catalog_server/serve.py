@@ -46,7 +46,10 @@ _log = logging.getLogger("catalog_server")
 
 
 class _Reporting(uvicorn.Server):
-    """Calls ``on_ready`` once it answers, and counts connections before their TLS handshakes."""
+    """Calls ``on_ready`` once it answers, and counts connections before their TLS handshakes.
+
+    It calls ``beat`` every few seconds as long as its event loop runs.
+    """
 
     def __init__(
         self,
@@ -54,11 +57,14 @@ class _Reporting(uvicorn.Server):
         protocol: type[LimitedProtocol],
         certificate: Certificate | None,
         on_ready: Callable[[], None],
+        beat: Callable[[], None] | None,
     ) -> None:
         super().__init__(config)
         self._protocol = protocol
         self._certificate = certificate
         self._on_ready = on_ready
+        self._beat = beat
+        self._beating: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: t.Any = None) -> None:
         await super().startup(sockets if self._certificate is None else [])
@@ -71,11 +77,20 @@ class _Reporting(uvicorn.Server):
                 secure.start(one, self.config.backlog)
                 self.servers.append(t.cast(asyncio.Server, secure))
         self._on_ready()
+        if self._beat is not None:
+            # To the very end: a worker that finishes its requests is not silent.
+            self._beating = asyncio.create_task(_repeat(self._beat, workers.BEAT_SECONDS))
 
     def _made(self, place: Place) -> LimitedProtocol:
         return self._protocol(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state, place=place
         )
+
+
+async def _repeat(call: Callable[[], None], seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        call()
 
 
 def serve(settings: Settings, ready_file: Path | None = None) -> int:
@@ -91,14 +106,19 @@ def serve(settings: Settings, ready_file: Path | None = None) -> int:
 
 
 def _work(
-    settings: Settings, directory: str, number: int, listening_socket: socket.socket, on_ready: Callable[[], None]
+    settings: Settings, directory: str, number: int, listening_socket: socket.socket, answers: Callable[[], None]
 ) -> int:
-    """Be one of several workers; ``directory`` is where they count."""
+    """Be one of several workers; ``directory`` is where they count, and ``answers`` tells the supervisor."""
     share_counts(directory, number)
-    return _run(settings, listening_socket, on_ready)
+    return _run(settings, listening_socket, answers, answers)
 
 
-def _run(settings: Settings, listening_socket: socket.socket, on_ready: Callable[[], None]) -> int:
+def _run(
+    settings: Settings,
+    listening_socket: socket.socket,
+    on_ready: Callable[[], None],
+    beat: Callable[[], None] | None = None,
+) -> int:
     """Serve in this very process.
 
     :raises SettingsError: the certificate or its key cannot be used
@@ -134,7 +154,7 @@ def _run(settings: Settings, listening_socket: socket.socket, on_ready: Callable
     # All that is there now stays to the end: the collector need not look through it in the midst of requests.
     gc.collect()
     gc.freeze()
-    server = _Reporting(config, protocol, certificate, on_ready)
+    server = _Reporting(config, protocol, certificate, on_ready, beat)
     # uvicorn shuts down in order and then repeats the signal for whoever handled it before.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)

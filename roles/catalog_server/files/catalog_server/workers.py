@@ -9,12 +9,16 @@ is told to. A worker ends when its supervisor has died, so none is left behind t
 
 A socket listens as long as any process has it open, and the kernel hands connections to it whether anybody accepts them
 or not. So a worker has its own socket only, and the supervisor ends the listening of one whose worker has ended.
+
+A worker says again and again that it answers. One that has been silent for a minute is killed, so that another one
+takes its place.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -29,8 +33,8 @@ from multiprocessing.context import ForkProcess
 
 from catalog_server.settings import SettingsError
 
-# Is the worker of that number: serves on a socket until a signal ends it, calls the callable once it answers, and
-# returns an exit status.
+# Is the worker of that number: serves on a socket until a signal ends it, calls the callable once it answers and every
+# BEAT_SECONDS from then on, and returns an exit status.
 Work = Callable[[int, socket.socket, Callable[[], None]], int]
 
 FAILED = 1
@@ -38,6 +42,10 @@ _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
 # A worker that lived this long was not broken from the start: the pauses begin anew.
 _STEADY_SECONDS = 60.0
+BEAT_SECONDS = 5.0
+_SILENT_SECONDS = 60.0
+# Before a silent worker is killed, it gets this part of that time once more: perhaps the whole machine was asleep.
+_SECOND_CHANCE = 0.25
 # Beyond the time in which a worker finishes its requests: for what it writes behind them, and for its job
 _GRACE_SECONDS = 25.0
 
@@ -53,6 +61,9 @@ class _Worker:
     answers: Connection
     started: float
     is_ready: bool = False
+    # When it is to be killed, if it says nothing before that; and whether that is its second chance
+    silent_at: float = math.inf
+    is_doubted: bool = False
     pause: float = _FIRST_PAUSE_SECONDS
     # When it has ended: when the next one is to be started
     due: float | None = None
@@ -76,22 +87,29 @@ class _Stop:
             os.write(self._writer, b"s")
 
 
-def supervise(work: Work, sockets: Sequence[socket.socket], on_ready: Callable[[], None], stop_seconds: float) -> int:
+def supervise(
+    work: Work,
+    sockets: Sequence[socket.socket],
+    on_ready: Callable[[], None],
+    stop_seconds: float,
+    silent_seconds: float = _SILENT_SECONDS,
+) -> int:
     """Run one worker on each socket until SIGTERM or SIGINT; return the exit status of the supervisor.
 
     ``on_ready`` is called once, when all of them answer. If one ends before that, all end: the next ones would fail
-    like it. Workers get ``stop_seconds`` to finish their requests.
+    like it. Workers get ``stop_seconds`` to finish their requests, and may be silent for ``silent_seconds``.
     """
     stop = _Stop()
     running: list[_Worker] = []
     try:
         for number in range(len(sockets)):
             running.append(_start(work, sockets, number))
-        if not _wait_until_ready(running, stop):
+        if not _wait_until_ready(running, stop, silent_seconds):
             return 0 if stop.told else FAILED
         on_ready()
         while not stop.told:
-            _wait(running, stop)
+            _wait(running, stop, silent_seconds)
+            _kill_silent(running, silent_seconds)
             for number, worker in enumerate(running):
                 if worker.has_ended() and not stop.told:
                     running[number] = _tend(work, sockets, worker)
@@ -128,7 +146,7 @@ def _run(work: Work, sockets: Sequence[socket.socket], number: int, told: Connec
         signal.signal(one, signal.SIG_DFL)
     threading.Thread(target=_end_with_supervisor, name="supervisor", daemon=True).start()
     try:
-        sys.exit(work(number, listening, lambda: told.send_bytes(b"ready")))
+        sys.exit(work(number, listening, lambda: told.send_bytes(b"answers")))
     except SettingsError as error:
         print(f"catalog-server: {error}", file=sys.stderr)
         sys.exit(FAILED)
@@ -141,29 +159,48 @@ def _end_with_supervisor() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _wait(running: Sequence[_Worker], stop: _Stop) -> None:
-    """Return when a worker ends, answers for the first time, is due, or the supervisor is told to stop."""
+def _wait(running: Sequence[_Worker], stop: _Stop, silent_seconds: float) -> None:
+    """Return when a worker ends or says that it answers, when one is due, or the supervisor is told to stop."""
     alive = [worker for worker in running if worker.due is None]
-    starting = [worker for worker in alive if not worker.is_ready]
-    due = min((worker.due for worker in running if worker.due is not None), default=None)
-    seconds = None if due is None else max(0.0, due - time.monotonic())
-    wait([stop.reader, *(one.answers for one in starting), *(one.process.sentinel for one in alive)], seconds)
-    for worker in starting:
-        if worker.answers.poll():
-            worker.is_ready = _said_ready(worker.answers)
+    due = min(worker.silent_at if worker.due is None else worker.due for worker in running)
+    seconds = None if due == math.inf else max(0.0, due - time.monotonic())
+    wait([stop.reader, *(one.answers for one in alive), *(one.process.sentinel for one in alive)], seconds)
+    for worker in alive:
+        if _answers(worker.answers):
+            worker.is_ready, worker.is_doubted = True, False
+            worker.silent_at = time.monotonic() + silent_seconds
 
 
-def _said_ready(answers: Connection) -> bool:
+def _answers(answers: Connection) -> bool:
+    """Return True if a worker has said anything, and take all of it."""
+    has_said = False
     try:
-        return answers.recv_bytes() == b"ready"
+        while answers.poll():
+            answers.recv_bytes()
+            has_said = True
     except EOFError:
-        return False
+        pass
+    return has_said
 
 
-def _wait_until_ready(running: Sequence[_Worker], stop: _Stop) -> bool:
+def _kill_silent(running: Sequence[_Worker], silent_seconds: float) -> None:
+    now = time.monotonic()
+    for worker in running:
+        if worker.due is not None or now < worker.silent_at:
+            continue
+        if worker.is_doubted:
+            _log.error("worker killed: it does not answer", extra={"worker": worker.process.pid})
+            worker.process.kill()
+            worker.silent_at = now + silent_seconds
+        else:
+            worker.is_doubted = True
+            worker.silent_at = now + _SECOND_CHANCE * silent_seconds
+
+
+def _wait_until_ready(running: Sequence[_Worker], stop: _Stop, silent_seconds: float) -> bool:
     """Return True once all answer, False if one has ended or the supervisor was told to stop."""
     while not all(worker.is_ready for worker in running):
-        _wait(running, stop)
+        _wait(running, stop, silent_seconds)
         if stop.told or any(worker.has_ended() for worker in running):
             return False
     return True
