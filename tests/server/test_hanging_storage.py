@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +15,6 @@ import pytest
 from ansible_collections.macfleet.parallels.tests.support import hanging, power_cut
 from ansible_collections.macfleet.parallels.tests.support.hanging import Hanging
 from catalog_server.health.readiness import SLOW_SECONDS
-from catalog_server.metrics.state import PROBE_SECONDS
 from rows import new_catalog_id
 from running import Program, Server, Template, start, wait_until
 from test_monitoring import value
@@ -94,11 +92,9 @@ def test_metrics_and_readiness_say_that_a_storage_hangs(hung: tuple[Server, Hang
     assert value(server, "catalog_storage_up", storage="local") == 1
     assert server.call("GET", "/health/ready").status_code == 200
     with storage.away():
-        begun = time.monotonic()
         for _scrape in range(2):
             assert value(server, "catalog_storage_up", storage="local") == 0
             assert value(server, "catalog_database_up") == 1
-        assert time.monotonic() - begun < 4 * (PROBE_SECONDS + 5)
         wait_until(lambda: server.call("GET", "/health/ready").status_code == 503, SLOW_SECONDS + 10)
         assert server.call("GET", "/manifests", "reader").status_code == 200
     wait_until(lambda: server.call("GET", "/health/ready").status_code == 200)

@@ -131,6 +131,8 @@ def test_nobody_makes_series_without_end(server: Server) -> None:
             (sample.name, tuple(sorted(sample.labels.items())))
             for family in families(server).values()
             for sample in family.samples
+            # Jobs have theirs when they have run for the first time, whatever anybody asks.
+            if not sample.name.startswith("catalog_job_")
         }
 
     strange(0)
