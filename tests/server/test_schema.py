@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from ansible_collections.macfleet.parallels.tests.support.postgres import Postgres
 from catalog_server import schema
 from catalog_server.database import Database
@@ -36,8 +37,14 @@ def test_no_model_without_its_migration(tmp_path: Path) -> None:
     database.close()
 
 
+def test_the_files_of_the_migrations_are_named_after_their_revisions() -> None:
+    scripts = ScriptDirectory(str(Path(schema.__file__).parent / "migrations"))
+    assert schema.revisions() == tuple(script.revision for script in scripts.walk_revisions())[::-1]
+    assert scripts.get_heads() == [schema.revisions()[-1]]
+
+
 def test_a_database_of_every_release_becomes_one_of_this(tmp_path: Path) -> None:
-    revisions = [script.stem[:4] for script in sorted(Path(schema.__file__).parent.glob("migrations/versions/0*.py"))]
+    revisions = schema.revisions()
     for revision in revisions[:-1]:
         url = f"sqlite:///{tmp_path / f'{revision}.db'}"
         database = Database(url)

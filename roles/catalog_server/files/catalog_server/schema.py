@@ -14,12 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, func, inspect, select
+from sqlalchemy import Connection, Engine, String, column, func, inspect, select, table
 
 from catalog_server.database import POSTGRESQL, Database, Lock, database_file
 from catalog_server.errors import Unavailable
@@ -35,12 +30,9 @@ TOO_NEW = "too new"
 MIGRATION_LOCK = Lock("migrate")
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    return config
+# Alembic's own table: one row with the revision of the database.
+_VERSION = column("version_num", String)
+_VERSIONS = table("alembic_version", _VERSION)
 
 
 def migrate(database: Database, url: str, revision: str = "head") -> tuple[str | None, str | None]:
@@ -48,7 +40,13 @@ def migrate(database: Database, url: str, revision: str = "head") -> tuple[str |
 
     :raises Unavailable: a newer release has migrated it, and not said that this one can work with it
     """
-    config = _config()
+    # Whoever does not migrate, and that is nearly everybody, starts faster without it.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     with _alone(database, url):
         before = _current(database.engine)
         if before is not None and not knows(before):
@@ -98,7 +96,7 @@ def state_of(database: Database) -> State:
 
     A newer one can be used if it says that it is compatible with a revision which this release knows.
     """
-    found, wanted = _current(database.engine), _head()
+    found, wanted = _current(database.engine), revisions()[-1]
     if found == wanted:
         return State(found, wanted, SAME)
     if found is None or knows(found):
@@ -109,7 +107,16 @@ def state_of(database: Database) -> State:
 
 def knows(revision: str) -> bool:
     """Return True if this release has the migration to that revision."""
-    return revision in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return revision in revisions()
+
+
+@functools.cache
+def revisions() -> tuple[str, ...]:
+    """Return the revisions that this release has migrations to, the oldest first.
+
+    The file of a migration is named after its revision, as 0001_first_tables.py is after 0001.
+    """
+    return tuple(sorted(path.stem.partition("_")[0] for path in _MIGRATIONS.glob("versions/[0-9]*.py")))
 
 
 def _compatible_from(engine: Engine) -> str | None:
@@ -119,15 +126,11 @@ def _compatible_from(engine: Engine) -> str | None:
         return connection.scalar(select(SchemaInfo.compatible_from))
 
 
-@functools.cache
-def _head() -> str | None:
-    """The revision of this release, read once from the scripts."""
-    return ScriptDirectory.from_config(_config()).get_current_head()
-
-
 def _current(engine: Engine) -> str | None:
     with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        if not inspect(connection).has_table(_VERSIONS.name):
+            return None
+        return connection.scalar(select(_VERSION).select_from(_VERSIONS))
 
 
 def _let_it_take_its_time(connection: Connection) -> None:
