@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +89,15 @@ class Machine:
     def newest(self) -> Version:
         return max(self.pythons)
 
+    @property
+    def bytecode(self) -> Path:
+        """Where Python keeps compiled modules, below that directory under the whole paths of their sources."""
+        return self.build / "cache/bytecode"
+
+    def forget_temporary_bytecode(self) -> None:
+        """Remove compiled modules whose sources were in temporary directories, of which each run has its own."""
+        shutil.rmtree(self.bytecode / tempfile.gettempdir().lstrip("/"), ignore_errors=True)
+
     def log(self, name: str) -> Path:
         return self.build / "logs" / f"{name}.log"
 
@@ -110,7 +120,8 @@ class Machine:
             "PATH": os.pathsep.join(str(entry) for entry in dict.fromkeys(path) if entry.name != "shims"),
             "PIP_CACHE_DIR": str(self.build / "cache/pip"),
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            # Compiled once, not by each process that a test starts; and not into the checkout or a copy of it.
+            "PYTHONPYCACHEPREFIX": str(self.bytecode),
             "npm_config_cache": str(self.build / "cache/npm"),
         }
 

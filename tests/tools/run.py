@@ -115,6 +115,7 @@ def main() -> int:
     print("Pythons found: " + ", ".join(f"{written(version)} ({path})" for version, path in machine.pythons.items()))
     print(f"Logs of the steps: {machine.build / 'logs'}", flush=True)
     machine.keep_pip_settings()
+    machine.forget_temporary_bytecode()
     stage(CHECKOUT, machine.collection)
     begun = time.monotonic()
     total = Tally()
