@@ -21,7 +21,7 @@ import pytest
 from catalog_server.cli import main
 from catalog_server.models.audit import AuditEntry
 from conftest import StartServer
-from running import PASSWORD, Template, command, wait_until
+from running import PASSWORD, Template, command, program, wait_until
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
@@ -93,15 +93,15 @@ def refused(answer: Answer, status: int) -> str:
 
 def test_from_nothing_to_a_first_user(tmp_path: Path) -> None:
     data_dir = tmp_path / "new" / "data"
-    assert done(command(data_dir, "migrate")) == "schema none -> 0001\n"
-    assert done(command(data_dir, "migrate")) == "schema 0001\n"
+    assert done(program(data_dir, "migrate")) == "schema none -> 0001\n"
+    assert done(program(data_dir, "migrate")) == "schema 0001\n"
     assert data_dir.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o077 for path in data_dir.iterdir()} == {0}
-    added = command(data_dir, "user", "add", "First", "--super-user", "--password-stdin", stdin=PASSWORD + "\n")
+    added = program(data_dir, "user", "add", "First", "--super-user", "--password-stdin", stdin=PASSWORD + "\n")
     assert done(added) == "user first added\n"
-    again = command(data_dir, "user", "add", "first", "--if-missing", "--password-stdin", stdin=PASSWORD)
+    again = program(data_dir, "user", "add", "first", "--if-missing", "--password-stdin", stdin=PASSWORD)
     assert done(again) == "user first exists\n"
-    (user,) = json.loads(done(command(data_dir, "user", "list", "--json")))
+    (user,) = json.loads(done(program(data_dir, "user", "list", "--json")))
     assert (user["username"], user["email"], user["roles"]) == ("first", "first@localhost", ["SUPER_USER"])
     assert PASSWORD not in (data_dir / "catalog.db").read_bytes().decode("latin-1")
 

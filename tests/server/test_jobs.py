@@ -31,7 +31,7 @@ from catalog_server.transfers import removal
 from catalog_server.unit_of_work import Services, utc_now
 from conftest import StartServer
 from freeing import HOUR, Scene, age, all_files, pulls
-from killed_job import killed
+from killed import killed_job
 from packs import content, make_pack
 from rows import new_catalog_id
 from running import Server, Template, command, command_work, running
@@ -217,7 +217,7 @@ def test_what_cannot_be_written_now_is_written_later(quiet: Server, pusher: Clie
 def test_an_outbox_that_is_killed_loses_nothing(quiet: Server, pusher: Client, step: str) -> None:
     done(quiet.services, "outbox")
     pushed = pusher.push(new_catalog_id())
-    assert killed(quiet, "outbox", step)
+    assert killed_job(quiet.data_dir, quiet.settings, "outbox", step)
     done(later(quiet), "outbox")
     assert state(quiet, pushed.upload_id)["manifest_id"] == pushed.id
     with quiet.services.database.reading() as session:
@@ -246,7 +246,7 @@ def test_housekeeping_that_is_killed_leaves_nothing_wrong(quiet: Server, pusher:
     pusher.store(upload_id, make_pack(upload_id, OTHER_FILES))
     with command_work(quiet.services) as work:
         work.session.get_one(Upload, upload_id).expires_at = work.now
-    assert killed(quiet, "housekeeping", step)
+    assert killed_job(quiet.data_dir, quiet.settings, "housekeeping", step)
     done(later(quiet), "housekeeping")
     done(later(quiet), "gc")
     assert all_files(quiet, upload_id) == set()
@@ -441,7 +441,7 @@ def test_a_collection_that_is_killed_is_finished_by_the_next(quiet: Server, step
     scene = Scene(quiet)
     scene.delete()
     age(quiet)
-    assert killed(quiet, "gc", step)
+    assert killed_job(quiet.data_dir, quiet.settings, "gc", step)
     assert pulls(scene.client, quiet, scene.other)
     done(later(quiet), "gc")
     assert scene.is_collected()

@@ -15,9 +15,7 @@ import os
 import pwd
 import re
 import shutil
-import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -49,8 +47,9 @@ from catalog_server.operations.storages import lacking
 from catalog_server.settings import Settings
 from catalog_server.unit_of_work import utc_now
 from conftest import StartServer
+from killed import killed_command
 from rows import put_manifest
-from running import Template, command_work, environment
+from running import Template, command_work
 from sqlalchemy import delete, select
 
 BOTH = pytest.mark.parametrize("template", ["sqlite", "postgresql"], indirect=True)
@@ -227,27 +226,15 @@ def test_an_upload_that_was_open_is_not_resumed_behind_a_restore(
     database.close()
 
 
-def killed_at(settings: Settings, place: str, *words: str) -> None:
-    """Run a command that is killed when it comes to ``place``, a function that is named with its module."""
-    module, _dot, name = place.rpartition(".")
-    program = (
-        f"import os, sys, {module} as m\n"
-        f"m.{name} = lambda *a, **k: os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
-        "from catalog_server.cli import main\nsys.exit(main(sys.argv[1:]))\n"
-    )
+def killed_at(settings: Settings, place: str, *words: str) -> bool:
+    """Run a command that is killed when it comes to a function; returns False if it never came there."""
     url = settings.database_url.get_secret_value() if settings.database_url else ""
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words],
-        env=environment(settings.data_dir, {"CATALOG_DATABASE_URL": url}),
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done
+    return killed_command(settings.data_dir, {"CATALOG_DATABASE_URL": url}, place, *words)
 
 
 @pytest.mark.parametrize("place", ["backup.secret_file", "archive.file_of"])
 def test_a_backup_that_was_killed_is_none(settings: Settings, tmp_path: Path, place: str) -> None:
-    killed_at(settings, f"catalog_server.operations.{place}", "backup", "--into", str(tmp_path / "backups"))
+    assert killed_at(settings, f"catalog_server.operations.{place}", "backup", "--into", str(tmp_path / "backups"))
     assert [path.name[:16] for path in (tmp_path / "backups").iterdir()] == [".catalog-backup-"]
     made = backup.into(settings, tmp_path / "backups", keep=1)
     assert [path.name for path in (tmp_path / "backups").iterdir()] == [made.name]
@@ -262,7 +249,7 @@ def test_a_restore_that_was_killed_can_be_done_again(
     is_file = empty.database_url is None
     if place == ("postgresql.load" if is_file else "archive.sync"):
         return
-    killed_at(empty, f"catalog_server.operations.{place}", "restore", str(made))
+    assert killed_at(empty, f"catalog_server.operations.{place}", "restore", str(made))
     if is_file:
         assert not (empty.data_dir / "catalog.db").exists()
     restore.restore(empty, made)

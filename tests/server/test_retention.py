@@ -22,7 +22,7 @@ from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import CatalogId, Manifest, ManifestTag
 from catalog_server.unit_of_work import Services, utc_now
 from conftest import StartServer
-from killed_job import killed
+from killed import killed_job
 from packs import content
 from rows import new_catalog_id, put_manifest
 from running import Server, Template, command, command_work, running
@@ -170,7 +170,7 @@ def test_a_retention_that_is_killed_is_finished_by_the_next(quiet: Server, step:
     for number in range(30):
         put_manifest(quiet, catalog_id, str(number))
     rule(quiet, catalog_id, keep_versions=2)
-    assert killed(quiet, "retention", step)
+    assert killed_job(quiet.data_dir, quiet.settings, "retention", step)
     later = dataclasses.replace(quiet.services, clock=lambda: utc_now() + DAY)
     done(later)
     assert versions(quiet, catalog_id) == ["28", "29"]

@@ -9,7 +9,6 @@ Those that do not share their secrets, or the directory of the storage, do not s
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import typing as t
@@ -28,16 +27,13 @@ from catalog_server.models.identity import Claim
 from catalog_server.models.storage import Storage
 from catalog_server.settings import load_settings
 from catalog_server.storages import marks
+from forked import PROCESSES
 from running import RACES, command, environment
 from sqlalchemy import func, select
 
 ROUNDS = range(RACES)
 SERVERS = 3
 REFUSED = 10
-
-# A process that has imported everything, and has no threads, makes the others: they begin at the same moment.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["catalog_server.cli"])
 
 
 @pytest.fixture(name="url", params=["sqlite", "postgresql"])
@@ -71,7 +67,7 @@ def prepare(settings: dict[str, str], together: t.Any) -> None:
 
 
 def at_once(target: t.Any, settings: list[dict[str, str]]) -> list[int | None]:
-    """The exit codes of processes that begin together."""
+    """The exit codes of processes that begin together: none of them waits for imports."""
     together = PROCESSES.Barrier(len(settings))
     processes: list[BaseProcess] = [PROCESSES.Process(target=target, args=(one, together)) for one in settings]
     for process in processes:

@@ -2,29 +2,27 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Jobs in a process of their own, which ends by SIGKILL at a step that the test names.
-
-    python killed_job.py JOB STEP
-
-The settings are those of the environment. The process ends with 0 if it never came to that step.
-"""
+"""Jobs and commands in a process of their own, which ends by SIGKILL at a step that the test names."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
-import subprocess
-import sys
 import typing as t
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local import LocalStorage
+from catalog_server import cli
 from catalog_server.app import open_services
 from catalog_server.database import Database
 from catalog_server.jobs.kinds import KINDS
 from catalog_server.jobs.runner import new_owner, run
 from catalog_server.settings import load_settings
-from running import COMMAND_SECONDS, Server, environment
+from forked import Call
+from forked import run as run_forked
+from running import COMMAND_SECONDS, environment
 
 # Before or behind the call of a method, the how manyth.
 STEPS: dict[str, tuple[type, str, bool, int]] = {
@@ -56,22 +54,34 @@ def kill_at(step: str) -> None:
     setattr(owner, name, patched)
 
 
-def killed(server: Server, job: str, step: str) -> bool:
-    """Run a job in a process that is killed at a step; returns False if it never came there."""
-    answer = subprocess.run(
-        [sys.executable, __file__, job, step],
-        env=environment(server.data_dir, server.settings),
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS,
-        check=False,
-    )
+def killed_job(data_dir: Path, settings: Mapping[str, str], name: str, step: str) -> bool:
+    """Run a job that is killed at a step; returns False if it never came there."""
+    return _is_killed(Call(_job, (name, step), environment(data_dir, settings)))
+
+
+def killed_command(data_dir: Path, settings: Mapping[str, str], place: str, *words: str) -> bool:
+    """Run catalog-server, which is killed when it calls ``place``, a function named with its module.
+
+    Returns False if it never came there.
+    """
+    return _is_killed(Call(_command, (place, words), environment(data_dir, settings)))
+
+
+def _is_killed(call: Call) -> bool:
+    answer = run_forked(call, COMMAND_SECONDS)
     assert answer.returncode in (0, -signal.SIGKILL), answer.stderr
     return answer.returncode != 0
 
 
-if __name__ == "__main__":
+def _job(name: str, step: str) -> int:
     services = open_services(load_settings())
-    kind = next(one for one in KINDS if one.name == sys.argv[1])
-    kill_at(sys.argv[2])
+    kind = next(one for one in KINDS if one.name == name)
+    kill_at(step)
     run(services, kind, new_owner())
+    return 0
+
+
+def _command(place: str, words: Sequence[str]) -> int:
+    module, _dot, name = place.rpartition(".")
+    setattr(importlib.import_module(module), name, lambda *_words, **_more: os.kill(os.getpid(), signal.SIGKILL))
+    return cli.main(words)
