@@ -71,14 +71,17 @@ def server(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def start_server(template: Template, tmp_path: Path) -> Iterator[StartServer]:
-    """Starts a server of the test's own, with settings such as CATALOG_TOKEN_SECONDS="2"."""
+    """Starts a server of the test's own, with settings such as CATALOG_TOKEN_SECONDS="2".
+
+    Tests of its memory give it a ``Program``: one that is forked holds what the process before it has imported.
+    """
     with ExitStack() as stack:
         count = 0
 
-        def start(**settings: str) -> Server:
+        def start(program: Program | None = None, **settings: str) -> Server:
             nonlocal count
             count += 1
-            return stack.enter_context(running(template, tmp_path / f"server-{count}", settings))
+            return stack.enter_context(running(template, tmp_path / f"server-{count}", settings, program))
 
         yield start
 

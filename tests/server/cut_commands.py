@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import io
 import json
 import os
@@ -102,5 +103,7 @@ def _run(request: Mapping[str, t.Any]) -> Mapping[str, t.Any]:
 
 
 if __name__ == "__main__":
+    # A command that migrates imports it late.
+    importlib.import_module("alembic.command")
     for line in sys.stdin:
         print(json.dumps(_answer(json.loads(line))), flush=True)

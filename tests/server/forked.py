@@ -22,8 +22,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 PROCESSES = multiprocessing.get_context("forkserver")
-# A process also imports what runs as __main__, and where pytest runs the tests itself, that is pytest.
-PROCESSES.set_forkserver_preload(["catalog_server.cli", "httpx", "pytest"])
+# The command imports Alembic late. A process also imports what runs as __main__: without pytest-xdist, that is pytest.
+PROCESSES.set_forkserver_preload(["catalog_server.cli", "alembic.command", "httpx", "pytest"])
 # Whoever starts a process also asks for the status of others, and a status can be read only once.
 _lock = threading.Lock()
 

@@ -31,7 +31,7 @@ from forked import Call, Forked
 from forked import run as run_forked
 
 # How often each race runs.
-RACES = int(os.environ.get("MACFLEET_TEST_RACES", "4"))
+RACES = int(os.environ.get("MACFLEET_TEST_RACES", "2"))
 START_SECONDS = 120
 STOP_SECONDS = 60
 COMMAND_SECONDS = 300

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sqlite3
@@ -24,7 +25,7 @@ from catalog_server.settings import Settings
 from cut_commands import Commands, Done, commands
 from running import Template, environment
 
-MOST_STEPS = int(os.environ.get("MACFLEET_TEST_CUT_STEPS", "20"))
+MOST_STEPS = int(os.environ.get("MACFLEET_TEST_CUT_STEPS", "12"))
 
 pytestmark = pytest.mark.parametrize("template", ["sqlite"], indirect=True)
 
@@ -79,7 +80,7 @@ def killed_at_each_step(place: Place, runner: Commands, *words: str) -> Iterator
     """Yields behind each attempt that was killed, and behind each that lost power; True for the whole command."""
     whole = place.attempt(runner, 0, *words)
     assert whole.status == 0, whole.said
-    every = max(1, whole.steps // MOST_STEPS) if MOST_STEPS else 1
+    every = math.ceil(whole.steps / MOST_STEPS) if MOST_STEPS else 1
     # 0 is no step, so the command comes to its end.
     for step in range(0, whole.steps + 1, every):
         for is_cut in (False, True):

@@ -23,7 +23,7 @@ from catalog_server.storages.signing import GET, Permit, object_signer
 from catalog_server.transfers import holders
 from conftest import StartServer
 from rows import holder_of, put_manifest
-from running import Server, Template, environment, running, wait_until
+from running import Program, Server, Template, environment, running, wait_until
 from sockets import PROBE, connect, everything, one_answer, reset_peak, resident_mib, status_of
 from test_receivers import request_lines
 
@@ -220,7 +220,7 @@ def test_a_reader_that_is_slow_but_moves_is_served(hasty: Server) -> None:
 
 
 def test_idle_connections_keep_nobody_away(start_server: StartServer) -> None:
-    server = start_server()
+    server = start_server(Program())
     manifest_id = put_manifest(server)
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     before = resident_mib(server)

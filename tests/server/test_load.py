@@ -20,7 +20,7 @@ from catalog_server.models.catalog import Manifest
 from catalog_server.transfers.packs import pack_of
 from conftest import StartServer
 from rows import new_catalog_id, put_manifest, segments_of
-from running import Server
+from running import Program, Server
 from sockets import connect, reset_peak, resident_mib
 from transfer_client import Client, good
 
@@ -49,7 +49,7 @@ def object_of(server: Server, manifest_id: str) -> str:
 
 @pytest.mark.parametrize("path_of", [listing_of, object_of])
 def test_slow_readers_hold_little(start_server: StartServer, path_of: Callable[[Server, str], str]) -> None:
-    server = start_server(CATALOG_LOG_LEVEL="info")
+    server = start_server(Program(), CATALOG_LOG_LEVEL="info")
     manifest_id = put_manifest(server)
     path = path_of(server, manifest_id)
     headers = {"Authorization": f"Bearer {server.token('reader')}"} if "listing" in path else {}
@@ -72,7 +72,7 @@ def test_slow_readers_hold_little(start_server: StartServer, path_of: Callable[[
 
 
 def test_an_index_that_is_meant_to_fill_the_memory_is_refused(start_server: StartServer) -> None:
-    server = start_server()
+    server = start_server(Program())
     index = hostile_index()
     assert len(index) < 3 << 20
     pusher = Client.of(server, "pusher")

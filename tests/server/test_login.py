@@ -21,7 +21,7 @@ from catalog_server.identity.login_limits import REFUSAL_SECONDS
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.identity import ApiKey, LoginFailure, User
 from conftest import StartServer
-from running import PASSWORD, Server, command_work, wait_until
+from running import PASSWORD, Program, Server, command_work, wait_until
 from sockets import resident_mib
 from sqlalchemy import select
 
@@ -335,7 +335,7 @@ def test_an_address_that_guesses_is_slowed_down_before_its_bodies_are_read(start
 
 
 def test_logins_at_once_leave_no_memory_behind(start_server: StartServer) -> None:
-    server = start_server(CATALOG_LOGIN_ATTEMPTS="1000", CATALOG_LOG_LEVEL="info")
+    server = start_server(Program(), CATALOG_LOGIN_ATTEMPTS="1000", CATALOG_LOG_LEVEL="info")
     assert resident_mib(server) < 120
     people = ("reader", "staff", "editor", "pusher")
     limits = httpx.Limits(max_connections=256, max_keepalive_connections=256)
@@ -344,7 +344,12 @@ def test_logins_at_once_leave_no_memory_behind(start_server: StartServer) -> Non
         def login(number: int) -> int:
             password = PASSWORD if number % 2 else "wrong password"
             body = {"email": people[number // 2 % len(people)], "password": password}
-            return client.post("/auth/token", json=body).status_code
+            for _attempt in range(20):
+                status = client.post("/auth/token", json=body).status_code
+                # Where a busy machine does not come to all of them in time, a client asks again.
+                if status != 503:
+                    break
+            return status
 
         with ThreadPoolExecutor(64) as pool:
             assert sorted(pool.map(login, range(64))) == [200] * 32 + [401] * 32

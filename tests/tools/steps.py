@@ -28,8 +28,11 @@ SERVER_PACKAGES = "roles/catalog_server/files"
 NOT_ON_MANAGED_HOSTS = ("plugins/action", "plugins/plugin_utils", "roles/catalog_server", "tools")
 SHELL_SCRIPT = re.compile(rb"#!.*\b(sh|bash)\b")
 INTEGRATION = "tests/integration"
-# Each process of pytest-xdist has its own servers and volumes; one that a test kills takes its tests along.
-IN_PARALLEL = ("--numprocesses=2", "--dist=loadfile")
+# Each process of pytest-xdist has its own servers and volumes. None is idle while the other has tests left, so a file
+# may be shared out, and what its tests share is made twice then.
+IN_PARALLEL = ("--numprocesses=2", "--dist=worksteal")
+# Where the tests of a file share what takes long to make.
+FILE_BY_FILE = ("--numprocesses=2", "--dist=loadfile")
 LIFE_OF_AN_IMAGE = f"{INTEGRATION}/test_life_of_an_image.py"
 FUZZING = "tests/server/test_api_fuzzing.py"
 FUZZING_SECONDS = 60
@@ -47,6 +50,8 @@ ON_POSTGRESQL = ("catalog_ids", "identity_api", "leases", "manifests", "transfer
 # Requests, jobs and servers that meet. A few of each in every run of the tests, and so many in a full one.
 RACES = ("races", "commits_and_collections", "starts_at_once", "replicas")
 MANY_RACES = "60"
+# One in so many, where not every order of two tasks is tried.
+FEW_ORDERS = "6"
 NOTHING_TO_CHECK = "No tests applicable"
 
 
@@ -232,13 +237,17 @@ class House:
         (target.parent / "__init__.py").touch()
         return target.parent.parent
 
-    def units(self, version: Version) -> Tally:
-        """The unit tests as a managed host of this Python, or as the controller where it is the newest."""
+    def units(self, version: Version, in_full: bool) -> Tally:
+        """The unit tests as a managed host of this Python, or as the controller where it is the newest.
+
+        Every order of two tasks is tried on the oldest Python, and in a full run on each.
+        """
         name = f"units-{written(version)}"
         if version not in self.machine.pythons:
             return Tally(skipped=[f"unit tests on Python {written(version)}: no such Python was found on this machine"])
-        words = ["tests/unit", *IN_PARALLEL]
+        words = ["tests/unit", *FILE_BY_FILE]
         search = [self.machine.build]
+        every = "1" if in_full or version == OLDEST_TARGET else FEW_ORDERS
         if version == self.machine.newest:
             requirements = self.requirements("units", "controller")
         else:
@@ -246,7 +255,8 @@ class House:
             search.append(self.module_utils_of_ansible())
             words += [f"--ignore=tests/unit/{part}" for part in NOT_ON_MANAGED_HOSTS]
         programs = self.machine.virtual_environment("units", version, requirements)
-        return self.pytest(name, programs, words, {"PYTHONPATH": ":".join(map(str, search))})
+        variables = {"PYTHONPATH": ":".join(map(str, search)), "MACFLEET_TEST_ORDERS_EVERY": every}
+        return self.pytest(name, programs, words, variables)
 
     def server_tests(self) -> Tally:
         words = ["tests/server", f"--ignore={FUZZING}", *IN_PARALLEL]
@@ -297,7 +307,7 @@ class House:
         if version in self.machine.pythons:
             variables["MACFLEET_TEST_TARGET_PYTHON"] = str(self.machine.pythons[version])
         left_out = () if in_full else LONG_ROLE_TESTS
-        words = [tests, *(f"--deselect={test}" for test in left_out), *IN_PARALLEL]
+        words = [tests, *(f"--deselect={test}" for test in left_out), *FILE_BY_FILE]
         return self.pytest(name, self.server(), words, variables, LONG_SECONDS if in_full else INTEGRATION_SECONDS)
 
     def role_on_systemd(self) -> Tally:
@@ -386,7 +396,7 @@ def running_steps(newest: Version, versions: Iterable[Version], in_full: bool = 
         _integration(newest, LIFE_OF_AN_IMAGE, in_full, light=True),
     ]
     steps += [_molecule(scenario, actions) for scenario in SCENARIOS]
-    steps += [_units(version) for version in sorted(set(versions))]
+    steps += [_units(version, in_full) for version in sorted(set(versions))]
     steps.append(Step("tests of the server", House.server_tests))
     steps.append(
         Step("tests of the server on PostgreSQL", lambda house: house.server_tests_on_postgresql(in_full=in_full))
@@ -400,8 +410,8 @@ def running_steps(newest: Version, versions: Iterable[Version], in_full: bool = 
     return steps
 
 
-def _units(version: Version) -> Step:
-    return Step(f"unit tests, Python {written(version)}", lambda house: house.units(version))
+def _units(version: Version, in_full: bool) -> Step:
+    return Step(f"unit tests, Python {written(version)}", lambda house: house.units(version, in_full))
 
 
 def _integration(version: Version, tests: str, in_full: bool, light: bool = False) -> Step:

@@ -6,6 +6,8 @@
 
 A step is a call of one of ``STEPS``. The first task stops before it, the second begins and runs until it has ended or
 waits for a lock; then the first goes on. So each order is forced, not met by luck.
+
+``MACFLEET_TEST_ORDERS_EVERY`` says how many steps each stop is apart, where not every one is tried.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from ansible_collections.macfleet.parallels.tests.unit.support.macs import InPro
 from ansible_collections.macfleet.parallels.tests.unit.support.shelf import Shelf
 
 WAIT_SECONDS = 20.0
+EVERY = int(os.environ.get("MACFLEET_TEST_ORDERS_EVERY", "1"))
 
 # Whatever a task does between its plan, its locks, its work and what it publishes.
 STEPS: tuple[tuple[t.Any, str], ...] = (
@@ -269,7 +272,7 @@ def test_whenever_a_second_task_is_let_in_nothing_wrong_comes_of_it(
 ) -> None:
     steps = steps_of(directory / "alone", catalog, prepared, first)
     assert steps
-    for number, step in enumerate(steps):
+    for number, step in list(enumerate(steps))[::EVERY]:
         with pytest.MonkeyPatch.context() as monkeypatch:
             world = World(directory / str(number), catalog)
             PREPARATIONS[prepared](world)
