@@ -50,6 +50,7 @@ ANOTHER = {"+__main__.py": "# another release\n"}
 # It can do everything but serve.
 NOT_SERVING = {"+serve.py": "\n\ndef serve(settings, ready_file=None):\n    raise SystemExit('it is broken')\n"}
 SOON = {"catalog_server_health_retries": 3}
+CLEANING = "Remove what is not needed any more"
 
 
 def test_a_wrong_interpreter_is_refused_and_leaves_nothing(installation: Installation) -> None:
@@ -114,7 +115,9 @@ def test_a_wrong_database_is_refused_before_its_url_is_written(installation: Ins
 def test_what_runs_is_compared_with_what_should(installation: Installation) -> None:
     """As if an earlier run had written the settings and failed behind them."""
     pid = installation.pid
-    installation.run(catalog_server_settings={"token_seconds": 601}, catalog_server_workers=2)
+    # The role reaches it at an address of IPv6, too.
+    changed = {"catalog_server_workers": 2, "catalog_server_bind_address": "::1"}
+    installation.run(catalog_server_settings={"token_seconds": 601}, **changed)
     assert installation.pid != pid
     assert "CATALOG_WORKERS=2" in installation.settings.splitlines()
     pid = installation.pid
@@ -139,7 +142,7 @@ def test_a_failing_migration_leaves_everything_as_it_was(installation: Installat
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
         assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchall()
     # The next run of the release in use removes the other one, and has nothing else to do.
-    assert installation.run() == ["Remove them"]
+    assert installation.run() == [CLEANING]
     assert installation.run() == []
 
 
@@ -184,7 +187,7 @@ def test_a_release_that_does_not_start_makes_way_for_that_of_before(installation
     assert "what was in use before runs again" in said and "it is broken" in said
     assert installation.files == before and installation.answers()
     assert installation.state().returncode == 0
-    assert installation.run() == ["Remove them"]
+    assert installation.run() == [CLEANING]
     assert installation.run() == []
 
 

@@ -23,19 +23,16 @@ SECONDS = 300
 # Where an update may be killed: each of these tasks has begun, and nobody knows how far it came.
 STEPS = (
     "Unpack the archive",
-    "Write the new settings beside those in use",
+    "Write what is new beside what is in use",
     "Make a backup before the update",
     "Bring the database to the schema of the release",
     "Keep what is in use, and put what is new into its place",
-    "Keep the other release",
-    "Make the release the current one",
     "Ask whether a server runs, and with this release and these settings",
     "Wait until the server is ready",
-    "Forget it",
-    "Remove them",
+    "Remove what is not needed any more",
 )
 # Without more time, in the middle of what cannot be done at once.
-FEW = ("Keep the other release",)
+FEW = ("Keep what is in use, and put what is new into its place",)
 MARKER = "s3cret-marker-of-a-password"
 
 
@@ -44,6 +41,38 @@ def wait_for(condition: t.Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.05)
+
+
+# Its migration has done everything, and does not end yet.
+LINGERING = """
+
+_tidy = tidy
+
+
+def tidy(settings):
+    import time
+
+    _tidy(settings)
+    if not (settings.data_dir / "migrated").exists():
+        (settings.data_dir / "migrated").touch()
+        while (settings.data_dir / "migrated").exists():
+            time.sleep(0.05)
+"""
+
+
+def test_of_two_runs_at_once_the_later_one_goes_on(installation: Installation, tmp_path: Path) -> None:
+    before, pid = installation.files, installation.pid
+    release = another_release(tmp_path, {"+operations/restore.py": LINGERING})
+    run = installation.start(release, catalog_server_settings={"token_seconds": 799})
+    migrated = installation.data / "migrated"
+    wait_for(lambda: migrated.exists() or run.process.poll() is not None)
+    # It removes the release of the other run, which nothing uses yet.
+    assert installation.run() == ["Remove what is not needed any more"]
+    migrated.unlink()
+    with pytest.raises(RunFailed, match="Another run of the role has begun on this host"):
+        run.wait(SECONDS)
+    assert (installation.files, installation.pid) == (before, pid)
+    assert installation.answers() and installation.run() == []
 
 
 @pytest.mark.parametrize("step", STEPS if os.environ.get("MACFLEET_TEST_SYSTEMD") else FEW)

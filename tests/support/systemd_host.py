@@ -200,6 +200,8 @@ def _prepare(root: Path, port: int, key: Path) -> None:
     authorized = root / "root/.ssh/authorized_keys"
     authorized.parent.mkdir(mode=0o700, exist_ok=True)
     shutil.copyfile(key.with_suffix(".pub"), authorized)
+    # As on hosts that are set up strictly: what root makes is for root alone, if nobody says otherwise.
+    (root / "root/.bashrc").write_text("umask 077\n", encoding="ascii")
     (root / "etc/hostname").write_text("server\n", encoding="ascii")
 
 

@@ -14,8 +14,10 @@ import argparse
 import gzip
 import hashlib
 import io
+import os
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 SHARED = "ansible_collections/macfleet/parallels/plugins/module_utils"
@@ -65,12 +67,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--role-files", type=Path, required=True)
     parser.add_argument("--module-utils", type=Path, required=True)
-    parser.add_argument("--archive", type=Path, help="where to write the archive; without it nothing is written")
+    parser.add_argument("--archive", action="store_true", help="write the archive; its path is on the second line")
     options = parser.parse_args()
     files = release_files(options.role_files, options.module_utils)
-    if options.archive:
-        write_archive(files, options.archive)
     print(digest_of(files))
+    if options.archive:
+        descriptor, path = tempfile.mkstemp(".tar.gz")
+        os.close(descriptor)
+        print(path, flush=True)
+        write_archive(files, Path(path))
     return 0
 
 

@@ -83,3 +83,8 @@ def test_systemd_would_complain(analyze: Program, tmp_path: pathlib.Path) -> Non
 def test_the_limits_are_those_of_the_variables() -> None:
     unit = rendered("catalog-server.service")
     assert "LimitNOFILE=65536\n" in unit and "MemoryMax=2G\n" in unit
+
+
+def test_the_services_wait_for_the_volumes_of_their_directories() -> None:
+    for name in ("catalog-server", "catalog-server-backup", "catalog-server-gc"):
+        assert "RequiresMountsFor=/var/lib/catalog-server /srv/catalog" in rendered(f"{name}.service")

@@ -1,0 +1,346 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""On the server's host: steps of the role that a module of Ansible cannot do in one go.
+
+    python3 - INSTALL survey REQUEST < host_steps.py
+    python3 - INSTALL claim < host_steps.py
+    python3 - INSTALL unpack RUN ARCHIVE RELEASE ENVIRONMENT < host_steps.py
+    python3 - INSTALL mark RUN DIRECTORY < host_steps.py
+    python3 - INSTALL put|back|clean RUN CHANGES < host_steps.py
+
+``survey`` changes nothing. It tells as JSON what is there: one question in place of many, so what is as it should be
+needs no task of its own. REQUEST is JSON. Files among ``contents`` are told with a digest, so no secret must be there::
+
+    {"python": NAME, "user": NAME, "state_file": PATH, "paths": [PATH, …], "contents": [PATH, …]}
+
+``claim`` prints a name for this run of the role. From then on, the steps of an earlier run are refused, whether it was
+interrupted or still goes on: of two runs at once, the later one goes on. Each step holds a lock while it works.
+
+``put`` keeps each file as ``FILE.before``, unless an interrupted run has done so, and moves ``FILE.new`` to its place.
+``back`` undoes that. ``clean`` removes what is left of both, and the releases and environments that no link needs.
+CHANGES is JSON: the files, those that shall not be there, and the links of INSTALL, where nothing means no link::
+
+    {"files": [PATH, …], "removed": [PATH, …], "links": {"current": PATH, "previous": PATH, "undone": ""}}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import grp
+import hashlib
+import json
+import os
+import pwd
+import re
+import secrets
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import time
+import typing as t
+from pathlib import Path
+
+# Says which interpreter it is, and needs what an environment is made of.
+WHICH = """
+import ensurepip, os, platform, sys, venv
+print(platform.python_version(), platform.python_implementation(), os.path.realpath(sys.executable))
+"""
+INTERPRETER_SECONDS = 60
+LINKS = ("current", "previous", "undone")
+# A line of a settings file or of the command of the server
+ASSIGNMENT = re.compile(r"^(CATALOG_[A-Z_]+)=(.*)$", re.MULTILINE)
+LOCK_SECONDS = 120
+POLL_SECONDS = 0.1
+
+
+# What is there
+
+
+def survey(install: Path, request: str) -> str:
+    """Return all that is asked for, as JSON."""
+    asked = json.loads(request)
+    looks = {path: looks_of(Path(path), path in asked["contents"]) for path in asked["paths"]}
+    found = {path: told for path, told in looks.items() if told is not None}
+    told = {
+        "interpreter": interpreter(asked["python"]),
+        "account": account(asked["user"]),
+        "links": {name: link(install / name) for name in LINKS},
+        "complete": sorted(path.parent.name for path in install.glob("*/*/complete")),
+        "unneeded": list(map(str, unneeded(install))),
+        "running": running(Path(asked["state_file"])),
+        "installed": installed(install),
+        "owners": {path: owner for path, (owner, _looks) in found.items()},
+        "looks": [look for _owner, looks in found.values() for look in looks],
+    }
+    return json.dumps(told)
+
+
+def interpreter(python: str) -> dict[str, str]:
+    """Return what the interpreter says of itself, or why it cannot be used."""
+    if not python:
+        return {"said": "", "error": ""}
+    argv = [python, "-c", WHICH]
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=INTERPRETER_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return {"said": "", "error": str(error)}
+    lines = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
+    return {"said": done.stdout.strip(), "error": "" if done.returncode == 0 else lines[-1]}
+
+
+def account(user: str) -> dict[str, str] | None:
+    """Return the user's group, home and shell, or None without such a user."""
+    try:
+        found = pwd.getpwnam(user)
+    except KeyError:
+        return None
+    return {"group": group_name(found.pw_gid), "home": found.pw_dir, "shell": found.pw_shell}
+
+
+def looks_of(path: Path, with_digest: bool) -> tuple[str, list[str]] | None:
+    """Return the owner of what is at the path and how it looks, without and with its group, or None without it."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
+    kind = kinds.get(stat.S_IFMT(found.st_mode), "other")
+    owner, mode = user_name(found.st_uid), f"{stat.S_IMODE(found.st_mode):04o}"
+    looks = [f"{path} {kind} {name} {mode}" for name in (owner, f"{owner}:{group_name(found.st_gid)}")]
+    if with_digest and kind == "file":
+        looks = [f"{look} {hashlib.sha256(path.read_bytes()).hexdigest()}" for look in looks]
+    return owner, looks
+
+
+def user_name(number: int) -> str:
+    """Return the name of a user, or its number if it has none."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def group_name(number: int) -> str:
+    """Return the name of a group, or its number if it has none."""
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def link(path: Path) -> str:
+    """Return where the link points to, or nothing if there is none."""
+    return os.readlink(path) if path.is_symlink() else ""
+
+
+def unneeded(install: Path) -> list[Path]:
+    """Return the releases and environments that none of the links need; none before there is a link."""
+    releases = [Path(target) for target in (link(install / name) for name in LINKS) if target]
+    kept = {Path(name).name for release in releases for name in (str(release), link(release / "venv")) if name}
+    found = [path for name in ("releases", "venvs") for path in sorted((install / name).glob("*"))]
+    return [path for path in found if releases and path.name not in kept]
+
+
+def running(state_file: Path) -> dict[str, t.Any] | None:
+    """Return what the running server was started with, or None if it does not run: it holds a lock on that file."""
+    try:
+        with state_file.open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return {"files": sorted(json.loads(file.read())["files"])}
+    except (OSError, ValueError, KeyError):
+        pass
+    return None
+
+
+def installed(install: Path) -> dict[str, str]:
+    """Return the settings file and the data directory of the installed command, where these are still there."""
+    told = {"settings": "", "data": ""}
+    words = shlex.split(assignments(install / "bin/catalog-server").get("CATALOG_SETTINGS_FILE", ""))
+    if words and Path(words[0]).is_file():
+        data = assignments(Path(words[0])).get("CATALOG_DATA_DIR", "")
+        told = {"settings": words[0], "data": data if data and Path(data).is_dir() else ""}
+    return told
+
+
+def assignments(file: Path) -> dict[str, str]:
+    """Return the lines ``CATALOG_NAME=value`` of a file; none if it cannot be read."""
+    try:
+        return dict(ASSIGNMENT.findall(file.read_text(encoding="utf-8")))
+    except (OSError, UnicodeError):
+        return {}
+
+
+# One run at a time
+
+
+@contextlib.contextmanager
+def claimed(install: Path, run: str | None) -> t.Iterator[t.TextIO]:
+    """Hold the lock of the installation while the block runs; ``run`` must have the claim, or None takes it."""
+    descriptor = os.open(install / "run", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "r+", encoding="ascii") as file:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            if time.monotonic() > deadline:
+                sys.exit(
+                    f"Another run of the role has held {install / 'run'} for {LOCK_SECONDS} s. Run the role again."
+                )
+            time.sleep(POLL_SECONDS)
+        if run is not None and file.read() != run:
+            sys.exit("Another run of the role has begun on this host, so this one ends. Run the role again.")
+        yield file
+
+
+def claim(install: Path) -> str:
+    """Return the name that this run has from now on."""
+    name = secrets.token_hex(8)
+    with claimed(install, None) as file:
+        file.truncate(0)
+        file.write(name)
+    return name
+
+
+# What must be whole
+
+
+def unpack(_install: Path, archive: str, release: str, environment: str) -> None:
+    """Make a release of an archive. It has its name when it is complete."""
+    target, partial = Path(release), Path(f"{release}.new")
+    for directory in (target, partial):
+        shutil.rmtree(directory, ignore_errors=True)
+    with tarfile.open(archive) as packed:
+        # Older Pythons know no filters.
+        packed.extractall(partial, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+    # The server may not write here.
+    argv = [f"{environment}/bin/python", "-m", "compileall", "-q", "-j", "0", str(partial)]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"The release could not be compiled: {(done.stdout + done.stderr).strip()}")
+    (partial / "venv").symlink_to(environment)
+    (partial / "complete").touch()
+    partial.rename(target)
+
+
+def mark(_install: Path, directory: str) -> None:
+    """Mark what is complete."""
+    Path(directory, "complete").touch()
+
+
+def put(install: Path, changes: str) -> None:
+    """Put what is new into its place, and keep what was there. If this fails, everything is as it was."""
+    asked = json.loads(changes)
+    files = [Path(name) for name in asked["files"]]
+    links = {name: link(install / name) for name in LINKS}
+    try:
+        for file in files:
+            # A link needs no room, and is whole at once.
+            if file.exists() and not beside(file, "before").exists():
+                os.link(file, beside(file, "before"))
+        for file in files:
+            if beside(file, "new").exists():
+                move(beside(file, "new"), file)
+        for name in asked["removed"]:
+            Path(name).unlink(missing_ok=True)
+        set_links(install, asked["links"])
+    except OSError as error:
+        restore(install, files, links)
+        sys.exit(f"What is new could not be put into its place ({error}), so what was in use before is there again.")
+
+
+def back(install: Path, changes: str) -> None:
+    """Put back what ``put`` has kept."""
+    asked = json.loads(changes)
+    restore(install, [Path(name) for name in asked["files"]], asked["links"])
+
+
+def restore(install: Path, files: list[Path], links: dict[str, str]) -> None:
+    """Give the files the content that they had before, and the links these targets."""
+    for file in files:
+        if beside(file, "before").exists():
+            move(beside(file, "before"), file)
+        else:
+            file.unlink(missing_ok=True)
+    set_links(install, links)
+
+
+def clean(install: Path, changes: str) -> str:
+    """Remove what is not needed any more; return its paths, one a line."""
+    files = [Path(name) for name in json.loads(changes)["files"]]
+    left = [path for file in files for path in (beside(file, "new"), beside(file, "before")) if path.exists()]
+    for path in left:
+        path.unlink()
+    directories = unneeded(install)
+    for path in directories:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    return "\n".join(map(str, (*left, *directories)))
+
+
+def beside(file: Path, suffix: str) -> Path:
+    """Return the file of the same name with a suffix."""
+    return file.with_name(f"{file.name}.{suffix}")
+
+
+def move(source: Path, target: Path) -> None:
+    """Give a file the name of another one, so that it is whole there after a power cut, too."""
+    with source.open("rb") as file:
+        os.fsync(file.fileno())
+    if target.exists() and source.samefile(target):
+        source.unlink()
+    else:
+        source.replace(target)
+
+
+def set_links(install: Path, links: dict[str, str]) -> None:
+    """Make each link point to its target, at once."""
+    for name, target in links.items():
+        path = install / name
+        if not target:
+            path.unlink(missing_ok=True)
+        elif not Path(target, "complete").exists() and name == "current":
+            raise FileNotFoundError(f"{target} is not a complete release")
+        elif link(path) != target:
+            beside(path, "new").unlink(missing_ok=True)
+            beside(path, "new").symlink_to(target)
+            beside(path, "new").replace(path)
+
+
+STEPS: dict[str, t.Callable[..., str | None]] = {
+    "unpack": unpack,
+    "mark": mark,
+    "put": put,
+    "back": back,
+    "clean": clean,
+}
+
+
+def main() -> int:
+    """Do one step."""
+    install, step, *words = sys.argv[1:]
+    # The server is another user, and must be able to read what is made here.
+    os.umask(0o022)
+    directory = Path(install)
+    if step == "survey":
+        print(survey(directory, *words))
+    elif step == "claim":
+        print(claim(directory))
+    else:
+        run, *words = words
+        with claimed(directory, run):
+            print(STEPS[step](directory, *words) or "", end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

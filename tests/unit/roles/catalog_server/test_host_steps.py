@@ -1,0 +1,207 @@
+# Copyright (c) 2026, macfleet.parallels contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The steps that the role does on the server's host, as it runs them: a program from standard input."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tarfile
+import typing as t
+
+import pytest
+
+PROGRAM = pathlib.Path(__file__).parents[4] / "roles/catalog_server/files/deploy/host_steps.py"
+
+
+class Host:
+    """A directory with the installation, and files that a server is started with."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.install = directory / "program"
+        for name in ("releases/old", "releases/new", "venvs/one", "bin"):
+            (self.install / name).mkdir(parents=True)
+        for name in ("old", "new"):
+            (self.release(name) / "complete").touch()
+            (self.release(name) / "venv").symlink_to(self.install / "venvs/one")
+        (self.install / "current").symlink_to(self.release("old"))
+        self.settings = directory / "settings.env"
+        self.url = directory / "database-url"
+        self.settings.write_text("old", encoding="ascii")
+        self.url.write_text("sqlite:///old", encoding="ascii")
+
+    def release(self, name: str) -> pathlib.Path:
+        """The directory of a release."""
+        return self.install / "releases" / name
+
+    def call(self, *words: str, **options: t.Any) -> subprocess.CompletedProcess[str]:
+        """Do one step."""
+        argv = [sys.executable, "-", str(self.install), *words]
+        text = PROGRAM.read_text(encoding="utf-8")
+        return subprocess.run(argv, input=text, capture_output=True, text=True, timeout=60, check=False, **options)
+
+    def claim(self) -> str:
+        """Begin a run of the role."""
+        done = self.call("claim")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def changes(self, links: dict[str, str], removed: t.Sequence[pathlib.Path] = ()) -> str:
+        """The last argument of put, back and clean."""
+        files = [str(self.url), str(self.settings)]
+        return json.dumps({"files": files, "removed": [str(path) for path in removed], "links": links})
+
+    @property
+    def update(self) -> str:
+        """New settings, no URL of a database, and the new release."""
+        new = {"current": str(self.release("new")), "previous": str(self.release("old"))}
+        self.settings.with_name("settings.env.new").write_text("new", encoding="ascii")
+        return self.changes(new, [self.url])
+
+    @property
+    def state(self) -> dict[str, str]:
+        """All files and links but that of the claim."""
+        found = {}
+        for path in sorted(self.install.parent.rglob("*")):
+            if path.is_symlink():
+                found[str(path)] = os.readlink(path)
+            elif path.is_file() and path.name != "run":
+                found[str(path)] = path.read_text(encoding="utf-8")
+        return found
+
+
+@pytest.fixture(name="host")
+def make_host(tmp_path: pathlib.Path) -> Host:
+    """An installation with a release in use, and a new one."""
+    return Host(tmp_path)
+
+
+def test_what_was_put_comes_back(host: Host) -> None:
+    before = host.state
+    run = host.claim()
+    done = host.call("put", run, host.update)
+    assert done.returncode == 0, done.stderr
+    assert host.settings.read_text(encoding="ascii") == "new" and not host.url.exists()
+    assert os.readlink(host.install / "current") == str(host.release("new"))
+    links = {"current": str(host.release("old")), "previous": "", "undone": ""}
+    assert host.call("back", run, host.changes(links)).returncode == 0
+    assert host.state == before
+
+
+def test_what_ran_last_is_kept_by_an_interrupted_run_and_the_next(host: Host) -> None:
+    for _number in range(2):
+        assert host.call("put", host.claim(), host.update).returncode == 0
+    links = {"current": str(host.release("old")), "previous": "", "undone": ""}
+    assert host.call("back", host.claim(), host.changes(links)).returncode == 0
+    assert host.settings.read_text(encoding="ascii") == "old" and host.url.exists()
+
+
+def test_putting_needs_no_room_on_the_disk(host: Host) -> None:
+    run, changes = host.claim(), host.update
+
+    def nothing_can_be_written() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    done = host.call("put", run, changes, preexec_fn=nothing_can_be_written)
+    assert done.returncode == 0, done.stderr
+    assert host.settings.with_name("settings.env.before").read_text(encoding="ascii") == "old"
+
+
+def test_what_cannot_be_put_leaves_everything_as_it_was(host: Host) -> None:
+    before, run, changes = host.state, host.claim(), host.update
+    (host.release("new") / "complete").unlink()
+    done = host.call("put", run, changes)
+    assert done.returncode == 1 and "what was in use before is there again" in done.stderr
+    (host.release("new") / "complete").touch()
+    assert host.state == before
+
+
+def test_the_steps_of_a_run_are_refused_when_another_has_begun(host: Host) -> None:
+    first = host.claim()
+    second = host.claim()
+    changes, before = host.update, host.state
+    for step in ("put", "back", "clean"):
+        refused = host.call(step, first, changes)
+        assert refused.returncode == 1 and "Another run of the role has begun on this host" in refused.stderr
+    refused = host.call("mark", first, str(host.install / "venvs/one"))
+    assert refused.returncode == 1
+    assert host.state == before | {str(host.settings.with_name("settings.env.new")): "new"}
+    assert host.call("put", second, changes).returncode == 0
+
+
+def test_cleaning_leaves_what_the_links_need(host: Host) -> None:
+    (host.install / "venvs/another").mkdir()
+    host.release("half.new").mkdir()
+    host.settings.with_name("settings.env.before").write_text("older", encoding="ascii")
+    done = host.call("clean", host.claim(), host.changes({}))
+    assert done.returncode == 0, done.stderr
+    assert {pathlib.Path(line).name for line in done.stdout.splitlines()} == {
+        "settings.env.before",
+        "half.new",
+        "new",
+        "another",
+    }
+    left = [path.name for name in ("releases", "venvs") for path in (host.install / name).iterdir()]
+    assert left == ["old", "one"]
+
+
+def packed(directory: pathlib.Path) -> pathlib.Path:
+    """An archive of a release with one program."""
+    archive = directory / "release.tar.gz"
+    with tarfile.open(archive, "w:gz") as file:
+        entry = tarfile.TarInfo("package/program.py")
+        entry.size, entry.mode = 6, 0o644
+        file.addfile(entry, io.BytesIO(b"x = 1\n"))
+    return archive
+
+
+def test_a_release_has_its_name_when_it_is_whole_and_others_can_read_it(host: Host, tmp_path: pathlib.Path) -> None:
+    environment = host.install / "venvs/one"
+    (environment / "bin").mkdir()
+    (environment / "bin/python").symlink_to(sys.executable)
+    archive, release = packed(tmp_path), host.release("another")
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) // 2])
+    words = ("unpack", host.claim(), str(archive), str(release), str(environment))
+    assert host.call(*words).returncode == 1 and not release.exists()
+
+    archive.write_bytes(whole)
+    done = host.call(*words, umask=0o077)
+    assert done.returncode == 0, done.stderr
+    assert list(release.glob("package/__pycache__/*.pyc")) and (release / "complete").exists()
+    assert not [path for path in (release, *release.rglob("*")) if path.stat().st_mode & 0o044 != 0o044]
+
+
+def survey(host: Host, **asked: t.Any) -> dict[str, t.Any]:
+    """What the host tells."""
+    request = {"python": "", "user": "root", "state_file": str(host.install / "running.json"), "paths": []}
+    done = host.call("survey", json.dumps({**request, "contents": [], **asked}))
+    assert done.returncode == 0, done.stderr
+    told: dict[str, t.Any] = json.loads(done.stdout)
+    return told
+
+
+def test_the_survey_tells_what_is_there_and_no_digest_of_a_secret(host: Host) -> None:
+    host.settings.chmod(0o640)
+    told = survey(host, paths=[str(host.settings), str(host.url)], contents=[str(host.settings)])
+    assert told["links"] == {"current": str(host.release("old")), "previous": "", "undone": ""}
+    assert {pathlib.Path(path).name for path in told["unneeded"]} == {"new"}
+    assert [len(look.split()) for look in told["looks"]] == [5, 5, 4, 4]
+    assert " 0640 " in told["looks"][0] and told["running"] is None
+
+
+def test_the_survey_tells_what_runs(host: Host) -> None:
+    with (host.install / "running.json").open("w", encoding="ascii") as file:
+        json.dump({"pid": 1, "files": {"/etc/systemd/system/a.service": None}}, file)
+        file.flush()
+        assert survey(host)["running"] is None
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert survey(host)["running"] == {"files": ["/etc/systemd/system/a.service"]}
