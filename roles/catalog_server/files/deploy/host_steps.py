@@ -5,6 +5,7 @@
 """On the server's host: steps of the role that a module of Ansible cannot do in one go.
 
     python3 - INSTALL survey REQUEST < host_steps.py
+    python3 - INSTALL uninstall check|remove < host_steps.py
     python3 - INSTALL claim < host_steps.py
     python3 - INSTALL unpack RUN ARCHIVE RELEASE ENVIRONMENT < host_steps.py
     python3 - INSTALL mark RUN DIRECTORY < host_steps.py
@@ -53,6 +54,8 @@ print(platform.python_version(), platform.python_implementation(), os.path.realp
 """
 INTERPRETER_SECONDS = 60
 LINKS = ("current", "previous", "undone")
+# What the role has made below INSTALL
+PROGRAM = (*LINKS, "run", "bin/catalog-server", "bin/catalog-server-background", "releases", "venvs")
 # A line of a settings file or of the command of the server
 ASSIGNMENT = re.compile(r"^(CATALOG_[A-Z_]+)=(.*)$", re.MULTILINE)
 LOCK_SECONDS = 120
@@ -180,6 +183,29 @@ def assignments(file: Path) -> dict[str, str]:
         return {}
 
 
+def uninstall(install: Path, how: str) -> str:
+    """Remove the program, and its directories if nothing else is in them; return what is removed, one path a line.
+
+    ``how`` is ``remove``, or ``check`` to tell it only.
+    """
+    found = [install / name for name in PROGRAM if os.path.lexists(install / name)]
+    if how == "remove":
+        for path in found:
+            remove(path)
+        for directory in (install / "bin", install):
+            if directory.is_dir() and not any(directory.iterdir()):
+                directory.rmdir()
+    return "\n".join(map(str, found))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a directory with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 # One run at a time
 
 
@@ -222,7 +248,9 @@ def unpack(_install: Path, archive: str, release: str, environment: str) -> None
         shutil.rmtree(directory, ignore_errors=True)
     with tarfile.open(archive) as packed:
         # Older Pythons know no filters.
-        packed.extractall(partial, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        if hasattr(tarfile, "data_filter"):
+            packed.extraction_filter = tarfile.data_filter
+        packed.extractall(partial)
     # The server may not write here.
     argv = [f"{environment}/bin/python", "-m", "compileall", "-q", "-j", "0", str(partial)]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -283,7 +311,7 @@ def clean(install: Path, changes: str) -> str:
         path.unlink()
     directories = unneeded(install)
     for path in directories:
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        remove(path)
     return "\n".join(map(str, (*left, *directories)))
 
 
@@ -333,6 +361,8 @@ def main() -> int:
     directory = Path(install)
     if step == "survey":
         print(survey(directory, *words))
+    elif step == "uninstall":
+        print(uninstall(directory, *words), end="")
     elif step == "claim":
         print(claim(directory))
     else:
