@@ -30,6 +30,7 @@ VARIABLES = {
     "catalog_server_open_files": 65536,
     "catalog_server_memory_max": "2G",
     "__catalog_server_state_file": "/var/lib/catalog-server/running.json",
+    "__catalog_server_stop_seconds": 60,
     "__catalog_server_unit": "/etc/systemd/system/catalog-server.service",
 }
 
