@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -26,7 +27,7 @@ from conftest import StartServer
 from routes import all_api_routes
 from rows import new_catalog_id, put_manifest
 from running import PASSWORD, START_SECONDS, STOP_SECONDS, Server, Template, command, environment, wait_until
-from sockets import connect, one_answer, status_of
+from sockets import connect, everything, one_answer, status_of
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -196,6 +197,15 @@ def test_a_mistake_of_the_server_tells_clients_nothing(start_server: StartServer
     assert json.loads(line)["request_id"] == reply.headers["x-request-id"]
     # It is one request that failed, and nothing else.
     assert server.call("GET", "/server").status_code == 200
+
+
+def test_credentials_of_a_request_are_not_those_of_the_next(server: Server) -> None:
+    head = "GET /api/v1/manifests HTTP/1.1\r\nHost: x\r\n"
+    bearer = f"Authorization: Bearer {server.token('reader')}\r\n"
+    with connect(server) as connection:
+        connection.sendall(f"{head}{bearer}\r\n{head}Connection: close\r\n\r\n".encode())
+        answers = everything(connection)
+    assert re.findall(rb"HTTP/1\.1 (\d+)", answers) == [b"200", b"401"]
 
 
 def test_a_statement_that_fails_does_not_show_its_values(server: Server) -> None:
