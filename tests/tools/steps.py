@@ -33,6 +33,8 @@ INTEGRATION = "tests/integration"
 IN_PARALLEL = ("--numprocesses=2", "--dist=worksteal")
 # Where the tests of a file share what takes long to make.
 FILE_BY_FILE = ("--numprocesses=2", "--dist=loadfile")
+# Plays wait a good part of their time.
+PLAYS = ("--numprocesses=3", "--dist=loadfile")
 LIFE_OF_AN_IMAGE = f"{INTEGRATION}/test_life_of_an_image.py"
 FUZZING = "tests/server/test_api_fuzzing.py"
 FUZZING_SECONDS = 60
@@ -307,7 +309,7 @@ class House:
         if version in self.machine.pythons:
             variables["MACFLEET_TEST_TARGET_PYTHON"] = str(self.machine.pythons[version])
         left_out = () if in_full else LONG_ROLE_TESTS
-        words = [tests, *(f"--deselect={test}" for test in left_out), *FILE_BY_FILE]
+        words = [tests, *(f"--deselect={test}" for test in left_out), *PLAYS]
         return self.pytest(name, self.server(), words, variables, LONG_SECONDS if in_full else INTEGRATION_SECONDS)
 
     def role_on_systemd(self) -> Tally:
