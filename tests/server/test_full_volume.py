@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from catalog_server import started_with
 from catalog_server.models.identity import LoginFailure
 from packs import make_pack
 from rows import new_catalog_id
@@ -87,6 +88,10 @@ def test_a_full_volume_stops_what_writes_and_nothing_else(template: Template, vo
         assert reader.manifest(pushed.id)["digest"] == pushed.pack.digest
         assert reader.http.get(f"/manifests/{pushed.id}/listing").content == pushed.pack.listing_file
         good(reader.http.post("/grants", json={"verb": "pull", "catalog_id": pushed.manifest["catalog_id"]}))
+        # A server starts there, too.
+        running_file = volume / "running.json"
+        with started_with.published(running_file, []):
+            assert started_with.differences(running_file, []) == ["It runs the release unknown."]
         # No password is checked whose attempt is not counted.
         answers = [server.login(new_catalog_id(), "wrong password").status_code for _attempt in range(20)]
         assert set(answers) <= {401, 503}

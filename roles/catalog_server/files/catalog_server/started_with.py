@@ -10,9 +10,11 @@ taken for a running one. The file of the server's secrets is not compared: the s
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from catalog_server.errors import Unavailable
+
+_log = logging.getLogger("catalog_server.started_with")
 
 _RELEASE = Path(__file__).resolve().parents[1]
 
@@ -60,11 +64,21 @@ def published(path: Path, files: Iterable[Path]) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Unavailable(f"A server runs already, says {path}.") from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, now(files).model_dump_json().encode())
+        _write(descriptor, now(files))
         yield
     finally:
         os.close(descriptor)
+
+
+def _write(descriptor: int, started: StartedWith) -> None:
+    """Write what this process is started with. On a full volume it serves without: it is then taken for another one."""
+    os.ftruncate(descriptor, 0)
+    try:
+        os.write(descriptor, started.model_dump_json().encode())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _log.warning("no room to write what runs", extra={"reason": str(error)})
 
 
 def differences(path: Path, files: Iterable[Path]) -> list[str]:
