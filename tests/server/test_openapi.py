@@ -224,7 +224,8 @@ def test_examples_are_what_the_server_takes_and_answers(server: Server, name: st
     method, path, operation = OPERATIONS[name]
     scene = Scene(server)
     by = "pusher" if "upload" in name or name == "make_store_urls" else "admin"
-    url = scene.path(path)
+    # One that has versions is not deleted.
+    url = scene.path(path.replace("{catalog_id}", "{empty}") if name == "delete_catalog_id" else path)
     if name == "resolve_version":
         url += f"?catalog_id={scene.catalog_id}"
     if name == "renew_grant":
