@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Sequence
 
 from catalog_server.access import PASSWORD, Audience, Source
-from catalog_server.catalog import queries, service
+from catalog_server.catalog import queries, service, tagging
 from catalog_server.identity import queries as people
 from catalog_server.identity.standing import standing_of
 from catalog_server.models.base import new_short_id
@@ -114,7 +114,7 @@ def put_manifest(
             work.session.flush()
         for pack_id, sha256 in names:
             work.session.add(ManifestSegment(manifest_id=manifest.id, pack=pack_id, sha256=sha256))
-        service.tag_push(work, manifest, list(tags))
+        tagging.tag_push(work, manifest, list(tags))
         return manifest.id
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from catalog_server.access import Audience, Caller
 from catalog_server.catalog.queries import visible_to
-from catalog_server.database import JoinedNames
+from catalog_server.database import NAMES_BETWEEN, JoinedNames
 from catalog_server.models.catalog import AudienceText, Manifest, ManifestTag, SegmentedContent
 from catalog_server.models.storage import Pack
 
@@ -60,6 +60,17 @@ _BRIEF = (
     .outerjoin(SegmentedContent, SegmentedContent.manifest_id == Manifest.id)
     .where(Manifest.id == bindparam("id"))
 )
+
+
+def columns_of(found: Manifest | Columns) -> dict[str, t.Any]:
+    """Return the columns of a manifest, however it was read, with its tags as a list in their order."""
+    if isinstance(found, Manifest):
+        content = {name: getattr(found.segmented, name) for name in (*_CONTENT, "storage")}
+        own = {name: getattr(found, name) for name in Manifest.__table__.columns.keys()}
+        return {**own, **content, "audience": found.audience, "tags": list(found.tags)}
+    columns = found._asdict()
+    columns["tags"] = sorted(columns["tags"].split(NAMES_BETWEEN)) if columns["tags"] else []
+    return columns
 
 
 @dataclass(frozen=True)

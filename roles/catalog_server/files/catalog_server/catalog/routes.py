@@ -60,7 +60,7 @@ def list_manifests(
         # One more than is shown tells whether there is another page.
         found = records.page(work.session, work.caller, filters, after, length + 1)
         return ManifestPage(
-            manifests=[ManifestRecord.of_row(row) for row in found[:length]],
+            manifests=[ManifestRecord.of(row) for row in found[:length]],
             next=_cursor(context.services.keys, found[length - 1]) if len(found) > length else None,
         )
 
@@ -99,7 +99,7 @@ def resolve_version(
 def get_manifest(context: Context, manifest_id: ManifestId) -> ManifestRecord:
     """Get a manifest."""
     with context.reading(access.READ) as work:
-        return ManifestRecord.of_row(service.shown(work, manifest_id))
+        return ManifestRecord.of(service.shown(work, manifest_id))
 
 
 @router.patch(

@@ -14,8 +14,7 @@ from pydantic import ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from catalog_server.access import Audience
 from catalog_server.bodies import RequestBody, ResponseBody
-from catalog_server.catalog.records import Columns
-from catalog_server.database import NAMES_BETWEEN
+from catalog_server.catalog.records import Columns, columns_of
 from catalog_server.models.catalog import Manifest
 from catalog_server.names import MAX_LIST, RequiredRights, Tags
 from catalog_server.texts import LINE_PATTERN, Line
@@ -145,28 +144,12 @@ class ManifestRecord(ResponseBody):
     """User name of whoever pushed it."""
 
     @classmethod
-    def of(cls, manifest: Manifest) -> ManifestRecord:
-        """The record of a manifest whose tags were loaded."""
-        audience, content = Audience.parse(manifest.audience), manifest.segmented
-        return cls(
-            **{name: getattr(manifest, name) for name in _OF_MANIFEST},
-            **{name: getattr(content, name) for name in _OF_CONTENT},
-            tags=list(manifest.tags),
-            required_roles=list(audience.roles),
-            required_claims=list(audience.claims),
-            minimum_requirements=MinimumRequirements(
-                cpu=manifest.minimum_cpu, memory_mb=manifest.minimum_memory_mb, disk_mb=manifest.minimum_disk_mb
-            ),
-        )
-
-    @classmethod
-    def of_row(cls, row: Columns) -> ManifestRecord:
-        """The record of a manifest whose columns ``records.py`` has read."""
-        columns = row._asdict()
+    def of(cls, found: Manifest | Columns) -> ManifestRecord:
+        """The record of a manifest, as ``records.py`` has read it, or as an object whose tags were loaded."""
+        columns = columns_of(found)
         audience = Audience.parse(columns["audience"])
         return cls(
-            **{name: columns[name] for name in _COLUMNS},
-            tags=sorted(columns["tags"].split(NAMES_BETWEEN)) if columns["tags"] else [],
+            **{name: columns[name] for name in _SAME},
             required_roles=list(audience.roles),
             required_claims=list(audience.claims),
             minimum_requirements=MinimumRequirements(
@@ -177,24 +160,8 @@ class ManifestRecord(ResponseBody):
         )
 
 
-_OF_CONTENT = (
-    "digest",
-    "chunk_size",
-    "chunks",
-    "files",
-    "logical_bytes",
-    "data_bytes",
-    "stored_bytes",
-    "storage",
-)
-_OF_MANIFEST = ManifestRecord.model_fields.keys() - {
-    *_OF_CONTENT,
-    "tags",
-    "required_roles",
-    "required_claims",
-    "minimum_requirements",
-}
-_COLUMNS = (*_OF_MANIFEST, *_OF_CONTENT)
+# Fields that are columns of the same name
+_SAME = ManifestRecord.model_fields.keys() - {"required_roles", "required_claims", "minimum_requirements"}
 
 
 class ManifestPage(ResponseBody):

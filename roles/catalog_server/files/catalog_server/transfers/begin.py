@@ -16,9 +16,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors im
 
 from catalog_server import access
 from catalog_server.access import Audience
-from catalog_server.catalog import authority
+from catalog_server.catalog import authority, tagging
 from catalog_server.catalog import queries as catalog_queries
-from catalog_server.catalog import service as catalog
 from catalog_server.catalog.tags import wanted_tags
 from catalog_server.errors import BadRequest, Forbidden, NameTaken
 from catalog_server.models.base import new_short_id
@@ -114,7 +113,7 @@ def _check_tags(
     if version in asked:
         raise NameTaken(f"The version {version!r} cannot have a tag of the same name.")
     existing_id = existing.id if existing is not None else None
-    catalog.require_tags(work, catalog_id, architecture, asked, existing_id)
+    tagging.require_tags(work, catalog_id, architecture, asked, existing_id)
 
 
 def _open(work: UnitOfWork, catalog_id: str, version: str, architecture: str) -> tuple[Upload, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catalog_server import access
-from catalog_server.catalog import authority
+from catalog_server.catalog import authority, tagging
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog
 from catalog_server.database import Lock
@@ -149,7 +149,7 @@ def check_replaceable(work: UnitOfWork, existing: Manifest, force: bool, digest:
     if force and existing.revoked:
         raise Revoked(f"Version {existing.version!r} of catalog id {existing.catalog_id!r} is revoked for good.")
     if digest is not None:
-        catalog.require_release(work, existing, existing.tags)
+        tagging.require_release(work, existing, existing.tags)
 
 
 def shareable(work: UnitOfWork, upload: Upload, named: Sequence[str], *, strict: bool = True) -> tuple[Manifest, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from catalog_server.catalog import authority, outbox
+from catalog_server.catalog import authority, outbox, tagging
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog
 from catalog_server.errors import NameTaken, UploadClosed, VersionExists
@@ -97,7 +97,7 @@ def _write(work: UnitOfWork, prepared: Prepared, upload: Upload, existing: Manif
                 setattr(row, name, value)
     session.flush()
     queries.set_uses(session, existing.id, ((segment.pack, segment.sha256) for segment in prepared.locator.segments))
-    catalog.tag_push(work, existing, made.tags)
+    tagging.tag_push(work, existing, made.tags)
     work.record(
         "manifest.push",
         catalog.SUBJECT,
