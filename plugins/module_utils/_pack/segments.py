@@ -134,11 +134,58 @@ def read_trailer(tail: bytes, segment_bytes: int) -> list[TrailerRow]:
     return rows
 
 
-def fetch_trailer(fetch: t.Callable[[int, int], bytes], segment_bytes: int) -> list[TrailerRow]:
-    """Return the rows of a segment's trailer, read by ``fetch(offset, length)``: one request, seldom two."""
+def fetch_tail(fetch: t.Callable[[int, int], bytes], segment_bytes: int) -> bytes:
+    """Return the end of a segment with its trailer, read by ``fetch(offset, length)``: one request, seldom two.
+
+    :raises MalformedIndex: it is not a segment
+    """
     guess = min(segment_bytes, TRAILER_GUESS_BYTES)
     tail = bytes(fetch(segment_bytes - guess, guess))
     needed = trailer_length(tail)
     if guess < needed <= segment_bytes:
         tail = bytes(fetch(segment_bytes - needed, needed))
-    return read_trailer(tail, segment_bytes)
+    return tail
+
+
+def fetch_trailer(fetch: t.Callable[[int, int], bytes], segment_bytes: int) -> list[TrailerRow]:
+    """Return the rows of a segment's trailer, read by ``fetch``; see ``fetch_tail``."""
+    return read_trailer(fetch_tail(fetch, segment_bytes), segment_bytes)
+
+
+class TrailerSearch:
+    """Finds single rows of a trailer that may have very many, ``count``, and is not checked as a whole.
+
+    :raises MalformedIndex: the trailer is longer than the tail of the segment that is given
+    """
+
+    def __init__(self, tail: bytes) -> None:
+        length = trailer_length(tail)
+        if length > len(tail):
+            raise MalformedIndex("The trailer of a segment is longer than the segment.")
+        self._tail = tail
+        self._start = len(tail) - length
+        self.count = (length - FOOTER_BYTES) // _ROW.size
+        self._next = 0
+
+    def at(self, offset: int) -> TrailerRow | None:
+        """Return the row of the chunk at an offset, None if there is none. Ascending offsets are found at once."""
+        number = self._next
+        if number >= self.count or self._row(number).offset != offset:
+            number = self._first_from(offset)
+        if number == self.count or self._row(number).offset != offset:
+            return None
+        self._next = number + 1
+        return self._row(number)
+
+    def _first_from(self, offset: int) -> int:
+        low, high = 0, self.count
+        while low < high:
+            middle = (low + high) // 2
+            if self._row(middle).offset < offset:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _row(self, number: int) -> TrailerRow:
+        return TrailerRow(*_ROW.unpack_from(self._tail, self._start + number * _ROW.size))

@@ -125,3 +125,26 @@ def test_any_bytes_are_a_trailer_or_a_pack_error(data: bytes, claimed: int) -> N
                 segments.read_trailer(tail, size)
             except PackError:
                 pass
+
+
+@QUICK
+@given(st.lists(st.binary(min_size=1, max_size=200), max_size=600), st.randoms())
+def test_single_rows_of_a_trailer_are_found_in_any_order(pieces: list[bytes], random: t.Any) -> None:
+    data = built(pieces)
+    rows = segments.fetch_trailer(Tail(data).fetch, len(data))
+    search = segments.TrailerSearch(segments.fetch_tail(Tail(data).fetch, len(data)))
+    assert search.count == len(rows)
+    assert [search.at(row.offset) for row in rows] == rows
+    shuffled = random.sample(rows, len(rows))
+    assert [search.at(row.offset) for row in shuffled] == shuffled
+    starts = {row.offset for row in rows}
+    assert all(search.at(offset) is None for offset in range(40) if offset not in starts)
+    assert search.at(len(data)) is None
+
+
+def test_a_trailer_that_is_cut_off_is_not_searched() -> None:
+    data = built([b"one", b"two"])
+    with pytest.raises(MalformedIndex):
+        segments.TrailerSearch(data[-50:])
+    with pytest.raises(MalformedIndex):
+        segments.TrailerSearch(b"no segment at all")

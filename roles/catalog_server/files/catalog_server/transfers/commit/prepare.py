@@ -21,6 +21,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_fil
 from catalog_server.errors import InvalidIndex, MissingSegment, UnknownSegment
 from catalog_server.transfers import packs, queries
 from catalog_server.transfers.commit.draft import Draft
+from catalog_server.transfers.commit.placements import check_placements
 from catalog_server.unit_of_work import Services
 
 _MOST_NAMED = 20
@@ -43,6 +44,7 @@ def prepare(services: Services, made: Draft, body: bytes) -> Prepared:
     :raises MalformedIndex, InvalidIndex: the index breaks the format, or is not the one that was announced
     :raises UnknownSegment: it refers to a segment that it may not use, whether that exists or not
     :raises MissingSegment: an object that it refers to is not in storage, or has another size
+    :raises InvalidIndex: a segment does not list a chunk where the index places it
     """
     _check_memory(body)
     index = decode_index(body)
@@ -51,6 +53,7 @@ def prepare(services: Services, made: Draft, body: bytes) -> Prepared:
     if made.is_open:
         check_references(index.locator.segments, made.upload_id, made.reusable)
         _check_objects(services, made, index.locator.segments)
+        check_placements(services, made, index)
         _store(services, prepared, index)
     return prepared
 
