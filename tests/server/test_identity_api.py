@@ -242,6 +242,56 @@ def test_who_manages_users_gives_and_takes_no_more_than_he_has(server: Server) -
     assert good(server.call("GET", f"/users/{user}", "admin"))["roles"] == ["READER"]
 
 
+@pytest.mark.parametrize("use", ["key", "login", "grant"])
+@pytest.mark.parametrize("promoted", ["user", "role"])
+def test_a_key_that_somebody_else_made_gets_no_right_that_its_maker_had_not(
+    server: Server, use: str, promoted: str
+) -> None:
+    helper = add(server, roles=["READER"], claims=[access.MANAGE_USERS])
+    role = f"TEAM_{secrets.token_hex(4).upper()}"
+    good(server.call("PUT", f"/roles/{role}", "admin", json={"claims": []}))
+    good(edit(server, helper, "admin", roles=["READER", role]))
+    user = add(server, by=helper, roles=["READER", role])
+    body = {"name": "x", "expires_in": 600}
+    path = f"/users/{user}/api_keys"
+    by_helper = good(server.call("POST", path, helper, json=body))
+    own = good(server.call("POST", path, user, json=body))
+    by_admin = good(server.call("POST", path, "admin", json=body))
+    assert [made["limited"] for made in (by_helper, own, by_admin)] == [True, False, False]
+    if promoted == "user":
+        good(edit(server, user, "admin", roles=["READER", "PUBLISHER"]))
+    else:
+        good(server.call("PUT", f"/roles/{role}", "admin", json={"claims": ["PUSH_CATALOG_MANIFEST"]}))
+    assert [pushes(server, made, use) for made in (by_helper, own, by_admin)] == [False, True, True]
+    # Who has lost a right has it by no key.
+    good(edit(server, user, "admin", roles=[], claims=["READ_ONLY"]))
+    assert [pushes(server, made, use) for made in (by_helper, own, by_admin)] == [False] * 3
+
+
+def pushes(server: Server, key: Json, use: str) -> bool:
+    """Whether one may push by a key, or by what one gets by it."""
+    header = {"X-Api-Key": key["secret"]}
+    if use == "key":
+        return "PUSH_CATALOG_MANIFEST" in good(server.call("GET", "/me", headers=header))["claims"]
+    if use == "login":
+        token = good(server.call("POST", "/auth/token", json={"api_key": key["secret"]}))["token"]
+        return "PUSH_CATALOG_MANIFEST" in good(server.call("GET", "/me", bearer=token))["claims"]
+    wanted = {"verb": "push", "catalog_id": new_name(), "version": "1"}
+    return server.call("POST", "/grants", headers=header, json=wanted).status_code == 200
+
+
+def test_a_limited_key_makes_no_key_without_limits(server: Server) -> None:
+    helper = add(server, roles=["READER"], claims=[access.MANAGE_USERS])
+    body = {"name": "x", "expires_in": 600}
+    user = add(server, by=helper, roles=["READER"], claims=[access.MANAGE_USERS])
+    limited = good(server.call("POST", f"/users/{user}/api_keys", helper, json=body))
+    header = {"X-Api-Key": limited["secret"]}
+    second = good(server.call("POST", f"/users/{user}/api_keys", headers=header, json=body))
+    good(edit(server, user, "admin", roles=["SUPER_USER"]))
+    assert second["limited"] and not pushes(server, second, "key") and not pushes(server, limited, "key")
+    error(server.call("POST", f"/users/{user}/api_keys", headers=header, json=body), 403, "forbidden")
+
+
 @pytest.mark.parametrize("target", ["admin", "pusher"])
 def test_who_manages_users_does_not_act_on_those_who_may_more(server: Server, target: str) -> None:
     helper = add(server, roles=["USER"], claims=[access.MANAGE_USERS])

@@ -77,5 +77,18 @@ def require_new_key(work: UnitOfWork, user: User) -> None:
         raise Forbidden("Log in with your password to make an API key: a key cannot make another one.")
 
 
+def ceiling_of_new_key(work: UnitOfWork, user: User) -> dict[str, list[str]] | None:
+    """Return beyond which rights a key that the caller makes of a user never goes; None for whoever may do everything.
+
+    Otherwise whoever has made a key of somebody would get what that user gets later. A user who logs in with the
+    password has all that anyway.
+    """
+    caller = work.caller
+    by_password = caller.source is not None and caller.source.kind == PASSWORD
+    if caller.is_super_user or (is_own(work, user) and by_password):
+        return None
+    return {"roles": sorted(caller.roles), "claims": sorted(caller.claims)}
+
+
 def _manages(caller: Caller) -> bool:
     return caller.is_super_user or MANAGE_USERS in caller.claims

@@ -11,7 +11,7 @@ import typing as t
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from catalog_server.access import Caller
+from catalog_server.access import API_KEY, Caller
 from catalog_server.bodies import RequestBody, ResponseBody
 from catalog_server.catalog.schemas import Text, Timestamp
 from catalog_server.identity.passwords import MAX_LENGTH, MIN_LENGTH
@@ -93,7 +93,7 @@ class Me(ResponseBody):
             username=caller.username,
             roles=sorted(caller.roles),
             claims=sorted(caller.claims),
-            credential=t.cast(t.Literal["token", "api_key"], caller.credential),
+            credential="api_key" if caller.credential == API_KEY else "token",
         )
 
 
@@ -226,10 +226,13 @@ class ApiKeyRecord(ResponseBody):
     """When a request last came with it, to the minute; null if none did."""
     revoked_at: Timestamp | None
     """When it was revoked; null if it was not."""
+    limited: bool
+    """Whether it has at most the rights that its maker had then: somebody else, who may not do everything."""
 
     @classmethod
     def of(cls, key: ApiKey) -> ApiKeyRecord:
-        return cls(**{name: getattr(key, name) for name in cls.model_fields})
+        same = ("key", "name", "created_at", "expires_at", "last_used_at", "revoked_at")
+        return cls(**{name: getattr(key, name) for name in same}, limited=key.ceiling is not None)
 
 
 class ApiKeys(ResponseBody):

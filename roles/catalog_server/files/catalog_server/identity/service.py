@@ -247,7 +247,7 @@ def _require_administrator(work: UnitOfWork) -> None:
 
 
 def add_key(work: UnitOfWork, name: str, label: str, expires_at: datetime.datetime | None) -> NewKey:
-    """A new API key that acts as the user.
+    """A new API key that acts as the user, with no more rights than the caller has now.
 
     :raises Forbidden: the caller may not make one of this user
     """
@@ -260,6 +260,7 @@ def add_key(work: UnitOfWork, name: str, label: str, expires_at: datetime.dateti
         secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
         user_id=user.id,
         created_at=work.now,
+        ceiling=authority.ceiling_of_new_key(work, user),
         expires_at=expires_at,
     )
     work.session.add(key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import typing as t
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, exists, select
@@ -25,6 +26,12 @@ class Rights:
     roles: frozenset[str]
     claims: frozenset[str]
 
+    def limited_to(self, ceiling: Mapping[str, Iterable[str]] | None) -> Rights:
+        """Return those that are below a ceiling, as ``ApiKey.ceiling`` says."""
+        if ceiling is None:
+            return self
+        return Rights(self.roles & set(ceiling["roles"]), self.claims & set(ceiling["claims"]))
+
 
 @dataclass(frozen=True)
 class KeyState:
@@ -38,7 +45,10 @@ class KeyState:
 
 @dataclass(frozen=True)
 class Standing:
-    """Everything that decides about the credentials of a user, and its rights, as they are now."""
+    """Everything that decides about the credentials of a user, and its rights, as they are now.
+
+    With an API key, the rights are those that the key has.
+    """
 
     user_id: str
     username: str
@@ -87,6 +97,7 @@ def _standings(joins: ColumnElement[bool]) -> Select[*tuple[t.Any, ...]]:
             ApiKey.secret_sha256,
             ApiKey.expires_at,
             ApiKey.revoked_at,
+            ApiKey.ceiling,
             _joined(own_roles).label("roles"),
             _joined(own_claims).label("claims"),
             _joined(inherited).label("inherited"),
@@ -119,7 +130,7 @@ def _standing(row: Row[t.Any]) -> Standing:
         username=row.username,
         email=row.email,
         name=row.name,
-        rights=Rights(_cut(row.roles), _cut(row.claims) | _cut(row.inherited)),
+        rights=Rights(_cut(row.roles), _cut(row.claims) | _cut(row.inherited)).limited_to(row.ceiling),
         disabled=row.disabled_at is not None,
         session_number=row.session_number,
         grant_number=row.grant_number,

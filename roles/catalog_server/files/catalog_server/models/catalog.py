@@ -36,6 +36,8 @@ class Catalog(Base):
     epoch: Mapped[int] = mapped_column(BigInteger, default=1)
     # A restore sets it to false: what the database does not know of then may be all that is left of a pack.
     gc_enabled: Mapped[bool] = mapped_column(default=True)
+    # The latest time at which the clock was plausible: see ``clock.py``.
+    clock_noted_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     # The key that the last server to start, or to change its key, signs with; null: none has started yet.
     signing_key: Mapped[str | None] = mapped_column(ShortId)
     created_at: Mapped[datetime.datetime] = mapped_column(Timestamp)

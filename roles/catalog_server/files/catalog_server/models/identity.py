@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 
-from sqlalchemy import Column, ForeignKey, Index, String, Table
+from sqlalchemy import JSON, Column, ForeignKey, Index, String, Table
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from catalog_server.models.base import Base, Name, ShortId, Timestamp, new_short_id
@@ -97,6 +97,8 @@ class ApiKey(Base):
     secret_sha256: Mapped[str] = mapped_column(String(64))
     user_id: Mapped[str] = mapped_column(ShortId, ForeignKey("users.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[datetime.datetime] = mapped_column(Timestamp)
+    # The roles and claims of whoever made it, beyond which it never goes; null: the user itself, or an administrator.
+    ceiling: Mapped[dict[str, list[str]] | None] = mapped_column(JSON(none_as_null=True))
     expires_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     last_used_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     revoked_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)

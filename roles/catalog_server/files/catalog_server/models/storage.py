@@ -19,11 +19,13 @@ SEGMENTED = "segmented"
 PDPACK = "pdpack"
 
 # States of a pack: being written; a manifest has its index there; none has it there any more, but segments may still be
-# used by others; its objects are gone.
+# used by others; its objects are gone; a restored database knows it as being written, and it may have been committed
+# since the backup.
 GROWING = "growing"
 LIVE = "live"
 CONDEMNED = "condemned"
 GONE = "gone"
+UNSURE = "unsure"
 
 
 class Storage(Base):
