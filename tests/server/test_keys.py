@@ -117,13 +117,3 @@ def test_rotations_at_once_lose_no_key(tmp_path: Path) -> None:
         made = list(pool.map(lambda _number: keys.rotate(path, now), range(24)))
     assert {secret.kid for secret in read_secrets(path)} == {keys.Secret(OLD).kid, *(secret.kid for secret in made)}
     assert [file.name for file in tmp_path.iterdir()] == ["server-secret"]
-
-
-def test_a_retired_secret_is_neither_good_nor_old(tmp_path: Path) -> None:
-    path = tmp_path / "server-secret"
-    made, long_ago = "2026-11-26T00:00:00+00:00", "2020-01-01T00:00:00+00:00"
-    path.write_text(f"# made {made}\n{'n' * 40}\n# made {long_ago}\n# retired\n{OLD}\n", encoding="utf-8")
-    ring = keys.KeyRing.of_file(path)
-    assert ring.find(keys.Secret(OLD).kid) is None
-    # Its age alarms nobody.
-    assert keys.ages(ring, datetime.datetime(2026, 11, 27, tzinfo=datetime.UTC)) == {"newest": 86400, "oldest": 86400}

@@ -85,22 +85,15 @@ def _list(options: argparse.Namespace, services: Services) -> int:
     signing = services.keys.signing.kid
     known = keys.read_secrets(path) if path is not None else []
     rows: list[dict[str, t.Any]] = [
-        {
-            "key": secret.kid,
-            "signs": secret.kid == signing,
-            "retired": secret.retired,
-            "made_at": secret.made_at or None,
-        }
-        for secret in known
+        {"key": secret.kid, "signs": secret.kid == signing, "made_at": secret.made_at or None} for secret in known
     ]
     if path is None:
-        rows = [{"key": signing, "signs": True, "retired": False, "made_at": None}]
+        rows = [{"key": signing, "signs": True, "made_at": None}]
     if options.json:
         print(json.dumps(rows, indent=2))
         return 0
     for row in rows:
-        state = "signs" if row["signs"] else "is retired" if row["retired"] else "is good"
-        print(f"{row['key']}\t{state}\t{row['made_at'] or ''}")
+        print(f"{row['key']}\t{'signs' if row['signs'] else 'is good'}\t{row['made_at'] or ''}")
     return 0
 
 

@@ -7,9 +7,7 @@
 The newest secret signs, and what any of them has signed is good; so the secret can be replaced while transfers go on.
 What is signed for one purpose can never be used for another, whatever it says.
 
-A file of secrets has one on each line, the newest first. Comments above it say when it was made, and whether it is
-retired: a retired one came from a backup. Somebody may have it, so nothing that it has signed is good; it is kept for
-what is encrypted with it::
+A file of secrets has one on each line, the newest first. A comment above it says when it was made::
 
     # made 2026-11-27T09:00:00+00:00
     the secret
@@ -18,7 +16,6 @@ what is encrypted with it::
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import fcntl
 import hashlib
@@ -38,7 +35,6 @@ from catalog_server.settings import MIN_SECRET_LENGTH, Settings, SettingsError
 
 SECRET_FILE = "server-secret"
 _MADE = "# made "
-_RETIRED = "# retired"
 
 _log = logging.getLogger("catalog_server.keys")
 
@@ -70,7 +66,6 @@ class Secret:
 
     text: str = field(repr=False)
     made_at: str = ""
-    retired: bool = False
 
     @property
     def kid(self) -> str:
@@ -96,7 +91,7 @@ class KeyRing:
         :raises SettingsError, OSError: as ``read_secrets``
         """
         seen = _stamp(path)
-        ring = cls(_good(read_secrets(path)), path)
+        ring = cls([secret.text for secret in read_secrets(path)], path)
         ring._seen = seen
         return ring
 
@@ -124,7 +119,7 @@ class KeyRing:
         # Noted first: a file that cannot be used is reported once.
         self._seen = seen
         try:
-            self._keys = tuple(map(Key.derived, _good(read_secrets(path))))
+            self._keys = tuple(Key.derived(secret.text) for secret in read_secrets(path))
             _log.info("the keys were read again", extra={"keys": [key.kid for key in self._keys]})
         except (OSError, SettingsError) as error:
             _log.error("the keys of before are used: %s", error)
@@ -169,37 +164,23 @@ def secret_file(settings: Settings) -> Path:
 def read_secrets(path: Path) -> list[Secret]:
     """Return the secrets of a file, the newest first.
 
-    :raises SettingsError: there is none that is not retired, or one is too short
+    :raises SettingsError: there is none, or one is too short
     :raises OSError: it cannot be read
     """
     found: list[Secret] = []
-    made_at, retired = "", False
+    made_at = ""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             made_at = line.removeprefix(_MADE) if line.startswith(_MADE) else made_at
-            retired = retired or line == _RETIRED
         elif line:
-            found.append(Secret(line, made_at, retired))
-            made_at, retired = "", False
-    if not _good(found) or any(len(secret.text) < MIN_SECRET_LENGTH for secret in found):
-        raise SettingsError(f"a secret in {path} is too short, or there is none; restore the file from a backup")
+            found.append(Secret(line, made_at))
+            made_at = ""
+    if not found or any(len(secret.text) < MIN_SECRET_LENGTH for secret in found):
+        raise SettingsError(
+            f"a secret in {path} is too short, or there is none: copy the file server-secret of a backup there, or "
+            f"write a line of at least {MIN_SECRET_LENGTH} characters, which ends what other secrets have signed"
+        )
     return found
-
-
-def _good(ring: Iterable[Secret]) -> list[str]:
-    """Return the texts of those by which signatures are good."""
-    return [secret.text for secret in ring if not secret.retired]
-
-
-def add_retired(path: Path, more: Iterable[Secret]) -> None:
-    """Add secrets behind those of a file, as retired ones; those that it has stay as they are.
-
-    A file that is not there is made, with a new secret that signs.
-    """
-    with _changing(path):
-        there = read_secrets(path) if path.exists() else [_new(datetime.datetime.now(datetime.UTC))]
-        known = {secret.kid for secret in there}
-        _replace(path, [*there, *(dataclasses.replace(one, retired=True) for one in more if one.kid not in known)])
 
 
 def _new(now: datetime.datetime) -> Secret:
@@ -207,11 +188,11 @@ def _new(now: datetime.datetime) -> Secret:
 
 
 def ages(ring: KeyRing, now: datetime.datetime) -> dict[str, float]:
-    """Return how many seconds ago the newest and the oldest good key were made, as far as their file says so."""
+    """Return how many seconds ago the newest and the oldest key were made, as far as their file says so."""
     if ring.path is None:
         return {}
     try:
-        found = [secret for secret in read_secrets(ring.path) if not secret.retired]
+        found = read_secrets(ring.path)
         made = {"newest": found[0].made_at, "oldest": found[-1].made_at}
         return {name: (now - datetime.datetime.fromisoformat(at)).total_seconds() for name, at in made.items() if at}
     except (OSError, SettingsError, ValueError, TypeError):
@@ -284,14 +265,11 @@ def _replace(path: Path, ring: Iterable[Secret]) -> None:
 
 
 def _write(path: Path, ring: Iterable[Secret]) -> None:
-    lines = [line for secret in ring for line in _lines(secret)]
+    lines = [
+        line for secret in ring for line in (_MADE + secret.made_at if secret.made_at else "", secret.text) if line
+    ]
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _lines(secret: Secret) -> list[str]:
-    comments = [_MADE + secret.made_at] * bool(secret.made_at) + [_RETIRED] * secret.retired
-    return [*comments, secret.text]
