@@ -26,7 +26,9 @@ def add_to(commands: t.Any) -> None:
     saving.add_argument(
         "--into", action="store_true", help="make a directory that is named by the time, below the named one"
     )
-    saving.add_argument("--keep", type=_number, metavar="N", help="with --into: remove all but the N newest backups")
+    saving.add_argument(
+        "--keep", type=_number, metavar="N", help="with --into: remove all but the N newest backups of this catalog"
+    )
 
     _command(commands, "restore", _restore, "restore a backup into an empty data directory").add_argument(
         "directory", type=Path, help="the backup"
@@ -60,13 +62,17 @@ def _check(_options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _backup(options: argparse.Namespace, settings: Settings) -> int:
-    if options.into:
-        made = backup.into(settings, options.directory, options.keep)
-    else:
-        made = backup.make(settings, options.directory)
+    made = backup.into(settings, options.directory) if options.into else backup.make(settings, options.directory)
     print(f"backup {made}")
     for one in archive.read(made).storages:
         print(f"storage {one.name}: {one.problem or f'{one.objects} objects are listed; their bytes are not in it'}")
+    later = backup.remove_older(made, options.keep) if options.into and options.keep is not None else []
+    if later:
+        print(
+            f"no older backup was removed: {', '.join(path.name for path in later)} in {made.parent} is of a later "
+            "time than it is now. If the clock is right, move what was made by a wrong clock to another directory."
+        )
+        return FAILED
     return 0
 
 

@@ -5,7 +5,8 @@
 """What a backup is: a directory with these files, each named with its SHA-256 in the manifest, which is written last.
 
 * ``catalog.db`` (a whole SQLite database) or ``catalog.sql`` (what pg_dump writes);
-* ``server-secret``, if the secret is kept in a file;
+* ``server-secret``, if the secret is kept in a file: for the day when that file alone is lost. A restore ends all that
+  it has signed, and does not read it;
 * ``objects.jsonl``: storage, key and size of every object of a pack; their bytes are not in the backup;
 * ``manifest.json``.
 """
@@ -114,7 +115,7 @@ def read(directory: Path) -> Manifest:
     :raises BadRequest: it is not a whole backup
     """
     try:
-        manifest = Manifest.model_validate(json.loads((directory / MANIFEST).read_text(encoding="utf-8")))
+        manifest = _manifest(directory)
     except FileNotFoundError:
         raise BadRequest(f"{directory} is not a backup: it has no {MANIFEST}.") from None
     except (ValidationError, ValueError):
@@ -124,6 +125,18 @@ def read(directory: Path) -> Manifest:
         if not path.is_file() or file_of(path) != wanted:
             raise BadRequest(f"{path} is missing or damaged: it is not what {MANIFEST} says.")
     return manifest
+
+
+def catalog_of(directory: Path) -> str | None:
+    """Return the id of the catalog that a backup is of, None if it does not say so. Its files are not looked at."""
+    try:
+        return _manifest(directory).catalog_uuid
+    except (OSError, ValueError):
+        return None
+
+
+def _manifest(directory: Path) -> Manifest:
+    return Manifest.model_validate(json.loads((directory / MANIFEST).read_text(encoding="utf-8")))
 
 
 def sync(path: Path) -> None:

@@ -47,30 +47,43 @@ class _State:
     revision: str
 
 
-def into(settings: Settings, parent: Path, keep: int | None = None) -> Path:
-    """Make a backup below ``parent``, named by the time; return its path. Of older ones, ``keep`` less one stay.
+def into(settings: Settings, parent: Path) -> Path:
+    """Make a backup below ``parent``, named by the time; return its path.
 
     :raises Unavailable: as ``make``
     """
-    made = make(settings, parent / utc_now().strftime(_NAME))
-    if keep is not None:
-        for old in _backups(parent)[:-keep]:
-            # Gone at once under its name, and for good, for half a backup is none.
-            doomed = old.with_name(f"{_PARTIAL}{old.name}")
-            files.rename_durably(str(old), str(doomed))
-            shutil.rmtree(doomed, ignore_errors=True)
-    return made
+    return make(settings, parent / utc_now().strftime(_NAME))
 
 
-def _backups(parent: Path) -> list[Path]:
-    found = []
-    for path in parent.iterdir():
-        try:
-            datetime.datetime.strptime(path.name, _NAME)
-        except ValueError:
-            continue
-        found.append(path)
-    return sorted(found)
+def remove_older(made: Path, keep: int) -> list[Path]:
+    """Remove the oldest backups of the same catalog beside a new one, so that ``keep`` of them are there.
+
+    Returns those that are of a later time than it is now. If there are any, the clock is wrong or was, so nobody can
+    say which of them are the oldest, and none is removed.
+    """
+    found, now = _backups(made.parent, archive.catalog_of(made)), utc_now().strftime(_NAME)
+    later = [path for path in found if path.name > now]
+    if later:
+        return later
+    for old in found[:-keep]:
+        # Gone at once under its name, and for good, for half a backup is none.
+        doomed = old.with_name(f"{_PARTIAL}{old.name}")
+        files.rename_durably(str(old), str(doomed))
+        shutil.rmtree(doomed, ignore_errors=True)
+    return []
+
+
+def _backups(parent: Path, catalog_uuid: str | None) -> list[Path]:
+    """The backups of a catalog, the oldest first; those of another one are not ours to remove."""
+    return sorted(path for path in parent.iterdir() if _is_name(path.name) and archive.catalog_of(path) == catalog_uuid)
+
+
+def _is_name(name: str) -> bool:
+    try:
+        datetime.datetime.strptime(name, _NAME)
+    except ValueError:
+        return False
+    return True
 
 
 def make(settings: Settings, target: Path) -> Path:
