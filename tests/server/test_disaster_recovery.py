@@ -84,7 +84,7 @@ def test_every_command_of_the_document(start_server: StartServer, tmp_path: Path
 
     good(Client.of(server, "admin").http.delete(f"/manifests/{doomed.id}"))
     age(server)
-    assert "is off since a restore" in shell.run(refused)
+    assert "are off since a restore" in shell.run(refused)
     assert doomed.pack.segments.keys() <= objects(server, doomed.upload_id)
     said = shell.run(after_restore)
     assert re.search(rf"^local {lost.upload_id}: .* {lost.manifest['catalog_id']} 1.0 arm64$", said, re.MULTILINE)

@@ -27,7 +27,9 @@ from catalog_server.models.identity import DeniedGrant, GrantUse, LoginFailure
 from catalog_server.models.jobs import Job, OutboxEntry
 from catalog_server.models.storage import GONE, Pack
 from catalog_server.models.transfers import ABORTED, OPEN, Upload
-from catalog_server.transfers import removal
+from catalog_server.operations import backup, restore
+from catalog_server.transfers import leftovers, packs, removal
+from catalog_server.transfers.packs import PackObjects
 from catalog_server.unit_of_work import Services, utc_now
 from conftest import StartServer
 from freeing import HOUR, Scene, age, all_files, pulls
@@ -63,9 +65,16 @@ def kind(name: str) -> JobKind:
 
 
 def done(services: Services, name: str) -> Counts:
+    """Run a job by the clock of these services, which is right."""
+    _forget_time(services)
     counts = run(services, kind(name), "test")
+    _forget_time(services)
     assert counts is not None
     return counts
+
+
+def _forget_time(services: Services) -> None:
+    services.database.write(lambda session: session.execute(Catalog.__table__.update().values(clock_noted_at=None)))
 
 
 def state_file(server: Server, pack: str) -> Path:
@@ -472,7 +481,7 @@ def test_after_a_restore_it_is_off_until_the_administrator_has_looked(start_serv
     for words in (("gc",), ("job", "run", "gc")):
         answer = command(server.data_dir, *words, settings=server.settings)
         assert (answer.returncode, answer.stdout) == (1, "")
-        assert "is off since a restore" in answer.stderr and "gc --after-restore" in answer.stderr
+        assert "are off since a restore" in answer.stderr and "gc --after-restore" in answer.stderr
     assert "off after a restore" in command(server.data_dir, "gc", "--dry-run", settings=server.settings).stdout
     answer = command(server.data_dir, "gc", "--after-restore", settings=server.settings)
     assert answer.returncode == 0, answer.stderr
@@ -491,25 +500,65 @@ def test_after_a_restore_it_is_off_until_the_administrator_has_looked(start_serv
     assert all_files(server, upload_id) == before
 
 
-def test_what_a_restore_left_alone_stays_when_its_upload_is_forgotten(start_server: StartServer) -> None:
+@pytest.mark.parametrize("written", [True, False], ids=["state written", "killed before the state was written"])
+def test_what_was_committed_behind_the_backup_stays(
+    start_server: StartServer, tmp_path: Path, written: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An upload that was open in the backup: the answer to its commit has left, so its pack is never removed."""
     server = start_server(CATALOG_JOBS_SECONDS="0")
     client = Client.of(server, "pusher")
-    upload_id = good(client.begin(new_catalog_id()))["id"]
-    client.store(upload_id, make_pack(upload_id, OTHER_FILES))
-    with command_work(server.services) as work:
-        # As if it had been committed behind the backup
-        work.session.execute(Catalog.__table__.update().values(gc_enabled=False))
-        state_file(server, upload_id).write_text("{}")
-    before = all_files(server, upload_id)
-    much_later = later(server, datetime.timedelta(days=32))
-    done(much_later, "housekeeping")
-    done(later(server, datetime.timedelta(days=64)), "housekeeping")
+    lost, abandoned = (good(client.begin(new_catalog_id()))["id"] for _number in range(2))
+    pack = make_pack(lost, OTHER_FILES)
+    client.store(lost, pack)
+    client.store(abandoned, make_pack(abandoned, OTHER_FILES))
+    settings = server.services.settings
+    made = backup.make(settings, tmp_path / "backup")
+    good(client.commit(lost, pack.index))
+    if written:
+        done(server.services, "outbox")
+    server.kill()
+    server.ended = True
+    for path in list(server.data_dir.iterdir()):
+        if path.name not in ("storage", "spool"):
+            path.unlink()
+    restore.restore(settings, made)
+    before = all_files(server, lost)
+    assert (packs.STATE in before) is written
+    said = command(server.data_dir, "gc", "--after-restore", settings=server.settings).stdout.splitlines()
+    assert [line.split()[1] for line in said[:-2]] == [f"{lost}:"]
+    for days in (0, 32, 64):
+        services = later(server, datetime.timedelta(days=days, hours=1))
+        for name in ("housekeeping", "gc"):
+            done(services, name)
+        leftovers.discard(services, [lost])
     with server.services.database.reading() as session:
-        assert session.get(Upload, upload_id) is None
-    with command_work(server.services) as work:
-        work.session.execute(Catalog.__table__.update().values(gc_enabled=True))
-    done(later(server, datetime.timedelta(days=65)), "gc")
-    assert all_files(server, upload_id) == before
+        assert session.get(Upload, lost) is None
+    assert all_files(server, lost) == before
+    assert all_files(server, abandoned) == set()
+
+
+def test_a_volume_that_is_unmounted_during_a_collection(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is there any more, everything seems to be deleted."""
+    server = start_server(CATALOG_JOBS_SECONDS="0")
+    scene = Scene(server)
+    scene.delete()
+    age(server)
+    storage, away = server.data_dir / "storage", server.data_dir / "spool/away"
+    listing = PackObjects.names
+
+    def names(pack: PackObjects) -> set[str]:
+        if storage.exists():
+            storage.rename(away)
+        return listing(pack)
+
+    monkeypatch.setattr(PackObjects, "names", names)
+    assert done(server.services, "gc")["packs_left"] >= 1
+    monkeypatch.undo()
+    away.rename(storage)
+    done(later(server), "gc")
+    assert scene.is_collected()
 
 
 # --- a clock that was ahead --------------------------------------------------------------------------------
@@ -525,7 +574,8 @@ def ahead_fixture(start_server: StartServer) -> tuple[Server, Services]:
 @pytest.mark.parametrize("name", [one.name for one in KINDS])
 def test_a_job_that_ran_in_the_future_runs_again(ahead: tuple[Server, Services], name: str) -> None:
     server, future = ahead
-    done(future, name)
+    assert leases.take(future, name, "future") is not None
+    leases.end(future, name, "future", {}, None)
     with server.services.database.reading() as session:
         assert leases.is_due(session, name, utc_now(), kind(name).period_seconds)
     # One that died there has no lease any more.

@@ -39,8 +39,7 @@ from catalog_server.keys import drop, load_keys, read_secrets, rotate, secret_fi
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.identity import User
-from catalog_server.models.jobs import Job
-from catalog_server.models.storage import GONE, Pack, Storage
+from catalog_server.models.storage import UNSURE, Pack, Storage
 from catalog_server.models.transfers import ABORTED, OPEN, Upload
 from catalog_server.operations import archive, backup, restore
 from catalog_server.operations.storages import lacking
@@ -49,8 +48,8 @@ from catalog_server.unit_of_work import utc_now
 from conftest import StartServer
 from killed import killed_command
 from rows import put_manifest
-from running import Template, command_work
-from sqlalchemy import delete, select
+from running import Template, command_work, prepare
+from sqlalchemy import select, update
 
 BOTH = pytest.mark.parametrize("template", ["sqlite", "postgresql"], indirect=True)
 
@@ -125,10 +124,8 @@ def test_what_was_saved_comes_back_and_old_credentials_do_not(
     assert abs((entry.at - utc_now()).total_seconds()) < 600
     assert (after.uuid, after.gc_enabled) == (before.uuid, False)
     assert after.epoch > before.epoch
-    (saved,) = read_secrets(settings.data_dir / "server-secret")
-    signing, retired = read_secrets(empty.data_dir / "server-secret")
-    assert (signing.retired, retired) == (False, dataclasses.replace(saved, retired=True))
-    assert signing.kid != saved.kid
+    # It would make good again what was signed with a secret that was dropped.
+    assert not (empty.data_dir / "server-secret").exists()
     schema.check(Database(empty.database, 1))
     # A second one would overwrite what has happened since.
     with pytest.raises(BadRequest, match="not empty|already"):
@@ -150,7 +147,8 @@ def test_a_secret_that_was_dropped_stays_worthless_after_a_restore(
     ring = load_keys(empty)
     assert ring.find(leaked) is None
     assert ring.signing.kid == load_keys(settings).signing.kid
-    assert [secret.kid for secret in read_secrets(secret_file(empty)) if secret.retired] == [leaked]
+    # For the day when the file of secrets alone is lost.
+    assert read_secrets(made / "server-secret")[0].kid == leaked
 
 
 def test_a_restored_server_knows_nobody_by_an_old_token(start_server: StartServer, tmp_path: Path) -> None:
@@ -174,12 +172,54 @@ def test_a_restored_server_knows_nobody_by_an_old_token(start_server: StartServe
     assert server.call("GET", "/manifests", "pusher").status_code == 200
 
 
+def saved(settings: Settings, parent: Path, *names: str) -> list[Path]:
+    """Backups of an installation that were made at these times."""
+    made = backup.make(settings, parent / names[0])
+    return [made, *(Path(shutil.copytree(made, parent / name)) for name in names[1:])]
+
+
 def test_backups_below_a_directory_of_which_some_stay(settings: Settings, tmp_path: Path) -> None:
     parent = tmp_path / "backups"
-    for name in ("20200101T000000Z", "20210101T000000Z", ".catalog-backup-killed", "by hand"):
-        (parent / name).mkdir(parents=True)
-    made = backup.into(settings, parent, keep=2)
-    assert {path.name for path in parent.iterdir()} == {"20210101T000000Z", "by hand", made.name}
+    saved(settings, parent, "20200101T000000Z", "20210101T000000Z")
+    for name in (".catalog-backup-killed", "by hand", "20210202T000000Z"):
+        (parent / name).mkdir()
+    made = backup.into(settings, parent)
+    assert backup.remove_older(made, 2) == []
+    # What is not a backup is not removed, whatever it is called.
+    kept = {"20210101T000000Z", "20210202T000000Z", "by hand", made.name}
+    assert {path.name for path in parent.iterdir()} == kept
+
+
+def test_backups_of_another_catalog_stay(settings: Settings, tmp_path: Path) -> None:
+    """As those of a database that is lost stay beside those of an empty one that took its place."""
+    parent = tmp_path / "backups"
+    before = saved(settings, parent, "20200101T000000Z", "20210101T000000Z")
+    lost = Settings(data_dir=tmp_path / "empty")
+    prepare(lost.data_dir)
+    for _day in range(3):
+        made = backup.into(lost, parent)
+        assert backup.remove_older(made, 1) == []
+        made.rename(made.with_name(f"2022010{_day + 1}T000000Z"))
+    assert set(before) < set(parent.iterdir())
+
+
+def test_a_clock_that_was_ahead_costs_no_backup(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = tmp_path / "backups"
+    before = saved(settings, parent, "20200101T000000Z", "20990101T000000Z", "20990102T000000Z")
+    for _number in range(2):
+        status, said = run(settings, capsys, monkeypatch, "backup", "--into", str(parent), "--keep", "1")
+        assert status == 1
+        assert "no older backup was removed: 20990101T000000Z, 20990102T000000Z in" in said
+        (made,) = set(parent.iterdir()) - set(before)
+        archive.read(made)
+        before.append(made.rename(made.with_name(f"2021010{_number + 1}T000000Z")))
+    # As the message says.
+    for path in before[1:3]:
+        path.rename(tmp_path / path.name)
+    status, said = run(settings, capsys, monkeypatch, "backup", "--into", str(parent), "--keep", "1")
+    assert (status, len(list(parent.iterdir()))) == (0, 1)
 
 
 def test_a_backup_does_not_clean_up_what_another_one_is_making(
@@ -193,11 +233,11 @@ def test_a_backup_does_not_clean_up_what_another_one_is_making(
         if not partial:
             # In the middle of this one, another one begins and ends.
             partial.append(directory)
-            backup.into(of, parent, keep=2)
+            backup.remove_older(backup.into(of, parent), 2)
 
     monkeypatch.setattr(backup, "_fill", filled)
     monkeypatch.setattr(backup, "_NAME", "%Y%m%dT%H%M%S.%fZ")
-    backup.into(settings, parent, keep=2)
+    assert backup.remove_older(backup.into(settings, parent), 2) == []
     assert ["catalog.db" in archive.read(made).files for made in parent.iterdir()] == [True, True]
 
 
@@ -219,7 +259,7 @@ def test_an_upload_that_was_open_is_not_resumed_behind_a_restore(
     database = Database(empty.database, 1)
     with database.reading() as session:
         upload = session.scalars(select(Upload)).one()
-        assert (upload.state, upload.pack.state) == (ABORTED, GONE)
+        assert (upload.state, upload.pack.state) == (ABORTED, UNSURE)
         # The garbage collection looks at it, and leaves it alone if it was committed since.
         assert upload.closed_at is not None and upload.pack.tidy_after == upload.closed_at
         assert abs((utc_now() - upload.closed_at).total_seconds()) < 3600
@@ -236,12 +276,13 @@ def killed_at(settings: Settings, place: str, *words: str) -> bool:
 def test_a_backup_that_was_killed_is_none(settings: Settings, tmp_path: Path, place: str) -> None:
     assert killed_at(settings, f"catalog_server.operations.{place}", "backup", "--into", str(tmp_path / "backups"))
     assert [path.name[:16] for path in (tmp_path / "backups").iterdir()] == [".catalog-backup-"]
-    made = backup.into(settings, tmp_path / "backups", keep=1)
+    made = backup.into(settings, tmp_path / "backups")
+    backup.remove_older(made, 1)
     assert [path.name for path in (tmp_path / "backups").iterdir()] == [made.name]
 
 
 @BOTH
-@pytest.mark.parametrize("place", ["restore._restore_secrets", "archive.sync", "postgresql.load"])
+@pytest.mark.parametrize("place", ["restore._entry", "archive.sync", "postgresql.load"])
 def test_a_restore_that_was_killed_can_be_done_again(
     settings: Settings, empty: Settings, tmp_path: Path, place: str
 ) -> None:
@@ -433,12 +474,11 @@ def other_mark(settings: Settings) -> None:
     (settings.storage / "catalog.json").write_text('{"catalog": "another"}', encoding="ascii")
 
 
-def later_run(settings: Settings) -> None:
-    """A job that began in the future, and whose entries in the audit log are forgotten."""
+def clock_that_jumped(settings: Settings) -> None:
     services = open_services(settings)
-    with command_work(services) as work:
-        work.session.execute(delete(AuditEntry))
-        work.session.add(Job(name="gc", result={}, progress={}, started_at=work.now + datetime.timedelta(hours=1)))
+    services.database.write(
+        lambda session: session.execute(update(Catalog).values(clock_noted_at=utc_now() + datetime.timedelta(hours=1)))
+    )
     services.database.close()
 
 
@@ -455,7 +495,7 @@ def later_run(settings: Settings) -> None:
             lambda settings: (settings.data_dir / "catalog.db").write_bytes(b"no database" * 1000),
             "file is not a database",
         ),
-        ("clock", later_run, "set the clock"),
+        ("clock", clock_that_jumped, "If the clock is wrong, set it."),
         ("storage local", file_in_place_of_the_storage, "cannot be written: Not a directory"),
         ("storage local", lambda settings: shutil.rmtree(settings.storage), "cannot be written: No such file"),
         ("storage local", lambda settings: settings.storage.chmod(0o777), "but has the mode 0777"),
@@ -507,13 +547,46 @@ def test_check_of_a_database_of_an_older_release(
     assert "has the schema of no release: catalog-server migrate makes it 0001" in said
 
 
-def test_check_finds_a_clock_that_went_back(
+def test_check_believes_the_clock_whatever_a_wrong_one_has_written(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with closing(sqlite3.connect(settings.data_dir / "catalog.db", isolation_level=None)) as connection:
         connection.execute("UPDATE audit SET at = '2099-01-01 00:00:00.000000'")
     status, said = run(settings, capsys, monkeypatch, "check")
-    assert status == 1 and "the newest entry is of 2099-01-01" in said
+    assert (status, verdicts(said)["clock"]) == (0, "ok")
+
+
+@BOTH
+def test_no_new_database_takes_the_place_of_one_that_is_lost(
+    settings: Settings,
+    empty: Settings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used(settings)
+    made = backup.make(settings, tmp_path / "backup")
+    empty.data_dir.mkdir(mode=0o700)
+    shutil.copytree(settings.storage, empty.storage)
+    if empty.database_url is not None:
+        monkeypatch.setenv("CATALOG_DATABASE_URL", empty.database_url.get_secret_value())
+    for word in ("migrate", "check"):
+        status, said = run(empty, capsys, monkeypatch, word)
+        assert status == 1
+        assert "There is no database, and the storage 'local'" in said and "run catalog-server restore" in said
+    # As the message says: nothing that the commands have made is in the way.
+    restore.restore(empty, made)
+    assert run(empty, capsys, monkeypatch, "migrate")[0] == 0
+
+
+def test_a_database_that_does_not_answer_is_not_called_lost(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used(settings)
+    monkeypatch.setenv("CATALOG_DATABASE_URL", "postgresql+psycopg://nobody@127.0.0.1:1/catalog")
+    status, said = run(settings, capsys, monkeypatch, "check")
+    assert (status, verdicts(said)["database"]) == (1, "failed")
+    assert "restore" not in said
 
 
 @BOTH

@@ -19,15 +19,15 @@ from catalog_server.jobs import retention
 from catalog_server.jobs.kinds import kind_called
 from catalog_server.jobs.runner import Counts, run
 from catalog_server.models.audit import AuditEntry
-from catalog_server.models.catalog import CatalogId, Manifest, ManifestTag
+from catalog_server.models.catalog import Catalog, CatalogId, Manifest, ManifestTag
 from catalog_server.unit_of_work import Services, utc_now
 from conftest import StartServer
 from killed import killed_job
 from packs import content
 from rows import new_catalog_id, put_manifest
 from running import Server, Template, command, command_work, running
-from sqlalchemy import select, text
-from transfer_client import FILES, NEXT_FILES, Client, good
+from sqlalchemy import select, text, update
+from transfer_client import FILES, NEXT_FILES, Client, error, good
 
 BOTH = pytest.mark.parametrize("template", ["sqlite", "postgresql"], indirect=True)
 DAY = datetime.timedelta(days=1)
@@ -92,6 +92,25 @@ def test_what_is_over_is_deleted_as_by_the_api(start_server: StartServer) -> Non
     ]
     assert "'keep_versions': 1" in entries[0].details["reason"]
     assert done(server.services) == {}
+
+
+@BOTH
+def test_nothing_is_deleted_after_a_restore_until_the_administrator_has_looked(start_server: StartServer) -> None:
+    """What was pushed since the backup is missing, so what is left may be too old and all that there is."""
+    server = start_server(CATALOG_JOBS_SECONDS="0")
+    catalog_id = new_catalog_id()
+    for name in ("1", "2"):
+        put_manifest(server, catalog_id, name)
+    rule(server, catalog_id, keep_versions=1)
+    with command_work(server.services) as work:
+        work.session.execute(update(Catalog).values(gc_enabled=False))
+    assert done(server.services) == {"disabled": True}
+    answer = command(server.data_dir, "job", "run", "retention", settings=server.settings)
+    assert (answer.returncode, "gc --after-restore" in answer.stderr) == (1, True)
+    error(server.call("POST", "/jobs/retention/run", "admin"), 409, "gc_disabled")
+    assert versions(server, catalog_id) == ["1", "2"]
+    assert command(server.data_dir, "gc", "--after-restore", settings=server.settings).returncode == 0
+    assert done(server.services)["versions"] == 1
 
 
 @BOTH

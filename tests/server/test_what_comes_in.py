@@ -440,14 +440,15 @@ def test_log_lines_are_ascii(server: Server) -> None:
 def test_readiness_is_asked_once_a_second() -> None:
     now, asked = [0.0], []
 
-    def check() -> None:
+    def check() -> list[str]:
         asked.append(now[0])
         if now[0] == 1.0:
             raise Unavailable("not now", retry_after=1)
+        return [f"a warning of {now[0]}"]
 
     readiness = Readiness(check, lambda: now[0])
     for now[0] in (0.0, 0.5, 0.99):
-        readiness.check()
+        assert readiness.check() == ["a warning of 0.0"]
     for now[0] in (1.0, 1.5):
         with pytest.raises(Unavailable, match="not now"):
             readiness.check()
@@ -459,10 +460,11 @@ def test_readiness_is_asked_once_a_second() -> None:
 def test_nobody_waits_for_a_check_that_hangs() -> None:
     now, hangs, begun, end = [0.0], [False], threading.Event(), threading.Event()
 
-    def check() -> None:
+    def check() -> list[str]:
         if hangs[0]:
             begun.set()
             assert end.wait(30)
+        return []
 
     readiness = Readiness(check, lambda: now[0])
     readiness.check()
@@ -483,7 +485,7 @@ def test_nobody_waits_for_a_check_that_hangs() -> None:
 def test_whatever_a_check_finds_is_asked_once_a_second() -> None:
     asked = []
 
-    def check() -> None:
+    def check() -> list[str]:
         asked.append(1)
         raise StorageDenied("Could not read the object catalog.json: Permission denied.")
 

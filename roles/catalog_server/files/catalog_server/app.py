@@ -15,7 +15,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from catalog_server import NAME, VERSION, error_responses, schema
+from catalog_server import NAME, VERSION, clock, error_responses, schema
 from catalog_server.audit import routes as audit
 from catalog_server.catalog import catalog_id_routes as catalog_ids
 from catalog_server.catalog import routes as catalog
@@ -102,10 +102,14 @@ def open_services(settings: Settings) -> Services:
     )
 
 
-def _check(services: Services, shared: SharedKeys) -> None:
+def _check(services: Services, shared: SharedKeys) -> list[str]:
+    """Check that the server can work; return what its administrator should see to."""
     schema.check(services.database)
     services.storages.check()
     shared.check()
+    with services.database.reading() as session:
+        found = clock.problem(clock.noted_at(session), services.clock())
+    return [found] if found is not None else []
 
 
 def _body_limit(settings: Settings) -> Limit:

@@ -23,6 +23,7 @@ from catalog_server import (
     VERSION,
     audit_commands,
     catalog_id_commands,
+    clock_commands,
     job_commands,
     key_commands,
     operation_commands,
@@ -40,6 +41,7 @@ from catalog_server.seed import SEED_LOCK, seed
 from catalog_server.serve import serve
 from catalog_server.settings import Settings, SettingsError, configuring_files, load_settings
 from catalog_server.shared_keys import SharedKeys
+from catalog_server.storages import marks
 from catalog_server.transfers import leftovers
 from catalog_server.unit_of_work import Services, command_unit
 
@@ -75,6 +77,18 @@ def prepare(services: Services) -> None:
     services.storages.prepare(services.clock())
 
 
+def _require_not_lost(services: Services) -> None:
+    """Check that no new database takes the place of one that is lost.
+
+    The mark is looked at first: whoever wrote it had filled the database before.
+
+    :raises OtherCatalog: the storage of the settings is of a catalog, and there is no database
+    """
+    provider = services.storages.get(services.settings.storage_name)
+    if marks.owner(provider) is not None and not schema.has_tables(services.database, services.settings.database):
+        marks.require_none(provider)
+
+
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
     with _opened(settings) as services:
         prepare(services)
@@ -99,6 +113,7 @@ def _configured_by(options: argparse.Namespace, settings: Settings) -> list[Path
 
 def _migrate(_options: argparse.Namespace, settings: Settings) -> int:
     with _opened(settings) as services:
+        _require_not_lost(services)
         before, after = schema.migrate(services.database, settings.database)
         command_unit(services, seed, SEED_LOCK)
     restore.tidy(settings)
@@ -163,6 +178,7 @@ def parser() -> argparse.ArgumentParser:
         audit_commands,
         key_commands,
         job_commands,
+        clock_commands,
     )
     for group in groups:
         group.add_to(commands)

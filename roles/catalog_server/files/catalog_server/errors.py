@@ -46,6 +46,7 @@ WORDS = {
     "user_exists": (409, "Another user has that user name or mail address."),
     "internal_role": (409, "A role of the server's own cannot be deleted."),
     "catalog_id_in_use": (409, "A catalog ID that still has versions cannot be deleted."),
+    "implausible_clock": (409, "The clock of the server has jumped, so nothing is deleted until somebody has looked."),
     "gc_disabled": (409, "Nothing is removed from storage since a restore, until an administrator has looked."),
     "missing_segment": (409, "A segment that the index names is not in storage, or has another size."),
     "shared_segments": (409, "The edit would open stored data to users who may not see another version that uses it."),
@@ -231,6 +232,12 @@ class CatalogIdInUse(Conflict):
     """A catalog id that still has versions."""
 
     code = "catalog_id_in_use"
+
+
+class ImplausibleClock(ServerError):
+    """The clock of the server has jumped."""
+
+    code = "implausible_clock"
 
 
 class GcDisabled(Conflict):

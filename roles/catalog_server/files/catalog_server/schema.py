@@ -119,6 +119,12 @@ def revisions() -> tuple[str, ...]:
     return tuple(sorted(path.stem.partition("_")[0] for path in _MIGRATIONS.glob("versions/[0-9]*.py")))
 
 
+def has_tables(database: Database, url: str) -> bool:
+    """Return True if a database has been migrated ever; looking makes no file."""
+    file = database_file(url)
+    return (file is None or file.exists()) and _current(database.engine) is not None
+
+
 def _compatible_from(engine: Engine) -> str | None:
     if not inspect(engine).has_table(SchemaInfo.__tablename__):
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 
@@ -32,7 +32,7 @@ class Readiness:
 
     def __init__(
         self,
-        check: Callable[[], None],
+        check: Callable[[], Sequence[str]],
         clock: Callable[[], float] = time.monotonic,
         slow_seconds: float = SLOW_SECONDS,
     ) -> None:
@@ -43,9 +43,13 @@ class Readiness:
         self._begun_at = 0.0
         self._checked_at: float | None = None
         self._problem: Unavailable | None = None
+        self._warnings: Sequence[str] = ()
 
-    def check(self) -> None:
-        """:raises Unavailable: the server cannot work, or could not a moment ago"""
+    def check(self) -> Sequence[str]:
+        """Return what the administrator should see to although the server can work.
+
+        :raises Unavailable: the server cannot work, or could not a moment ago
+        """
         if self._checking.acquire(blocking=False):
             try:
                 self._refresh()
@@ -56,6 +60,7 @@ class Readiness:
         problem = self._problem
         if problem is not None:
             raise Unavailable(problem.message, retry_after=problem.retry_after)
+        return self._warnings
 
     def _refresh(self) -> None:
         self._begun_at = self._clock()
@@ -66,7 +71,7 @@ class Readiness:
 
     def _ask(self) -> Unavailable | None:
         try:
-            self._asking.ask().result(self._slow_seconds)
+            self._warnings = self._asking.ask().result(self._slow_seconds)
         except TimeoutError:
             return _no_answer()
         except Unavailable as problem:

@@ -33,6 +33,13 @@ class Status(ResponseBody):
     """Always `OK`; otherwise the answer is an error."""
 
 
+class ReadyStatus(Status):
+    """What the server says when it can work."""
+
+    warnings: list[str] = []
+    """What the administrator should see to, such as a clock that has jumped; nothing is deleted until then."""
+
+
 class Limits(ResponseBody):
     """Limits of the server, by its settings."""
 
@@ -78,14 +85,13 @@ async def live() -> Status:
 
 @router.head("/health/ready", name="head_ready", openapi_extra=_PUBLIC)
 @router.get("/health/ready", name="get_ready", openapi_extra=_PUBLIC)
-def ready(request: Request) -> Status:
+def ready(request: Request) -> ReadyStatus:
     """Tell whether the server can work.
 
     The database has the schema of this release, and every storage is there, has the mark of this catalog, and has room.
     """
     readiness: Readiness = request.app.state.readiness
-    readiness.check()
-    return Status()
+    return ReadyStatus(warnings=list(readiness.check()))
 
 
 @router.get("/server", openapi_extra=_PUBLIC)

@@ -25,11 +25,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
 from sqlalchemy import Select, delete, exists, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from catalog_server import clock
 from catalog_server.catalog.service import SEGMENTS_LOCK
 from catalog_server.errors import GcDisabled, Unavailable
 from catalog_server.jobs.runner import Run
 from catalog_server.models.catalog import Catalog, ManifestSegment, SegmentedContent
-from catalog_server.models.storage import GONE, GROWING, Pack
+from catalog_server.models.storage import GONE, GROWING, UNSURE, Pack
 from catalog_server.models.transfers import LeasedSegment, Segment
 from catalog_server.settings import LONGEST_URL_SECONDS
 from catalog_server.transfers import leftovers, queries
@@ -61,8 +62,8 @@ def require_enabled(session: Session) -> None:
     """Raise GcDisabled after a restore, until an administrator has looked."""
     if not is_enabled(session):
         raise GcDisabled(
-            "The garbage collection is off since a restore: storage may hold what was pushed behind the backup. Run "
-            "catalog-server gc --after-restore, which lists it and switches the collection on again."
+            "The garbage collection and the retention are off since a restore: storage may hold what was pushed behind "
+            "the backup. Run catalog-server gc --after-restore, which lists it and switches them on again."
         )
 
 
@@ -139,6 +140,7 @@ def _unused(storages: Collection[str], condemned_before: datetime.datetime) -> S
 
 def _sweep(services: Services, session: Session, storages: Collection[str]) -> list[int]:
     """Delete some rows, and mark their packs; returns the sizes of the segments."""
+    clock.require_plausible(session, services.clock())
     if not is_enabled(session):
         return []
     rows = session.execute(_unused(storages, _cutoff(services)).limit(_AT_ONCE)).all()
@@ -186,7 +188,7 @@ def _tidied(services: Services, pack_id: str, tidy_after: datetime.datetime) -> 
             return
         pack.tidy_after = None
         holds_index = session.scalar(select(SegmentedContent.manifest_id).where(SegmentedContent.pack == pack_id))
-        if holds_index is None and not queries.segments_in(session, pack_id):
+        if holds_index is None and not queries.segments_in(session, pack_id) and pack.state != UNSURE:
             pack.state = GONE
 
     services.database.write(unit, [SEGMENTS_LOCK])

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Delete, Update, delete, select, update
 from sqlalchemy.orm import Session
 
-from catalog_server import access
+from catalog_server import access, clock
 from catalog_server.catalog import service as catalog
 from catalog_server.database import changed_rows
 from catalog_server.identity import lockouts
@@ -58,12 +58,13 @@ def _correct_times(run: Run) -> None:
     ):
         statement = update(column.class_).where(column > latest).values({column: corrected})
         locks = [catalog.SEGMENTS_LOCK]
-        if number := services.database.write(functools.partial(_changed, statement), locks):
+        if number := services.database.write(functools.partial(_changed, services, statement), locks):
             run.add("times_corrected", number)
         run.checkpoint()
 
 
-def _changed(statement: Update | Delete, session: Session) -> int:
+def _changed(services: Services, statement: Update | Delete, session: Session) -> int:
+    clock.require_plausible(session, services.clock())
     return changed_rows(session, statement)
 
 
@@ -85,6 +86,7 @@ def _close_expired(run: Run) -> None:
 def _expire(services: Services, upload_id: str, session: Session) -> bool:
     work_of = UnitOfWork(services, session, services.clock(), access.COMMAND)
     upload = session.get(Upload, upload_id)
+    clock.require_plausible(session, work_of.now)
     if upload is None or upload.state != OPEN or upload.expires_at > work_of.now:
         return False
     service.close(work_of, upload, ABORTED)
@@ -111,12 +113,13 @@ def _forget(run: Run) -> None:
     if settings.audit_days:
         kinds.append(("audit", AuditEntry.id, AuditEntry.at < now - settings.audit_days * days))
     for what, column, condition in kinds:
-        while number := services.database.write(functools.partial(_delete_some, column, condition)):
+        while number := services.database.write(functools.partial(_delete_some, services, column, condition)):
             run.add(what, number)
             run.checkpoint()
 
 
-def _delete_some(column: t.Any, condition: t.Any, session: Session) -> int:
+def _delete_some(services: Services, column: t.Any, condition: t.Any, session: Session) -> int:
+    clock.require_plausible(session, services.clock())
     some = select(column).where(condition).limit(_AT_ONCE)
     return changed_rows(session, delete(column.class_).where(column.in_(some)))
 
@@ -128,7 +131,7 @@ def _forget_audiences(run: Run) -> None:
         with services.database.reading() as session:
             found = session.scalars(select(AudienceText.id).where(*_unused_audience()).limit(_AT_ONCE)).all()
         statement = delete(AudienceText).where(AudienceText.id.in_(found), *_unused_audience())
-        if not found or not (number := services.database.write(functools.partial(_changed, statement))):
+        if not found or not (number := services.database.write(functools.partial(_changed, services, statement))):
             return
         run.add("audiences", number)
         run.checkpoint()

@@ -15,14 +15,22 @@ _DAY = 24 * _HOUR
 
 KINDS = (
     JobKind("outbox", "write the state of packs into storage", 0, outbox.work, outbox.has_work),
-    JobKind("housekeeping", "close what has expired, forget what is too old", _HOUR, housekeeping.work),
-    JobKind("retention", "delete versions that their catalog id does not keep any more", _DAY, retention.work),
+    JobKind("housekeeping", "close what has expired, forget what is too old", _HOUR, housekeeping.work, deletes=True),
+    JobKind(
+        "retention",
+        "delete versions that their catalog id does not keep any more",
+        _DAY,
+        retention.work,
+        require_allowed=gc.require_enabled,
+        deletes=True,
+    ),
     JobKind(
         "gc",
         "remove stored objects that nothing uses any more",
         _HOUR,
         gc.work,
         require_allowed=gc.require_enabled,
+        deletes=True,
     ),
 )
 

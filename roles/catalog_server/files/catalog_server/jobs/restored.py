@@ -17,10 +17,11 @@ from sqlalchemy import update
 
 from catalog_server.database import changed_rows
 from catalog_server.models.catalog import Catalog
-from catalog_server.models.storage import GONE, GROWING, Pack
+from catalog_server.models.storage import Pack
+from catalog_server.models.transfers import Upload
 from catalog_server.os_user import os_user
 from catalog_server.storages.base import Provider
-from catalog_server.transfers import packs
+from catalog_server.transfers import leftovers, packs
 from catalog_server.unit_of_work import Services, UnitOfWork
 
 
@@ -56,7 +57,7 @@ def _folder_of(info: ObjectInfo) -> str:
 def _is_known(services: Services, pack_id: str, names: set[str]) -> bool:
     with services.database.reading() as session:
         pack = session.get(Pack, pack_id)
-    return pack is not None and not (pack.state in (GROWING, GONE) and packs.STATE in names)
+        return pack is not None and not names & leftovers.proofs_of_commit(pack, session.get(Upload, pack_id))
 
 
 def _address(provider: Provider, folder: str) -> str:

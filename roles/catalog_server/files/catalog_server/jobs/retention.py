@@ -17,11 +17,12 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from catalog_server import access
+from catalog_server import access, clock
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import retention_queries as queries
 from catalog_server.catalog import service as catalog
 from catalog_server.catalog.retention import Decision, Rule, Version, decide
+from catalog_server.jobs import gc
 from catalog_server.jobs.runner import Run
 from catalog_server.models.catalog import CatalogId
 from catalog_server.transfers import removal
@@ -64,8 +65,14 @@ def plan(services: Services) -> list[Plan]:
 
 
 def work(run: Run) -> None:
-    """Delete what is over, by every rule that is old enough."""
+    """Delete what is over, by every rule that is old enough.
+
+    Not after a restore: what was pushed since the backup is missing, so what is left seems to be too old.
+    """
     with run.services.database.reading() as session:
+        if not gc.is_enabled(session):
+            run.counts["disabled"] = True
+            return
         names = [row.name for row in queries.ruled(session) if _effective_at(row) <= run.services.clock()]
     for name in names:
         while freed := run.services.database.write(
@@ -88,6 +95,9 @@ def _decision(session: Session, row: CatalogId, now: datetime.datetime) -> Decis
 def _delete_some(services: Services, name: str, session: Session) -> list[int]:
     """Returns how many bytes each deletion frees."""
     work_of = UnitOfWork(services, session, services.clock(), access.COMMAND)
+    clock.require_plausible(session, work_of.now)
+    if not gc.is_enabled(session):
+        return []
     row = catalog_queries.catalog_id(session, name)
     if row is None or row.retention is None or _effective_at(row) > work_of.now:
         return []

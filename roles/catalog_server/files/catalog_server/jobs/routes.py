@@ -54,7 +54,9 @@ def get_job(context: Context, name: Name) -> JobRecord:
 
 
 @router.post(
-    "/jobs/{name}/run", status_code=status.HTTP_202_ACCEPTED, openapi_extra=operation(USERS, "not_found", "gc_disabled")
+    "/jobs/{name}/run",
+    status_code=status.HTTP_202_ACCEPTED,
+    openapi_extra=operation(USERS, "not_found", "gc_disabled", "implausible_clock"),
 )
 @pools.writes
 def run_job(context: Context, request: Request, name: Name) -> JobRecord:

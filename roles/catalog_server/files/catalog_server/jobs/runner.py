@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from sqlalchemy.orm import Session
 
+from catalog_server import clock
 from catalog_server.jobs import leases
 from catalog_server.unit_of_work import Services
 
@@ -70,7 +71,8 @@ def _nothing(_session: Session) -> None:
 class JobKind:
     """A job: what it is called and does, how often, and whether there is something to do at all.
 
-    ``require_allowed`` raises what is to be said to whoever asks for a run that must not be.
+    ``require_allowed`` raises what is to be said to whoever asks for a run that must not be. One that deletes by the
+    clock does not run while the clock is implausible.
     """
 
     name: str
@@ -79,6 +81,7 @@ class JobKind:
     work: Callable[[Run], None]
     has_work: Callable[[Services], bool] = _always
     require_allowed: Callable[[Session], None] = _nothing
+    deletes: bool = False
 
 
 def new_owner() -> str:
@@ -91,11 +94,15 @@ def run(services: Services, kind: JobKind, owner: str, stopping: threading.Event
 
     :raises Exception: it failed; the job's row says so, too
     """
+    clock.note(services)
     progress = leases.take(services, kind.name, owner)
     if progress is None:
         return None
     one = Run(services, kind.name, owner, progress, stopping or threading.Event())
     try:
+        if kind.deletes:
+            with services.database.reading() as session:
+                clock.require_plausible(session, services.clock())
         kind.work(one)
     except (leases.LeaseLost, Stopped):
         raise
@@ -136,10 +143,17 @@ class JobThread:
         while True:
             self._woken.wait(self._services.settings.jobs_seconds or _REQUESTS_SECONDS)
             self._woken.clear()
+            self._note_time()
             for kind in self._kinds:
                 if self._stopping.is_set():
                     return
                 self._run_if_due(kind)
+
+    def _note_time(self) -> None:
+        try:
+            clock.note(self._services)
+        except Exception:
+            _log.exception("the time was not noted")
 
     def _run_if_due(self, kind: JobKind) -> None:
         services = self._services

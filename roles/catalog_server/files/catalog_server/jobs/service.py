@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from catalog_server import clock
 from catalog_server.jobs import leases
 from catalog_server.jobs.kinds import KINDS, kind_called
 from catalog_server.jobs.runner import JobKind
@@ -33,10 +34,13 @@ def request(work: UnitOfWork, name: str) -> tuple[JobKind, Job]:
     """Ask for a run of a job, whose lock is held.
 
     :raises NotFound: there is none of that name
-    :raises GcDisabled: it is the garbage collection, and off since a restore
+    :raises GcDisabled: it removes something, and that is off since a restore
+    :raises ImplausibleClock: it deletes by the clock, which has jumped
     """
     kind = kind_called(name)
     kind.require_allowed(work.session)
+    if kind.deletes:
+        clock.require_plausible(work.session, work.now)
     row = leases.request(work.session, name, work.now)
     work.record("job.request", SUBJECT, name)
     return kind, row

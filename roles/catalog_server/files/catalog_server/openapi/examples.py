@@ -129,6 +129,7 @@ _API_KEY: Example = {
     "expires_at": "2027-02-18T09:00:00.000Z",
     "last_used_at": None,
     "revoked_at": None,
+    "limited": False,
 }
 _ROLE: Example = {
     "name": "AUDITOR",
@@ -289,6 +290,7 @@ EXAMPLES: dict[str, Example] = {
     "Reason": {"reason": "It does not start."},
     "RenewedGrant": _RENEWED,
     "RequirementsEdit": {"memory_mb": 16384},
+    "ReadyStatus": {"status": "OK", "warnings": []},
     "Resolved": {"manifests": [_MANIFEST]},
     "Retention": _CATALOG_ID["retention"],
     "RetentionEdit": {"keep_versions": 10},

@@ -18,12 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
-from sqlalchemy import exc, func, select
+from sqlalchemy import exc
 
-from catalog_server import keys, schema, shared_keys
+from catalog_server import clock, keys, schema, shared_keys
 from catalog_server.database import Database, database_file
-from catalog_server.models.audit import AuditEntry
-from catalog_server.models.jobs import Job
 from catalog_server.operations import storages
 from catalog_server.settings import Settings, SettingsError
 from catalog_server.storages import marks
@@ -38,8 +36,6 @@ LEAST_FREE_BYTES = 512 << 20
 _LOW_PERCENT = 10
 # No server of this release is older: a clock before that is not set.
 _LEAST_TIME = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
-# How far the clocks of two replicas may be apart.
-_CLOCK_SECONDS = 60
 
 
 class Problem(Exception):
@@ -170,6 +166,8 @@ def _storage(settings: Settings, one: storages.Known, uuid: str) -> str:
     provider = provider_of(one.place, settings, _readable_keys(settings))
     provider.probe(is_first_use=not one.is_used)
     if not one.is_used:
+        if not uuid and not _has_database(settings):
+            marks.require_none(provider)
         if uuid and marks.owner(provider) is not None:
             marks.check(provider, uuid)
         return f"{provider.where} can be written, and is not used yet"
@@ -178,6 +176,17 @@ def _storage(settings: Settings, one: storages.Known, uuid: str) -> str:
     free = provider.free_bytes()
     room = f", {free / (1 << 30):.1f} GiB free" if free is not None else ""
     return f"{provider.where} can be written, and has the mark of this catalog{room}"
+
+
+def _has_database(settings: Settings) -> bool:
+    """Return False if there certainly is none; one that does not answer is not lost."""
+    database = Database(settings.database, 1)
+    try:
+        return schema.has_tables(database, settings.database)
+    except exc.SQLAlchemyError:
+        return True
+    finally:
+        database.close()
 
 
 def _readable_keys(settings: Settings) -> keys.KeyRing:
@@ -193,25 +202,22 @@ def _clock(settings: Settings) -> str:
     if now < _LEAST_TIME:
         raise Problem(f"it says {now:%Y-%m-%d %H:%M} UTC, which is over: set the clock")
     try:
-        last = _last_written(settings)
+        noted_at = _noted_at(settings)
     except (CatalogError, exc.SQLAlchemyError):
         # The line of the database says why.
-        last = None
-    if last is not None and (last - now).total_seconds() > _CLOCK_SECONDS:
-        raise Problem(
-            f"it says {now:%Y-%m-%d %H:%M} UTC, but the newest entry is of {last:%Y-%m-%d %H:%M} UTC: set the clock"
-        )
+        noted_at = None
+    problem = clock.problem(noted_at, now)
+    if problem is not None:
+        raise Problem(problem)
     return f"{now:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _last_written(settings: Settings) -> datetime.datetime | None:
-    """The newest time that the server has written down: in the audit log, or of a run of a job."""
+def _noted_at(settings: Settings) -> datetime.datetime | None:
     with usable_database(settings) as database:
         if database is None:
             return None
         with database.reading() as session:
-            found = [session.scalar(select(func.max(column))) for column in (AuditEntry.at, Job.started_at)]
-    return max((at for at in found if at is not None), default=None)
+            return clock.noted_at(session)
 
 
 @contextmanager

@@ -5,10 +5,11 @@
 """Restoring a backup into an installation that has no database.
 
 Whatever the catalog has given out since the backup was made, it does not know any more. So a restore raises the epoch
-of the catalog, which ends all tokens and grants, and switches the garbage collection off: packs that the database does
-not know may hold what was pushed since. For the same reason uploads that were open are closed: one that is resumed
-would overwrite what it became since. A storage that has the mark of another catalog is refused before anything is
-changed.
+of the catalog, which ends all tokens and grants. The secrets of the backup are of no use then, and one that leaked and
+was dropped since does not come back. The restore switches the garbage collection and the retention off: packs that the
+database does not know may hold what was pushed since. For the same reason uploads that were open are closed: one that
+is resumed would overwrite what it became since. Their packs stay if they were committed. A storage that has the mark of
+another catalog is refused before anything is changed.
 """
 
 from __future__ import annotations
@@ -38,10 +39,12 @@ _PARTIAL = ".restored.partial"
 _OF_SQLITE = ("-wal", "-journal", "-shm")
 # In the words of both databases
 _CLOSE_UPLOADS = (
-    "UPDATE packs SET state = 'gone', tidy_after = CURRENT_TIMESTAMP "
+    "UPDATE packs SET state = 'unsure', tidy_after = CURRENT_TIMESTAMP "
     "WHERE id IN (SELECT id FROM uploads WHERE state = 'open')",
     "UPDATE uploads SET state = 'aborted', closed_at = CURRENT_TIMESTAMP WHERE state = 'open'",
 )
+# Whoever restores an old backup knows that time has passed.
+_CLOCK = "clock_noted_at = CURRENT_TIMESTAMP"
 # The schema is that of the backup: only columns that every release has.
 _AUDIT = (
     "INSERT INTO audit (at, actor, credential, action, subject_kind, subject_id, details) "
@@ -76,15 +79,14 @@ def restore(settings: Settings, source: Path) -> Restored:
             f"restore it with release {manifest.server_version} or a newer one."
         )
     _refuse_what_is_there(settings, file)
-    providers = storages.require_own(manifest.storages, settings, _keys_of(settings, source), manifest.catalog_uuid)
-    _restore_secrets(settings, source)
+    providers = storages.require_own(manifest.storages, settings, keys.existing_keys(settings), manifest.catalog_uuid)
     # Also above that of an earlier restore of the same backup.
     epoch = max(manifest.epoch + 1, int(time.time()))
     if file is not None:
         _restore_file(source / archive.SQLITE_FILE, file, epoch, _entry(manifest, epoch))
     else:
         entry = postgresql.filled(_AUDIT, _entry(manifest, epoch, "+00"))
-        raised = f"UPDATE catalog SET epoch = {epoch}, gc_enabled = false, signing_key = NULL"
+        raised = f"UPDATE catalog SET epoch = {epoch}, gc_enabled = false, signing_key = NULL, {_CLOCK}"
         statements = "; ".join(("RESET search_path", raised, *_CLOSE_UPLOADS, entry))
         postgresql.load(settings.database, source / archive.SQL_FILE, statements)
     return Restored(manifest, storages.compare(providers, source / archive.OBJECTS_FILE))
@@ -100,14 +102,6 @@ def _entry(manifest: archive.Manifest, epoch: int, zone: str = "") -> dict[str, 
         "subject": manifest.catalog_uuid,
         "details": json.dumps(details),
     }
-
-
-def _keys_of(settings: Settings, source: Path) -> keys.KeyRing:
-    """The keys that the storages of a backup may need, before anything is restored."""
-    saved = source / archive.SECRETS_FILE
-    if settings.server_secret is not None or not saved.exists():
-        return keys.existing_keys(settings)
-    return keys.KeyRing([secret.text for secret in keys.read_secrets(saved)])
 
 
 def tidy(settings: Settings) -> None:
@@ -148,14 +142,6 @@ def _refuse_what_is_there(settings: Settings, file: Path | None) -> None:
         database.close()
 
 
-def _restore_secrets(settings: Settings, source: Path) -> None:
-    """Those of this installation, or a new one, sign: a secret that leaked may have been dropped since the backup."""
-    saved = source / archive.SECRETS_FILE
-    if settings.server_secret is not None or not saved.exists():
-        return
-    keys.add_retired(keys.secret_file(settings), keys.read_secrets(saved))
-
-
 def _restore_file(saved: Path, target: Path, epoch: int, entry: Mapping[str, str]) -> None:
     files.make_directories(str(target.parent.absolute()), 0o700)
     directory = _partial_of(target)
@@ -166,7 +152,7 @@ def _restore_file(saved: Path, target: Path, epoch: int, entry: Mapping[str, str
         shutil.copyfile(saved, partial)
         with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode=DELETE")
-            connection.execute("UPDATE catalog SET epoch = ?, gc_enabled = 0, signing_key = NULL", (epoch,))
+            connection.execute(f"UPDATE catalog SET epoch = ?, gc_enabled = 0, signing_key = NULL, {_CLOCK}", (epoch,))
             for statement in _CLOSE_UPLOADS:
                 connection.execute(statement)
             connection.execute(_AUDIT, entry)

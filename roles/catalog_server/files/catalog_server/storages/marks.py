@@ -70,6 +70,20 @@ def check(provider: Provider, catalog_uuid: str) -> None:
         )
 
 
+def require_none(provider: Provider) -> None:
+    """Check that a storage has no mark, since there is no database that could be its catalog's.
+
+    :raises OtherCatalog: it has one
+    """
+    found = owner(provider)
+    if found is not None:
+        raise OtherCatalog(
+            f"There is no database, and the storage {provider.name!r} ({provider.where}) belongs to the catalog "
+            f"{found or 'that its mark does not name'}. If its database is elsewhere, correct database_url. If it is "
+            "lost, run catalog-server restore with a backup. A new catalog needs another root or prefix."
+        )
+
+
 def owner(provider: Provider) -> str | None:
     """The catalog that the mark names; None if there is no mark, nothing if it cannot be read."""
     try:

@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
 from sqlalchemy import select
 
+from catalog_server import clock
 from catalog_server.errors import Unavailable
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.jobs import OutboxEntry
-from catalog_server.models.storage import GONE, GROWING, Pack
-from catalog_server.models.transfers import ABORTED, OPEN
+from catalog_server.models.storage import GONE, GROWING, UNSURE, Pack
+from catalog_server.models.transfers import ABORTED, OPEN, Upload
 from catalog_server.settings import LONGEST_URL_SECONDS
+from catalog_server.storages import marks
 from catalog_server.transfers import packs, queries
 from catalog_server.unit_of_work import Services
 
@@ -62,10 +64,12 @@ def discard_unfinished(services: Services) -> None:
 class _Known:
     """What the database knows of a pack that is not written to any more."""
 
+    catalog_uuid: str
     storage: str
     names: frozenset[str]
     record: bytes | None
-    was_committed: bool
+    # If one of these is there, it was committed in a later state of the database.
+    proofs: frozenset[str]
 
 
 def discard(services: Services, pack_ids: Iterable[str]) -> None:
@@ -87,7 +91,10 @@ def tidy(services: Services, pack_id: str) -> bool:
         known = _known(services, pack_id)
         if known is None or known == done:
             return known is not None
-        _keep(packs.pack_of(services, known.storage, pack_id), known)
+        objects = packs.pack_of(services, known.storage, pack_id)
+        _keep(objects, known)
+        # In a volume that is not mounted any more, everything seems to be deleted.
+        marks.check(objects.storage, known.catalog_uuid)
         done = known
     return False
 
@@ -96,28 +103,44 @@ def _known(services: Services, pack_id: str) -> _Known | None:
     began = services.clock() - datetime.timedelta(seconds=LONGEST_URL_SECONDS)
     with services.database.reading() as session:
         pack, upload = session.get(Pack, pack_id), queries.upload(session, pack_id)
-        if pack is None or not session.scalar(select(Catalog.gc_enabled)):
+        catalog = session.execute(select(Catalog.uuid, Catalog.gc_enabled, Catalog.clock_noted_at)).one()
+        if pack is None or not catalog.gc_enabled:
+            return None
+        if clock.problem(catalog.clock_noted_at, services.clock()) is not None:
             return None
         if pack.condemned_at is not None and pack.condemned_at > began:
             return None
         if pack.state == GROWING if upload is None else upload.state == OPEN:
             return None
         names = set(queries.segments_in(session, pack_id))
-        # An upload is forgotten after some time, and its pack is not.
-        was_committed = pack.state != GONE if upload is None else upload.state != ABORTED
+        proofs = proofs_of_commit(pack, upload)
         manifest = queries.manifest_of(session, pack_id)
         if manifest is None:
-            return _Known(pack.storage, frozenset(names), None, was_committed)
+            return _Known(catalog.uuid, pack.storage, frozenset(names), None, proofs)
         index = (manifest.segmented.listing_object, manifest.segmented.locator_object)
         record = packs.record(upload, manifest) if upload is not None else None
-        return _Known(pack.storage, frozenset({*names, *index, packs.RECORD, packs.STATE}), record, was_committed)
+        names |= {*index, packs.RECORD, packs.STATE}
+        return _Known(catalog.uuid, pack.storage, frozenset(names), record, proofs)
+
+
+def proofs_of_commit(pack: Pack, upload: Upload | None) -> frozenset[str]:
+    """Names of the objects by which one sees that a pack was committed in a later state of the database.
+
+    A commit stores the record, and the outbox writes the state behind it. A commit that failed has left a record, too,
+    so that proves something only of an upload that a restore has found open.
+    """
+    if pack.state == UNSURE:
+        return frozenset({packs.RECORD, packs.STATE})
+    # An upload is forgotten after some time, and its pack is not.
+    was_aborted = pack.state == GONE if upload is None else upload.state == ABORTED
+    return frozenset({packs.STATE} if was_aborted or pack.state == GROWING else ())
 
 
 def _keep(pack: packs.PackObjects, known: _Known) -> None:
     if known.record is not None:
         pack.put(packs.RECORD, known.record)
     there = pack.names()
-    if not known.was_committed and packs.STATE in there:
+    if known.proofs & there:
         # The database is older than the storage, having been restored: this may be all that is left of a push.
         _log.warning("the pack %s was committed in a later state of the database, and is left alone", pack.folder)
     elif known.names:
