@@ -14,7 +14,6 @@ import sys
 
 import pytest
 import run
-import steps
 from ansible_collections.macfleet.parallels.tests.bench import chunk_sizes
 from ansible_collections.macfleet.parallels.tests.formats import make_vectors
 from ansible_collections.macfleet.parallels.tests.support import documents
@@ -34,10 +33,9 @@ TARGETS = {
 }
 
 
-@pytest.fixture(name="house")
-def make_house(tmp_path: pathlib.Path) -> steps.House:
-    pythons = {(3, 9): pathlib.Path("python3.9"), (3, 13): pathlib.Path("python3.13")}
-    return steps.House(Machine(ROOT, tmp_path, pythons))
+@pytest.fixture(name="machine")
+def make_machine(tmp_path: pathlib.Path) -> Machine:
+    return Machine(ROOT, tmp_path, {(3, 9): pathlib.Path("python3.9"), (3, 13): pathlib.Path("python3.13")})
 
 
 def commands(document: str) -> list[str]:
@@ -58,18 +56,18 @@ def test_make(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("command", [" ".join(words) for words in TARGETS.values() if words[0] == "python3"])
-def test_targets_of_the_test_runner(command: str, house: steps.House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_targets_of_the_test_runner(command: str, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", command.split()[1:])
-    assert run.chosen_steps(run.arguments().suite, house)
+    assert all(run.chosen_steps(run.arguments().suite, machine))
 
 
-def test_one_step_of_the_test_runner(house: steps.House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_step_of_the_test_runner(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     (command,) = documents.inline(TOOLS_README, "python3 ")
     _python, program, *words = shlex.split(command)
     assert (ROOT / program).samefile(pathlib.Path(run.__file__))
     monkeypatch.setattr(sys, "argv", [program, *words])
     options = run.arguments()
-    names = [step.name for step in run.chosen_steps(options.suite, house)]
+    names = [step.name for group in run.chosen_steps(options.suite, machine) for step in group]
     assert [name for name in names if options.only in name] == ["ansible-test sanity"]
 
 
