@@ -9,6 +9,7 @@ import typing as t
 
 import pytest
 from ansible.errors import AnsibleActionFail
+from ansible_collections.macfleet.parallels.plugins.module_utils._base import retry
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.connection_errors import NotConnected
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.transport import Transport
 from ansible_collections.macfleet.parallels.tests.unit.support import actions
@@ -87,6 +88,9 @@ def test_a_refusal_is_a_result_with_a_code(server: Recording) -> None:
 
 def test_a_server_that_is_down(server: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
+    delays = retry.delays
+    # The longest pauses each time: their length decides how many attempts there are.
+    monkeypatch.setattr(retry, "delays", lambda patience, _jitter: delays(patience, lambda: 1.0))
     for _attempt in range(4):
         server.expect("GET", "manifests", error=NotConnected("Connection refused"), **LISTED)
     result = run("catalog_manifest_info", {**CONNECTION, **ADDRESS})
