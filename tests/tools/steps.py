@@ -247,7 +247,7 @@ class House:
         name = f"units-{written(version)}"
         if version not in self.machine.pythons:
             return Tally(skipped=[f"unit tests on Python {written(version)}: no such Python was found on this machine"])
-        words = ["tests/unit", *FILE_BY_FILE]
+        words = ["tests/unit", *IN_PARALLEL]
         search = [self.machine.build]
         every = "1" if in_full or version == OLDEST_TARGET else FEW_ORDERS
         if version == self.machine.newest:
