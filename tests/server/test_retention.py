@@ -56,9 +56,16 @@ def versions(server: Server, catalog_id: str) -> list[str]:
 
 
 def done(services: Services) -> Counts:
+    """Run the job by the clock of these services, which is right."""
+    _forget_time(services)
     counts = run(services, kind_called("retention"), "test")
+    _forget_time(services)
     assert counts is not None
     return counts
+
+
+def _forget_time(services: Services) -> None:
+    services.database.write(lambda session: session.execute(update(Catalog).values(clock_noted_at=None)))
 
 
 @BOTH

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import secrets
 from collections.abc import Callable, Iterator
 
@@ -172,6 +173,16 @@ def raw(scene: Scene, sent: bytes) -> httpx.Response:
     return httpx.Response(status_of(head), headers={"Content-Type": "application/json"}, content=body)
 
 
+def clock_has_jumped(scene: Scene) -> httpx.Response:
+    with command_work(scene.server.services) as work:
+        noted = work.now + datetime.timedelta(days=365)
+        work.session.execute(Catalog.__table__.update().values(clock_noted_at=noted))
+    reply = scene.server.call("POST", "/jobs/gc/run", "admin")
+    with command_work(scene.server.services) as work:
+        work.session.execute(Catalog.__table__.update().values(clock_noted_at=None))
+    return reply
+
+
 def gc_is_off(scene: Scene) -> httpx.Response:
     with command_work(scene.server.services) as work:
         work.session.execute(Catalog.__table__.update().values(gc_enabled=False))
@@ -233,6 +244,7 @@ PROVOKED: dict[str, Callable[[Scene], httpx.Response]] = {
     "user_exists": lambda scene: scene.server.call("POST", "/users", "admin", json={"username": "reader"}),
     "internal_role": lambda scene: scene.server.call("DELETE", "/roles/READER", "admin"),
     "catalog_id_in_use": in_use,
+    "implausible_clock": clock_has_jumped,
     "gc_disabled": gc_is_off,
     "shared_segments": shared,
     "upload_changed": lambda scene: scene.pusher.commit(scene.begun(), b"", NO_REVISION),

@@ -21,7 +21,10 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
 # Each word: its status, and what happened
 WORDS = {
     "bad_request": (400, "The request is malformed, or a value in it is not valid."),
-    "invalid_index": (400, "The index of a commit breaks the format, or is not what was announced."),
+    "invalid_index": (
+        400,
+        "The index of a commit breaks the format, is not what was announced, or names chunks that no segment has.",
+    ),
     "unauthenticated": (401, "No credentials, or none that are valid here."),
     "invalid_credentials": (401, "A wrong user, password or API key."),
     "token_expired": (401, "A login token or an API key that has expired, or whose password was changed."),
