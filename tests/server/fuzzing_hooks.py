@@ -18,7 +18,8 @@ from pathlib import Path
 
 import schemathesis
 from schemathesis import AuthContext, Case, GenerationMode, HookContext
-from schemathesis.core.failures import Failure
+from schemathesis.core import NOT_SET
+from schemathesis.core.failures import AcceptedNegativeData, Failure
 from schemathesis.core.transport import Response
 from schemathesis.openapi.checks import RejectedPositiveData
 
@@ -155,10 +156,12 @@ def _fill_body(name: str, case: Case) -> None:
 def filter_failure(context: HookContext, failure: Failure, case: Case, response: Response) -> bool:
     """Return False for what schemathesis takes for wrong and is not.
 
-    Null is as good as no body where there may be none: the schema says so. Whether a range lies within an object, only
-    the object tells.
+    Null is as good as no body where there may be none: the schema says so. What was wrong with a request may have been
+    an id, in whose place a step before has put one that exists. Whether a range lies within an object, only the object
+    tells.
     """
     body = case.operation.definition.raw.get("requestBody", {})
-    allowed_null = case.body is None and not body.get("required")
-    outside = isinstance(failure, RejectedPositiveData) and response.status_code == 416
-    return not (allowed_null or outside)
+    has_no_body = (case.body is None or case.body is NOT_SET) and not body.get("required")
+    is_accepted = isinstance(failure, AcceptedNegativeData)
+    is_outside = isinstance(failure, RejectedPositiveData) and response.status_code == 416
+    return not ((has_no_body and is_accepted) or is_outside)

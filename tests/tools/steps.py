@@ -355,7 +355,12 @@ class House:
     def demo(self) -> Tally:
         programs = self.tools()
         finished = self.call(
-            "demo", programs, [self.machine.checkout / "tests/demo/run"], directory=self.machine.checkout, seconds=900
+            "demo",
+            programs,
+            [self.machine.checkout / "tests/demo/run"],
+            directory=self.machine.checkout,
+            seconds=900,
+            variables={"MACFLEET_TEST_STAGED": "1"},
         )
         return one("demo", finished.succeeded)
 
