@@ -252,7 +252,8 @@ def unpack(_install: Path, archive: str, release: str, environment: str) -> None
             packed.extraction_filter = tarfile.data_filter
         packed.extractall(partial)
     # The server may not write here.
-    argv = [f"{environment}/bin/python", "-m", "compileall", "-q", "-j", "0", str(partial)]
+    # Without the variables of whoever runs it: beside the sources, where the server looks.
+    argv = [f"{environment}/bin/python", "-E", "-m", "compileall", "-q", "-j", "0", str(partial)]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"The release could not be compiled: {(done.stdout + done.stderr).strip()}")
