@@ -30,7 +30,7 @@ HINTS = {
     "user_exists": "Choose another user name or mail address.",
     "internal_role": "Take the role from the users who shall not have it.",
     "catalog_id_in_use": "Delete its versions first, with catalog_manifest.",
-    "implausible_clock": "Ask the administrator of the server to correct its clock, or to run catalog-server clock accept.",
+    "implausible_clock": "Ask the administrator of the server to set its clock, or to run catalog-server clock accept.",
     "gc_disabled": "Ask the administrator of the server to run catalog-server gc --after-restore.",
     "request_timeout": "Check the network, and run the task again.",
     "head_too_large": "Use a shorter token.",

@@ -251,8 +251,7 @@ def unpack(_install: Path, archive: str, release: str, environment: str) -> None
         if hasattr(tarfile, "data_filter"):
             packed.extraction_filter = tarfile.data_filter
         packed.extractall(partial)
-    # The server may not write here.
-    # Without the variables of whoever runs it: beside the sources, where the server looks.
+    # The server may not write here. Without the variables of whoever runs it: beside the sources, where it looks.
     argv = [f"{environment}/bin/python", "-E", "-m", "compileall", "-q", "-j", "0", str(partial)]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
