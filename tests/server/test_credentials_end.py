@@ -263,6 +263,8 @@ def test_a_user_is_disabled_for_every_credential_and_then_enabled(server: Server
 @pytest.mark.parametrize("by", ["admin", "user"])
 def test_all_grants_end_and_logins_stay(server: Server, by: str) -> None:
     given = give(server, "password")
+    # The use of a grant is written behind its request.
+    wait_until(lambda: good(server.call("GET", f"/grants?user={given.user}", "admin"))["pulls"])
     found = good(server.call("GET", f"/grants?user={given.user}", "admin"))
     assert [upload["catalog_id"] for upload in found["uploads"]] == [given.catalog_id]
     assert found["uploads"][0].keys() >= {"id", "version", "architecture", "expires_at"}

@@ -10,6 +10,7 @@ import base64
 import datetime
 import json
 import secrets
+import typing as t
 from typing import Any
 
 import pytest
@@ -422,13 +423,22 @@ def test_no_secret_is_audited(server: Server) -> None:
 # The log
 
 
+def request_line(server: Server, request_id: str) -> dict[str, t.Any]:
+    """The line of the log about a request, which is written when the answer has been sent."""
+
+    def lines() -> list[dict[str, t.Any]]:
+        written = [json.loads(line) for line in server.log.splitlines() if line.startswith("{") and line.endswith("}")]
+        return [line for line in written if line["message"] == "request" and line["request_id"] == request_id]
+
+    wait_until(lines)
+    return lines()[0]
+
+
 def test_the_line_of_a_request_says_who_and_which_route(server: Server) -> None:
     name = add(server)
     answers = [server.call("GET", f"/users/{other}", name) for other in (name, "admin")]
     answers.append(server.call("GET", f"/users/{name}"))
-    lines = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
-    requests = {line["request_id"]: line for line in lines if line["message"] == "request"}
-    found = [requests[answer.headers["X-Request-Id"]] for answer in answers]
+    found = [request_line(server, answer.headers["X-Request-Id"]) for answer in answers]
     assert [line["status"] for line in found] == [200, 403, 401]
     assert [line.get("user") for line in found] == [name, name, None]
     assert [line.get("credential") for line in found] == ["token", "token", None]

@@ -31,6 +31,7 @@ from catalog_server.operations import backup, restore
 from catalog_server.transfers import leftovers, packs, removal
 from catalog_server.transfers.packs import PackObjects
 from catalog_server.unit_of_work import Services, utc_now
+from clocks import another_time
 from conftest import StartServer
 from freeing import HOUR, Scene, age, all_files, pulls
 from killed import killed_job
@@ -66,15 +67,10 @@ def kind(name: str) -> JobKind:
 
 def done(services: Services, name: str) -> Counts:
     """Run a job by the clock of these services, which is right."""
-    _forget_time(services)
-    counts = run(services, kind(name), "test")
-    _forget_time(services)
+    with another_time(services):
+        counts = run(services, kind(name), "test")
     assert counts is not None
     return counts
-
-
-def _forget_time(services: Services) -> None:
-    services.database.write(lambda session: session.execute(Catalog.__table__.update().values(clock_noted_at=None)))
 
 
 def state_file(server: Server, pack: str) -> Path:

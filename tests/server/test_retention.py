@@ -21,6 +21,7 @@ from catalog_server.jobs.runner import Counts, run
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import Catalog, CatalogId, Manifest, ManifestTag
 from catalog_server.unit_of_work import Services, utc_now
+from clocks import another_time
 from conftest import StartServer
 from killed import killed_job
 from packs import content
@@ -57,15 +58,10 @@ def versions(server: Server, catalog_id: str) -> list[str]:
 
 def done(services: Services) -> Counts:
     """Run the job by the clock of these services, which is right."""
-    _forget_time(services)
-    counts = run(services, kind_called("retention"), "test")
-    _forget_time(services)
+    with another_time(services):
+        counts = run(services, kind_called("retention"), "test")
     assert counts is not None
     return counts
-
-
-def _forget_time(services: Services) -> None:
-    services.database.write(lambda session: session.execute(update(Catalog).values(clock_noted_at=None)))
 
 
 @BOTH

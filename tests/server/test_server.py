@@ -39,7 +39,7 @@ PREFIXES = ("/api/v1", "/api")
 @pytest.mark.parametrize("path", ["/health/probe", "/health/live", "/health/ready"])
 def test_probes(server: Server, prefix: str, path: str) -> None:
     reply = httpx.get(server.url + prefix + path, trust_env=False)
-    assert (reply.status_code, reply.json()) == (200, {"status": "OK"})
+    assert (reply.status_code, reply.json()["status"]) == (200, "OK")
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
@@ -263,7 +263,7 @@ def test_tls_of_its_own(start_server: StartServer, certificate: tuple[Path, Path
     assert server.url.startswith("https://127.0.0.1:")
     context = ssl.create_default_context(cafile=str(certificate[0]))
     reply = httpx.get(f"{server.url}/api/health/ready", verify=context, trust_env=False)
-    assert reply.json() == {"status": "OK"}
+    assert reply.json()["status"] == "OK"
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{server.url}/api/health/ready", trust_env=False)
 

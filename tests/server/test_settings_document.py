@@ -27,5 +27,5 @@ def test_every_setting_stands_in_the_table_with_its_default() -> None:
 
 
 def test_the_role_knows_what_is_secret() -> None:
-    variables = yaml.safe_load((ROOT / "roles/catalog_server/vars/main.yml").read_text(encoding="utf-8"))
+    variables = yaml.safe_load((ROOT / "roles/catalog_server/vars/main/main.yml").read_text(encoding="utf-8"))
     assert set(variables["__catalog_server_secrets"]) == SECRETS
