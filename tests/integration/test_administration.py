@@ -13,22 +13,25 @@ from ansible_collections.macfleet.parallels.tests.integration.stage import Resul
 NAMES = ("role", "user", "user edited", "user disabled", "user enabled", "catalog id", "catalog id edited", "api key")
 GONE = ("api key gone", "user gone", "role gone", "catalog id gone")
 RECORDS = {"role": "role", "user": "user", "catalog": "settings", "api": "api_key"}
-ANN = {"username": "ann"}
+# Nobody else has these names: the tests of other files leave what they make on the same server.
+ANN = {"username": "administered"}
 IMAGE = {"catalog_id": "administered-image"}
-KEY = {"username": "ann", "name": "ci"}
+KEY = {"username": "administered", "name": "ci"}
 
 
 @pytest.fixture(scope="module")
 def results(stage: Stage, reader: User) -> Results:
     password = {"password": "{{ ann_password }}"}
     as_reader = {"catalog_token": "{{ reader_token }}"}
-    settings = {"push_roles": ["team a"], "retention": {"keep_versions": 3}, "quota_bytes": 1000}
+    settings = {"push_roles": ["team of ours"], "retention": {"keep_versions": 3}, "quota_bytes": 1000}
     return stage.play(
         "localhost",
         [
-            *thrice("role", "catalog_role", {"name": "auditor", "claims": ["READ_AUDIT"], "description": "audits"}),
-            *thrice("user", "catalog_user", {**ANN, "roles": ["reader", "auditor"], **password}),
-            *thrice("user edited", "catalog_user", {**ANN, "roles": ["READER", "TEAM_A"], "name": "Ann", **password}),
+            *thrice("role", "catalog_role", {"name": "overseer", "claims": ["READ_AUDIT"], "description": "audits"}),
+            *thrice("user", "catalog_user", {**ANN, "roles": ["reader", "overseer"], **password}),
+            *thrice(
+                "user edited", "catalog_user", {**ANN, "roles": ["READER", "TEAM_OF_OURS"], "name": "Ann", **password}
+            ),
             *thrice("user disabled", "catalog_user", {**ANN, "disabled": True}),
             *thrice("user enabled", "catalog_user", {**ANN, "disabled": False}),
             *thrice("catalog id", "catalog_id", {**IMAGE, **settings}),
@@ -42,7 +45,7 @@ def results(stage: Stage, reader: User) -> Results:
             task("no expiry", "catalog_api_key", KEY, may_fail=True),
             *thrice("api key gone", "catalog_api_key", {**KEY, "state": "absent"}),
             *thrice("user gone", "catalog_user", {**ANN, "state": "absent"}),
-            *thrice("role gone", "catalog_role", {"name": "auditor", "state": "absent"}),
+            *thrice("role gone", "catalog_role", {"name": "overseer", "state": "absent"}),
             *thrice("catalog id gone", "catalog_id", {**IMAGE, "state": "absent"}),
         ],
         {"reader_token": reader.token, "ann_password": reader.password},
@@ -69,11 +72,11 @@ def test_check_mode_tells_it_and_the_second_run_changes_nothing(results: Results
 
 
 def test_fields_are_as_wanted(results: Results) -> None:
-    assert results["user"].result["user"]["roles"] == ["AUDITOR", "READER"]
+    assert results["user"].result["user"]["roles"] == ["OVERSEER", "READER"]
     edited = results["user edited"].result
-    assert (edited["user"]["name"], edited["user"]["roles"]) == ("Ann", ["READER", "TEAM_A"])
-    assert edited["created"] == {"roles": ["TEAM_A"], "claims": []}
-    assert results["catalog id"].result["settings"]["push_roles"] == ["TEAM_A"]
+    assert (edited["user"]["name"], edited["user"]["roles"]) == ("Ann", ["READER", "TEAM_OF_OURS"])
+    assert edited["created"] == {"roles": ["TEAM_OF_OURS"], "claims": []}
+    assert results["catalog id"].result["settings"]["push_roles"] == ["TEAM_OF_OURS"]
     cleared = results["catalog id edited"].result["settings"]
     assert (cleared["push_roles"], cleared["quota_bytes"], cleared["retention"]) == ([], None, None)
 
@@ -82,8 +85,8 @@ def test_the_server_is_described(results: Results) -> None:
     info = results["info"].result
     assert "identity" in info["server"]["features"]
     assert "SUPER_USER" in info["me"]["roles"]
-    assert "ann" in {user["username"] for user in info["users"]}
-    assert {"AUDITOR", "READER", "PUBLISHER", "MANAGER"} <= {role["name"] for role in info["roles"]}
+    assert "administered" in {user["username"] for user in info["users"]}
+    assert {"OVERSEER", "READER", "PUBLISHER", "MANAGER"} <= {role["name"] for role in info["roles"]}
     assert "READ_AUDIT" in info["claims"]
     assert IMAGE["catalog_id"] in {row["name"] for row in info["catalog_ids"]}
     assert results["info as reader"].result["me"]["username"] == "reader"
@@ -100,6 +103,6 @@ def test_the_secret_of_a_key_is_in_no_output(results: Results, server: Server) -
 
 def test_refusals(results: Results) -> None:
     assert_refused(results["users as reader"], "forbidden", "MANAGE_USERS")
-    assert_refused(results["user as reader"], "forbidden", "ann")
+    assert_refused(results["user as reader"], "forbidden", "administered")
     assert_refused(results["internal role"], "internal_role", "READER")
     assert_refused(results["no expiry"], "invalid_option", "expire")

@@ -41,6 +41,9 @@ FUZZING_SECONDS = 60
 FULL_FUZZING_SECONDS = 600
 LONG_ROLE_TESTS = (
     f"{INTEGRATION}/test_server_role_faults.py",
+    f"{INTEGRATION}/test_server_role.py::test_a_wrong_database_is_refused_before_its_url_is_written",
+    f"{INTEGRATION}/test_server_role.py::test_what_runs_is_compared_with_what_should",
+    f"{INTEGRATION}/test_server_role.py::test_an_update_can_be_rolled_back",
     f"{INTEGRATION}/test_server_role.py::test_a_release_that_does_not_start_makes_way_for_that_of_before",
     f"{INTEGRATION}/test_server_role.py::test_a_rollback_to_a_release_that_does_not_start_is_taken_back",
     f"{INTEGRATION}/test_server_role.py::test_a_release_that_cannot_be_left_any_more_stays",
