@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import ssl
@@ -148,6 +149,12 @@ class Program:
 Process = subprocess.Popen[bytes] | Forked
 
 
+@functools.cache
+def no_authorities() -> ssl.SSLContext:
+    """Trusts nobody, for servers without TLS: to read the usual authorities takes longer than many a request."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 @dataclass
 class Server:
     """A running server. ``services`` is the test's own way into the same database."""
@@ -162,7 +169,7 @@ class Server:
     ended: bool = False
     program: Program | None = None
     # Whom its certificate is checked by.
-    verify: ssl.SSLContext | bool = True
+    verify: ssl.SSLContext = field(default_factory=no_authorities)
 
     def __post_init__(self) -> None:
         # Each with when it was made, in seconds of time.monotonic

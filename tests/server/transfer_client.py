@@ -58,7 +58,7 @@ class Reached(t.Protocol):
     """A server, and tokens of the people of the tests."""
 
     url: str
-    verify: ssl.SSLContext | bool
+    verify: ssl.SSLContext
 
     def token(self, name: str) -> str: ...
 
