@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.macfleet.parallels.tests.support import power_cut
 from ansible_collections.macfleet.parallels.tests.support.postgres import NoPostgres, Postgres
 from ansible_collections.macfleet.parallels.tests.support.postgres import running as postgres_running
-from running import Program, Server, Template, running
+from running import MANY_LOGINS, Program, Server, Template, running
 
 StartServer = Callable[..., Server]
 
@@ -65,7 +65,7 @@ def template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="session")
 def server(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The server that tests share, run as its users do; each test uses catalog ids of its own."""
-    with running(template, tmp_path_factory.mktemp("server") / "data", program=Program()) as started:
+    with running(template, tmp_path_factory.mktemp("server") / "data", MANY_LOGINS, Program()) as started:
         yield started
 
 

@@ -37,6 +37,8 @@ START_SECONDS = 120
 STOP_SECONDS = 60
 COMMAND_SECONDS = 300
 PASSWORD = "correct horse battery staple"
+# For servers that many tests share, or one test many times: all their wrong passwords come from one address.
+MANY_LOGINS = {"CATALOG_LOGIN_BURST": "100000"}
 
 # Who the tests are, by roles and claims
 PEOPLE: dict[str, tuple[list[str], list[str]]] = {

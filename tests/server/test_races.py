@@ -306,4 +306,4 @@ def test_a_commit_that_shares_and_a_garbage_collection(server: Server, _round: i
 def collect(services: Services, name: str) -> None:
     """Collect garbage as a job of its own: two at once, as if one of them had been too slow for its lease."""
     with another_time(services):
-        run(services, JobKind(name, "a test", 0, gc.work), new_owner())
+        assert run(services, JobKind(name, "a test", 0, gc.work), new_owner()) is not None, "another one runs"

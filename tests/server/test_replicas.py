@@ -18,7 +18,7 @@ import pytest
 import test_races as races
 from ansible_collections.macfleet.parallels.tests.support import certificates, nginx
 from catalog_server.models.audit import AuditEntry
-from running import RACES, Server, Template, command, start
+from running import MANY_LOGINS, RACES, Server, Template, command, start
 from sqlalchemy import select
 from test_credentials_end import ENDS, Given, expired, give
 from transfer_client import NEXT_FILES, Client, good
@@ -49,7 +49,7 @@ def replicas_fixture(template: Template, tmp_path_factory: pytest.TempPathFactor
         settings = stack.enter_context(
             template.copied(
                 data_dirs[0],
-                {"CATALOG_STORAGE_ROOT": str(data_dirs[0] / "storage"), "CATALOG_LOGIN_BURST": "10000"},
+                {"CATALOG_STORAGE_ROOT": str(data_dirs[0] / "storage"), **MANY_LOGINS},
             )
         )
         data_dirs[1].mkdir(mode=0o700)
