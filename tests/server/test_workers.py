@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -187,17 +188,22 @@ def test_the_counts_of_a_worker_outlive_it(
         wait_until(lambda: all(map(_listens, workers_of(server))))
 
 
-def test_a_worker_that_does_not_answer_any_more_is_replaced(tmp_path: Path) -> None:
-    script = tmp_path / "supervisor.py"
-    script.write_text(_STANDS_STILL, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+def supervised(place: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script that supervises workers of its own, until it ends."""
+    file = place / "supervisor.py"
+    file.write_text(script, encoding="utf-8")
+    return run_to_its_end([str(file)], environment(place))
+
+
+def run_to_its_end(words: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run Python with these words and variables."""
+    return subprocess.run(
+        [sys.executable, *words], env=variables, capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def test_a_worker_that_does_not_answer_any_more_is_replaced(tmp_path: Path) -> None:
+    done = supervised(tmp_path, _STANDS_STILL)
     assert (done.returncode, done.stdout.split()) == (0, ["ready", "replaced"]), done.stderr
     assert done.stderr.count("it does not answer") == 1
 
@@ -253,16 +259,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_a_supervisor_that_cannot_fork_tries_again(tmp_path: Path) -> None:
-    script = tmp_path / "supervisor.py"
-    script.write_text(_CANNOT_FORK, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = supervised(tmp_path, _CANNOT_FORK)
     assert (done.returncode, done.stdout.split()) == (0, ["0", "1", "ready", "0", "2"]), done.stderr
     assert "a worker cannot be started" in done.stderr
 
@@ -331,31 +328,62 @@ def test_a_server_whose_workers_cannot_start_ends_and_says_why(template: Templat
             "CATALOG_TLS_CERTIFICATE": str(wrong),
             "CATALOG_TLS_KEY": str(wrong),
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "catalog_server", "serve", "--port", "0"],
-            env=environment(tmp_path / "data", settings),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        words = ["-m", "catalog_server", "serve", "--port", "0"]
+        done = run_to_its_end(words, environment(tmp_path / "data", settings))
     assert done.returncode == 1
     assert f"the certificate {wrong} with the key {wrong} cannot be used" in done.stderr
     assert "ready" not in done.stdout
 
 
-def test_a_second_server_is_not_let_in_beside_the_first() -> None:
-    first = listening.sockets("127.0.0.1", 0, 2)
-    port = first[0].getsockname()[1]
-    for one in first:
-        one.listen()
-    try:
-        for count in (1, 2):
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_second_server_is_not_let_in_beside_the_first(count: int) -> None:
+    """Also before the first one has begun to accept connections."""
+    with ExitStack() as stack:
+        first = [stack.enter_context(one) for one in listening.sockets("127.0.0.1", 0, count)]
+        port = first[0].getsockname()[1]
+        for other in (1, 2):
             with pytest.raises(Unavailable, match=f"Cannot listen on 127.0.0.1 port {port}: Address already in use"):
-                listening.sockets("127.0.0.1", port, count)
-    finally:
-        for one in first:
-            one.close()
+                listening.sockets("127.0.0.1", port, other)
+
+
+@pytest.mark.parametrize("taken", [1, 2])
+def test_two_servers_of_several_workers_that_come_at_once(monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
+    """The second one comes while the first has bound ``taken`` of its sockets, and listens on none."""
+    bound, refused = listening._bound, []
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def interrupted(host: str, port: int, *, shared: bool) -> socket.socket:
+        made = bound(host, port, shared=shared)
+        if shared and len(refused) < taken:
+            refused.append("")
+            if len(refused) == taken:
+                with pytest.raises(Unavailable, match="Address already in use"):
+                    listening.sockets(host, port, 2)
+        return made
+
+    monkeypatch.setattr(listening, "_bound", interrupted)
+    with ExitStack() as stack:
+        assert len([stack.enter_context(one) for one in listening.sockets("127.0.0.1", port, 2)]) == 2
+    assert len(refused) == taken
+
+
+def test_of_two_servers_that_have_bound_an_address_one_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one has bound it at the same time, and listens first."""
+    bound = listening._bound
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+
+        def interrupted(host: str, port: int, *, shared: bool) -> socket.socket:
+            made = bound(host, port, shared=shared)
+            other.listen()
+            return made
+
+        monkeypatch.setattr(listening, "_bound", interrupted)
+        with pytest.raises(Unavailable, match=f"Cannot listen on 127.0.0.1 port {port}: Address already in use"):
+            listening.sockets("127.0.0.1", port, 1)
 
 
 def test_workers_share_the_limits_of_the_server(tmp_path: Path) -> None:
