@@ -18,7 +18,6 @@ import sys
 import tempfile
 import threading
 import time
-import typing as t
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,21 +64,29 @@ class _Reporting(uvicorn.Server):
         self._on_ready = on_ready
         self._beat = beat
         self._beating: asyncio.Task[None] | None = None
+        self._secure: list[TlsListener] = []
 
-    async def startup(self, sockets: t.Any = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets if self._certificate is None else [])
         if not self.started:
             return
         if self._certificate is not None:
             opened, seconds = self._protocol.opened, self._protocol.limits.head_seconds
-            for one in sockets:
+            for one in sockets or []:
                 secure = TlsListener(self._certificate, opened, self._made, seconds)
                 secure.start(one, self.config.backlog)
-                self.servers.append(t.cast(asyncio.Server, secure))
+                self._secure.append(secure)
         self._on_ready()
         if self._beat is not None:
             # To the very end: a worker that finishes its requests is not silent.
             self._beating = asyncio.create_task(_repeat(self._beat, workers.BEAT_SECONDS))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for secure in self._secure:
+            secure.close()
+        await super().shutdown(sockets)
+        for secure in self._secure:
+            await secure.wait_closed()
 
     def _made(self, place: Place) -> LimitedProtocol:
         return self._protocol(

@@ -74,7 +74,7 @@ class Certificate:
 
 
 class TlsListener:
-    """Serves a socket by TLS, with a protocol of ``make`` for each connection. It closes like a server of asyncio."""
+    """Serves a socket by TLS, with a protocol of ``make`` for each connection."""
 
     def __init__(
         self,
@@ -114,7 +114,8 @@ class TlsListener:
         limiter = CapacityLimiter(1)
         while True:
             await asyncio.sleep(_REFRESH_SECONDS)
-            await to_thread.run_sync(self._certificate.refresh, limiter=limiter)
+            # A volume that does not answer must not keep the server from ending.
+            await to_thread.run_sync(self._certificate.refresh, limiter=limiter, abandon_on_cancel=True)
 
     async def _accept_all(self, listening: socket.socket) -> None:
         while True:
