@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from catalog_server.jobs.kinds import KINDS
 from catalog_server.jobs.runner import run
-from catalog_server.models.identity import LoginFailure
+from catalog_server.models.identity import LoginFailure, LoginOrigin
 from catalog_server.unit_of_work import utc_now
 from rows import new_catalog_id, segments_of
-from running import Program, Server, Template, start
+from running import Program, Server, Template, command_work, start, wait_until
 from sqlalchemy import select
 from transfer_client import FILES, NEXT_FILES, Client, error, good
 
@@ -100,3 +100,32 @@ def test_a_grant_that_was_taken_back_stays_so(clocked: Clocked) -> None:
     clocked.ahead(0)
     answer = Client(clocked.server, grant["grant"]).read_urls(pushed.id, segments_of(clocked.server, pushed.id))
     error(answer, 401, "grant_revoked")
+
+
+def test_a_download_counts_once_although_the_clock_was_ahead_meanwhile(clocked: Clocked) -> None:
+    catalog_id = new_catalog_id()
+    pushed = clocked.client("pusher").push(catalog_id)
+    segments = segments_of(clocked.server, pushed.id)
+
+    def read(grant: str, downloads: int) -> None:
+        good(Client(clocked.server, grant).read_urls(pushed.id, segments))
+        wait_until(lambda: clocked.client("reader").manifest(pushed.id)["download_count"] >= downloads)
+
+    first = clocked.client("reader").grant("pull", catalog_id)["grant"]
+    read(first, 1)
+    clocked.ahead(365 * DAY)
+    read(clocked.client("reader").grant("pull", catalog_id)["grant"], 2)
+    clocked.ahead(0)
+    read(first, 2)
+    # It is written behind the other one.
+    read(clocked.client("reader").grant("pull", catalog_id)["grant"], 3)
+    assert clocked.client("reader").manifest(pushed.id)["download_count"] == 3
+
+
+def test_who_has_logged_in_from_where_is_remembered_although_the_clock_was_ahead(clocked: Clocked) -> None:
+    with command_work(clocked.server.services) as work:
+        work.session.add(LoginOrigin(subject="somebody/somewhere", last_at=work.now))
+    clocked.ahead(365 * DAY)
+    assert clocked.server.login("reader").status_code == 200
+    with clocked.server.services.database.reading() as session:
+        assert session.get(LoginOrigin, "somebody/somewhere") is not None

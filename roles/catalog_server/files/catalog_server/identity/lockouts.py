@@ -104,7 +104,6 @@ def succeed(session: Session, subject: Subject, now: datetime.datetime) -> None:
     """Forget the attempts of a subject that has logged in, and remember from where it did."""
     queries.forget_login_failures_of(session, [subject.name, subject.origin])
     queries.remember_login_origin(session, subject.origin, now)
-    queries.forget_login_origins(session, now - REMEMBERED)
 
 
 def forgive(session: Session, name: str) -> None:

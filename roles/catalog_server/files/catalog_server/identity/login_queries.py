@@ -71,10 +71,6 @@ def remember_login_origin(session: Session, subject: str, now: datetime.datetime
     )
 
 
-def forget_login_origins(session: Session, before: datetime.datetime) -> None:
-    session.execute(delete(LoginOrigin).where(LoginOrigin.last_at < before))
-
-
 def count_login_failure(
     session: Session, subject: str, now: datetime.datetime, limit: int
 ) -> tuple[int, datetime.datetime]:
