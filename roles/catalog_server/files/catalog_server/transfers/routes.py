@@ -203,10 +203,13 @@ async def commit_upload(
 @router.delete(
     "/uploads/{upload_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    openapi_extra=operation(USERS_AND_GRANTS, "catalog_id_denied", "unknown_upload", "upload_closed"),
+    openapi_extra=operation(USERS_AND_GRANTS, "unknown_upload", "upload_closed"),
 )
 async def abort_upload(context: Context, upload_id: UploadId) -> None:
-    """Abort an upload, and remove what it has stored."""
+    """Abort an upload, and remove what it has stored.
+
+    Whoever began it may do so, also who may not push there any more.
+    """
 
     def abort() -> None:
         context.write(

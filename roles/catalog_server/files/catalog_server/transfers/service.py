@@ -58,7 +58,10 @@ def resume(work: UnitOfWork, upload_id: str) -> OpenUpload:
 
 
 def abort(work: UnitOfWork, upload_id: str) -> Upload:
-    """Close an upload that is not committed. The caller tidies its pack."""
+    """Close an upload that is not committed. The caller tidies its pack.
+
+    Whoever began it may always do that: what it has stored takes room, and nobody else is asked to free it.
+    """
     upload = own_upload(work, upload_id)
     if upload.state == OPEN:
         close(work, upload, ABORTED)
@@ -78,16 +81,26 @@ def locks(work: UnitOfWork, upload_id: str) -> tuple[Lock, ...]:
 
 
 def own_upload(work: UnitOfWork, upload_id: str) -> Upload:
-    """Return an upload of this caller in any state.
+    """Return an upload of this caller in any state, whether or not it may still push there.
 
     :raises UnknownUpload: there is none, or it is another user's
-    :raises Forbidden, CatalogIdDenied: the caller may not push there any more
+    :raises GrantScope: the caller came with a grant for another push
     """
     upload = queries.upload(work.session, upload_id)
     if upload is None or upload.user_id != work.caller.user_id:
         raise UnknownUpload(f"There is no upload {upload_id} of yours.")
-    authority.require_push(work, upload.catalog_id)
     access.check_push(work.caller, upload.catalog_id, upload.version, upload.architecture)
+    return upload
+
+
+def pushable_upload(work: UnitOfWork, upload_id: str) -> Upload:
+    """Return an upload of this caller in any state, if it may still push there.
+
+    :raises UnknownUpload: there is none, or it is another user's
+    :raises Forbidden, CatalogIdDenied: the caller may not push there any more
+    """
+    upload = own_upload(work, upload_id)
+    authority.require_push(work, upload.catalog_id)
     return upload
 
 
@@ -96,7 +109,7 @@ def open_upload(work: UnitOfWork, upload_id: str) -> Upload:
 
     :raises UploadClosed, UploadExpired: it is not
     """
-    upload = own_upload(work, upload_id)
+    upload = pushable_upload(work, upload_id)
     if upload.state != OPEN:
         raise UploadClosed("The upload was committed or aborted.")
     if upload.expires_at <= work.now:

@@ -47,7 +47,7 @@ def committable(work: UnitOfWork, upload_id: str, revision: str) -> Upload:
     :raises UnknownUpload, UploadExpired: it cannot be committed
     :raises UploadChanged: a later begin asked for something else than that of ``revision``
     """
-    upload = service.own_upload(work, upload_id)
+    upload = service.pushable_upload(work, upload_id)
     if upload.state == OPEN:
         service.open_upload(work, upload_id)
     if service.revision_of(work, upload) != revision:
