@@ -6,7 +6,8 @@
 
 python faulty_server.py FAULT serve ...
 
-FAULT is "database" (SQLite does not sync) or "directories" (the names of objects are not synced).
+FAULT is "database" (SQLite does not sync), "commits" (SQLite syncs at checkpoints only) or "directories" (the names of
+objects are not synced).
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ from catalog_server import database
 from catalog_server.cli import main
 
 _prepare = database._prepare
+_SYNCHRONOUS = {"database": "OFF", "commits": "NORMAL"}
 
 
-def _prepare_without_syncs(connection: t.Any, record: object) -> None:
+def _prepare_with_fewer_syncs(connection: t.Any, record: object) -> None:
     _prepare(connection, record)
-    connection.execute("PRAGMA synchronous=OFF")
+    connection.execute(f"PRAGMA synchronous={_SYNCHRONOUS[sys.argv[1]]}")
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "database":
-        database._prepare = _prepare_without_syncs
+    if sys.argv[1] in _SYNCHRONOUS:
+        database._prepare = _prepare_with_fewer_syncs
     else:
         files.fsync_directory = lambda path: None
     sys.exit(main(sys.argv[2:]))

@@ -77,7 +77,7 @@ def test_what_was_acknowledged_outlives_power_cuts(template: Template, library: 
 
 
 @pytest.mark.parametrize("template", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("fault", ["database", "directories"])
+@pytest.mark.parametrize("fault", ["database", "commits", "directories"])
 def test_power_cuts_find_what_is_not_synced(template: Template, library: Path, tmp_path: Path, fault: str) -> None:
     with modelled(template, library, tmp_path, FAULTY, fault) as (server, durable):
         assert any(

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from urllib.parse import urlsplit
 
 import httpx
@@ -75,25 +77,42 @@ def stop(server: Server) -> None:
         server.services.database.close()
 
 
-Race = Callable[[Server], None]
-KINDS: dict[str, Race] = {
-    "begins": lambda front: races.test_begins_of_one_user_and_address_are_one_upload(front, 0),
-    "wrong passwords": lambda front: races.test_every_wrong_password_is_counted(front, 0),
-    "downloads": lambda front: races.test_every_download_is_counted_once(front, 0),
-    "pushes": lambda front: races.test_of_pushes_to_one_address_one_wins(front, 0),
-    "versions": lambda front: races.test_versions_pushed_at_once_are_in_an_order_and_latest_follows_it(front, 0),
-    "replacements": lambda front: races.test_of_replacements_of_one_version_one_stays(front, 0),
-    "tags": lambda front: races.test_a_tag_that_many_move_is_at_one_version(front, 0),
-    "wider audience": lambda front: races.test_a_commit_that_shares_and_an_edit_that_moves_the_audience(
-        front, races.STAFF_ONLY, races.OPEN_TO_ALL, 0
-    ),
-    "narrower audience": lambda front: races.test_a_commit_that_shares_and_an_edit_that_moves_the_audience(
-        front, races.OPEN_TO_ALL, races.STAFF_ONLY, 0
-    ),
-    "end of a base": lambda front: races.test_a_commit_that_shares_and_the_end_of_its_base(front, 0),
-    "users": lambda front: races.test_one_user_and_one_role_of_a_name(front, 0),
-    "collections": lambda front: races.test_a_commit_that_shares_and_a_garbage_collection(front, 0),
+def race(test: Callable[..., None], **arguments: object) -> partial[None]:
+    """One round of a race, which lacks only its server."""
+    return partial(test, _round=0, **arguments)
+
+
+def audience_moves(before: list[str], after: list[str]) -> partial[None]:
+    return race(races.test_a_commit_that_shares_and_an_edit_that_moves_the_audience, before=before, after=after)
+
+
+def administrators(how: str) -> partial[None]:
+    return race(races.test_of_two_administrators_who_remove_each_other_one_stays, how=how)
+
+
+KINDS = {
+    "begins": race(races.test_begins_of_one_user_and_address_are_one_upload),
+    "wrong passwords": race(races.test_every_wrong_password_is_counted),
+    "downloads": race(races.test_every_download_is_counted_once),
+    "pushes": race(races.test_of_pushes_to_one_address_one_wins),
+    "versions": race(races.test_versions_pushed_at_once_are_in_an_order_and_latest_follows_it),
+    "replacements": race(races.test_of_replacements_of_one_version_one_stays),
+    "tags": race(races.test_a_tag_that_many_move_is_at_one_version),
+    "wider audience": audience_moves(races.STAFF_ONLY, races.OPEN_TO_ALL),
+    "narrower audience": audience_moves(races.OPEN_TO_ALL, races.STAFF_ONLY),
+    "end of a base": race(races.test_a_commit_that_shares_and_the_end_of_its_base),
+    "administrators who demote": administrators("demote"),
+    "administrators who disable": administrators("disable"),
+    "administrators who delete": administrators("delete"),
+    "users": race(races.test_one_user_and_one_role_of_a_name),
+    "collections": race(races.test_a_commit_that_shares_and_a_garbage_collection),
 }
+
+
+def test_every_race_on_a_shared_server_is_run_between_replicas(template: Template) -> None:
+    tests = [found for name, found in vars(races).items() if name.startswith("test_")]
+    shared = {found for found in tests if "server" in inspect.signature(found).parameters}
+    assert shared == {kind.func for kind in KINDS.values()}
 
 
 @pytest.mark.parametrize("_round", range(RACES))

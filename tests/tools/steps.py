@@ -300,7 +300,7 @@ class House:
             "MACFLEET_TEST_CUT_STEPS": "0",
         }
         words = [*tests, "--numprocesses=2", "--dist=load"]
-        return self.pytest("crashes", self.server(), words, {**self._server_packages(), **numbers})
+        return self.pytest("crashes", self.server(), words, {**self._server_packages(), **numbers}, LONG_SECONDS)
 
     def integration(self, version: Version, tests: str, in_full: bool) -> Tally:
         """Plays between a real server and real hosts; the modules run on this Python.
