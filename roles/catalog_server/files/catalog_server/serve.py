@@ -27,6 +27,7 @@ from catalog_server import listening, telemetry, workers
 from catalog_server.app import create_app
 from catalog_server.connections import OpenConnections, Place, raise_descriptor_limit, share_of_one
 from catalog_server.http_limits import LimitedProtocol, Limits, protocol_with
+from catalog_server.line_writer import LineWriter
 from catalog_server.metrics.requests import share_counts
 from catalog_server.settings import Settings, SettingsError
 from catalog_server.tls import Certificate, TlsListener
@@ -103,6 +104,14 @@ async def _repeat(call: Callable[[], None], seconds: float) -> None:
 def serve(settings: Settings, ready_file: Path | None = None) -> int:
     """Serve until SIGTERM or SIGINT; requests in flight are finished. Return the exit status of the process."""
     telemetry.configure(settings.log_level)
+    try:
+        return _serve(settings, ready_file)
+    finally:
+        # What the log says last is written before the process ends, whoever has started it.
+        logging.shutdown()
+
+
+def _serve(settings: Settings, ready_file: Path | None) -> int:
     sockets = listening.sockets(settings.host, settings.port, settings.workers)
     announce = functools.partial(_announce, listening.url(sockets[0], settings.tls_certificate is not None), ready_file)
     if settings.workers == 1:
@@ -204,7 +213,8 @@ def _announce(url: str, ready_file: Path | None) -> None:
         temporary = ready_file.with_name(f".{ready_file.name}.new")
         temporary.write_text(url + "\n", encoding="ascii")
         temporary.replace(ready_file)
-    print(f"ready {url}", flush=True)
+    # Standard output may be the same pipe as the log, which nobody has to read.
+    LineWriter(sys.stdout.fileno(), lambda _count: "").add(f"ready {url}")
 
 
 def _return_memory() -> None:

@@ -6,6 +6,8 @@
 
 The query of a URL is never logged: it can hold a signature. What an exception says goes through the same redaction as
 every text for users.
+
+Whoever logs does not wait for whoever reads the log: see ``line_writer.py``.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import logging
 import re
 import sys
 import typing as t
+
+from catalog_server.line_writer import LineWriter
 
 request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 
@@ -30,6 +34,8 @@ _QUERY_SECRET = re.compile(r"(?i)\b(signature|access_token|authorization|passwor
 _HEADER_SECRET = re.compile(r"(?i)\b(bearer|x-api-key:?)\s+[A-Za-z0-9+/=_.-]{16,}")
 
 
+# How long the end of a process waits for whoever reads its log
+FLUSH_SECONDS = 2.0
 # Of a text that a request brings: a path may have 64 KiB
 _LONGEST = 1000
 
@@ -71,13 +77,43 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=True)
 
 
+class LinesHandler(logging.Handler):
+    """Gives lines of JSON to a writer, and never waits for it, but for a moment at the end of the process."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self.writer = writer
+        self.setFormatter(JsonLines())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.writer.add(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Wait until all is written, and not for ever. ``logging.shutdown`` calls it."""
+        self.writer.flush(FLUSH_SECONDS)
+
+
 def configure(level: str) -> None:
     """Send all logs of the process to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [LinesHandler(LineWriter(sys.stderr.fileno(), lost_line))]
     root.setLevel(level.upper())
     # The middleware writes one line for each request, with its id and without its query.
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def lost_line(count: int) -> str:
+    """Return the line that stands where others are missing."""
+    text = "lines of the log are lost: they came faster than they are read"
+    record = logging.LogRecord("catalog_server.telemetry", logging.WARNING, __file__, 0, text, None, None)
+    record.lines = count
+    return JsonLines().format(record)
+
+
+def lost_lines() -> int:
+    """Return how many lines of the log this process has lost."""
+    return sum(one.writer.lost for one in logging.getLogger().handlers if isinstance(one, LinesHandler))

@@ -46,8 +46,8 @@ BEAT_SECONDS = 5.0
 _SILENT_SECONDS = 60.0
 # Before a silent worker is killed, it gets this part of that time once more: perhaps the whole machine was asleep.
 _SECOND_CHANCE = 0.25
-# Beyond the time in which a worker finishes its requests: for what it writes behind them, and for its job
-_GRACE_SECONDS = 25.0
+# Beyond the time in which a worker finishes its requests: for what it writes behind them, for its job, and for its log
+_GRACE_SECONDS = 27.0
 
 _log = logging.getLogger("catalog_server.workers")
 
@@ -148,8 +148,11 @@ def _run(work: Work, sockets: Sequence[socket.socket], number: int, told: Connec
     try:
         sys.exit(work(number, listening, lambda: told.send_bytes(b"answers")))
     except SettingsError as error:
-        print(f"catalog-server: {error}", file=sys.stderr)
+        _log.error("the worker cannot serve: %s", error)
         sys.exit(FAILED)
+    finally:
+        # A process that was forked ends without what Python does at the end of others.
+        logging.shutdown()
 
 
 def _end_with_supervisor() -> None:

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
 from anyio import CapacityLimiter
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
-from catalog_server import VERSION
+from catalog_server import VERSION, telemetry
 from catalog_server.asking import Asking
 from catalog_server.connections import OpenConnections
 from catalog_server.database import database_file
@@ -129,6 +129,8 @@ class StateCollector(Collector):
         yield _gauge("catalog_receiving_bytes", "Bytes that these bodies announce.", receivers.announced)
         behind = {name: writer.waiting() for name, writer in self._services.behind.writers().items()}
         yield _gauges("catalog_behind_waiting", "Items that wait to be written behind requests.", "writer", behind)
+        lost = telemetry.lost_lines()
+        yield CounterMetricFamily("catalog_log_lines_lost", "Lines of the log for which there was no room.", value=lost)
 
     def _volumes(self) -> Iterator[Metric]:
         found = {name: number for name, number in _answers(self._volume_askings).items() if number is not None}
