@@ -77,15 +77,26 @@ def test_every_wrong_password_is_counted(server: Server, _round: int) -> None:
 
 @pytest.mark.parametrize("_round", ROUNDS)
 def test_every_download_is_counted_once(server: Server, _round: int) -> None:
-    manifest_id = put_manifest(server)
     reader = Client.of(server, "reader")
-    catalog_id = reader.manifest(manifest_id)["catalog_id"]
-    grants = [reader.granted(server, "pull", catalog_id) for _thread in range(40)]
+    manifest_id, later = put_manifest(server), put_manifest(server)
+    grants = granted(server, reader, manifest_id)
+    at_once(downloads(server, grants * 3, manifest_id))
+    # Each process counts in the order in which it was asked, behind its answers.
+    at_once(downloads(server, granted(server, reader, later), later))
+    wait_until(lambda: reader.manifest(later)["download_count"] == THREADS)
+    assert reader.manifest(manifest_id)["download_count"] == THREADS
+
+
+def granted(server: Server, client: Client, manifest_id: str) -> list[Client]:
+    """The same client, with many grants for a version."""
+    catalog_id = client.manifest(manifest_id)["catalog_id"]
+    return [client.granted(server, "pull", catalog_id) for _thread in range(THREADS)]
+
+
+def downloads(server: Server, grants: Sequence[Client], manifest_id: str) -> list[Callable[[], httpx.Response]]:
+    """Requests for the URLs of a version, one by each of the grants."""
     names = segments_of(server, manifest_id)
-    at_once([lambda grant=grant: grant.read_urls(manifest_id, names) for grant in grants * 2])
-    wait_until(lambda: reader.manifest(manifest_id)["download_count"] == 40)
-    at_once([lambda grant=grant: grant.read_urls(manifest_id, names) for grant in grants])
-    assert reader.manifest(manifest_id)["download_count"] == 40
+    return [lambda grant=grant: grant.read_urls(manifest_id, names) for grant in grants]
 
 
 @pytest.mark.parametrize("_round", ROUNDS)
