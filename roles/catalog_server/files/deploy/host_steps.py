@@ -4,20 +4,15 @@
 
 """On the server's host: steps of the role that a module of Ansible cannot do in one go.
 
-    python3 - INSTALL survey REQUEST < host_steps.py
     python3 - INSTALL uninstall check|remove < host_steps.py
     python3 - INSTALL claim < host_steps.py
     python3 - INSTALL unpack RUN ARCHIVE RELEASE ENVIRONMENT < host_steps.py
     python3 - INSTALL mark RUN DIRECTORY < host_steps.py
     python3 - INSTALL put|back|clean RUN CHANGES < host_steps.py
 
-``survey`` changes nothing. It tells as JSON what is there: one question in place of many, so what is as it should be
-needs no task of its own. REQUEST is JSON. Files among ``contents`` are told with a digest, so no secret must be there::
-
-    {"python": NAME, "user": NAME, "state_file": PATH, "paths": [PATH, …], "contents": [PATH, …]}
-
 ``claim`` prints a name for this run of the role. From then on, the steps of an earlier run are refused, whether it was
-interrupted or still goes on: of two runs at once, the later one goes on. Each step holds a lock while it works.
+interrupted or still goes on: of two runs at once, the later one goes on. Each step holds a lock while it works. The
+claim ends with ``clean``, which is the last step of a run.
 
 ``put`` keeps each file as ``FILE.before``, unless an interrupted run has done so, and moves ``FILE.new`` to its place.
 ``back`` undoes that. ``clean`` removes what is left of both, and the releases and environments that no link needs.
@@ -30,16 +25,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import grp
-import hashlib
 import json
 import os
-import pwd
-import re
 import secrets
-import shlex
 import shutil
-import stat
 import subprocess
 import sys
 import tarfile
@@ -47,140 +36,11 @@ import time
 import typing as t
 from pathlib import Path
 
-# Says which interpreter it is, and needs what an environment is made of.
-WHICH = """
-import ensurepip, os, platform, sys, venv
-print(platform.python_version(), platform.python_implementation(), os.path.realpath(sys.executable))
-"""
-INTERPRETER_SECONDS = 60
 LINKS = ("current", "previous", "undone")
 # What the role has made below INSTALL
 PROGRAM = (*LINKS, "run", "bin/catalog-server", "bin/catalog-server-background", "releases", "venvs")
-# A line of a settings file or of the command of the server
-ASSIGNMENT = re.compile(r"^(CATALOG_[A-Z_]+)=(.*)$", re.MULTILINE)
 LOCK_SECONDS = 120
 POLL_SECONDS = 0.1
-
-
-# What is there
-
-
-def survey(install: Path, request: str) -> str:
-    """Return all that is asked for, as JSON."""
-    asked = json.loads(request)
-    looks = {path: looks_of(Path(path), path in asked["contents"]) for path in asked["paths"]}
-    found = {path: told for path, told in looks.items() if told is not None}
-    told = {
-        "interpreter": interpreter(asked["python"]),
-        "account": account(asked["user"]),
-        "links": {name: link(install / name) for name in LINKS},
-        "complete": sorted(path.parent.name for path in install.glob("*/*/complete")),
-        "unneeded": list(map(str, unneeded(install))),
-        "running": running(Path(asked["state_file"])),
-        "installed": installed(install),
-        "owners": {path: owner for path, (owner, _looks) in found.items()},
-        "looks": [look for _owner, looks in found.values() for look in looks],
-    }
-    return json.dumps(told)
-
-
-def interpreter(python: str) -> dict[str, str]:
-    """Return what the interpreter says of itself, or why it cannot be used."""
-    if not python:
-        return {"said": "", "error": ""}
-    argv = [python, "-c", WHICH]
-    try:
-        done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=INTERPRETER_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return {"said": "", "error": str(error)}
-    lines = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
-    return {"said": done.stdout.strip(), "error": "" if done.returncode == 0 else lines[-1]}
-
-
-def account(user: str) -> dict[str, str] | None:
-    """Return the user's group, home and shell, or None without such a user."""
-    try:
-        found = pwd.getpwnam(user)
-    except KeyError:
-        return None
-    return {"group": group_name(found.pw_gid), "home": found.pw_dir, "shell": found.pw_shell}
-
-
-def looks_of(path: Path, with_digest: bool) -> tuple[str, list[str]] | None:
-    """Return the owner of what is at the path and how it looks, without and with its group, or None without it."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
-    kind = kinds.get(stat.S_IFMT(found.st_mode), "other")
-    owner, mode = user_name(found.st_uid), f"{stat.S_IMODE(found.st_mode):04o}"
-    looks = [f"{path} {kind} {name} {mode}" for name in (owner, f"{owner}:{group_name(found.st_gid)}")]
-    if with_digest and kind == "file":
-        looks = [f"{look} {hashlib.sha256(path.read_bytes()).hexdigest()}" for look in looks]
-    return owner, looks
-
-
-def user_name(number: int) -> str:
-    """Return the name of a user, or its number if it has none."""
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
-
-
-def group_name(number: int) -> str:
-    """Return the name of a group, or its number if it has none."""
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)
-
-
-def link(path: Path) -> str:
-    """Return where the link points to, or nothing if there is none."""
-    return os.readlink(path) if path.is_symlink() else ""
-
-
-def unneeded(install: Path) -> list[Path]:
-    """Return the releases and environments that none of the links need; none before there is a link."""
-    releases = [Path(target) for target in (link(install / name) for name in LINKS) if target]
-    kept = {Path(name).name for release in releases for name in (str(release), link(release / "venv")) if name}
-    found = [path for name in ("releases", "venvs") for path in sorted((install / name).glob("*"))]
-    return [path for path in found if releases and path.name not in kept]
-
-
-def running(state_file: Path) -> dict[str, t.Any] | None:
-    """Return what the running server was started with, or None if it does not run: it holds a lock on that file."""
-    try:
-        with state_file.open(encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return {"files": sorted(json.loads(file.read())["files"])}
-    except (OSError, ValueError, KeyError):
-        pass
-    return None
-
-
-def installed(install: Path) -> dict[str, str]:
-    """Return the settings file and the data directory of the installed command, where these are still there."""
-    told = {"settings": "", "data": ""}
-    words = shlex.split(assignments(install / "bin/catalog-server").get("CATALOG_SETTINGS_FILE", ""))
-    if words and Path(words[0]).is_file():
-        data = assignments(Path(words[0])).get("CATALOG_DATA_DIR", "")
-        told = {"settings": words[0], "data": data if data and Path(data).is_dir() else ""}
-    return told
-
-
-def assignments(file: Path) -> dict[str, str]:
-    """Return the lines ``CATALOG_NAME=value`` of a file; none if it cannot be read."""
-    try:
-        return dict(ASSIGNMENT.findall(file.read_text(encoding="utf-8")))
-    except (OSError, UnicodeError):
-        return {}
 
 
 def uninstall(install: Path, how: str) -> str:
@@ -193,7 +53,8 @@ def uninstall(install: Path, how: str) -> str:
         for path in found:
             remove(path)
         for directory in (install / "bin", install):
-            if directory.is_dir() and not any(directory.iterdir()):
+            # One with other things in it stays, and one that is a link or a mount point.
+            with contextlib.suppress(OSError):
                 directory.rmdir()
     return "\n".join(map(str, found))
 
@@ -271,11 +132,8 @@ def put(install: Path, changes: str) -> None:
     asked = json.loads(changes)
     files = [Path(name) for name in asked["files"]]
     links = {name: link(install / name) for name in LINKS}
+    keep(files)
     try:
-        for file in files:
-            # A link needs no room, and is whole at once.
-            if file.exists() and not beside(file, "before").exists():
-                os.link(file, beside(file, "before"))
         for file in files:
             if beside(file, "new").exists():
                 move(beside(file, "new"), file)
@@ -285,6 +143,22 @@ def put(install: Path, changes: str) -> None:
     except OSError as error:
         restore(install, files, links)
         sys.exit(f"What is new could not be put into its place ({error}), so what was in use before is there again.")
+
+
+def keep(files: list[Path]) -> None:
+    """Keep each file as ``FILE.before``, or none of them."""
+    kept = []
+    try:
+        for file in files:
+            before = beside(file, "before")
+            # A link needs no room, and is whole at once.
+            if file.exists() and not before.exists():
+                os.link(file, before)
+                kept.append(before)
+    except OSError as error:
+        for before in kept:
+            before.unlink()
+        sys.exit(f"What is in use could not be kept ({error}), so nothing was replaced.")
 
 
 def back(install: Path, changes: str) -> None:
@@ -315,6 +189,14 @@ def clean(install: Path, changes: str) -> str:
     return "\n".join(map(str, (*left, *directories)))
 
 
+def unneeded(install: Path) -> list[Path]:
+    """Return the releases and environments that none of the links need; none before there is a link."""
+    releases = [Path(target) for target in (link(install / name) for name in LINKS) if target]
+    kept = {Path(name).name for release in releases for name in (str(release), link(release / "venv")) if name}
+    found = [path for name in ("releases", "venvs") for path in sorted((install / name).glob("*"))]
+    return [path for path in found if releases and path.name not in kept]
+
+
 def beside(file: Path, suffix: str) -> Path:
     """Return the file of the same name with a suffix."""
     return file.with_name(f"{file.name}.{suffix}")
@@ -328,6 +210,11 @@ def move(source: Path, target: Path) -> None:
         source.unlink()
     else:
         source.replace(target)
+
+
+def link(path: Path) -> str:
+    """Return where the link points to, or nothing if there is none."""
+    return os.readlink(path) if path.is_symlink() else ""
 
 
 def set_links(install: Path, links: dict[str, str]) -> None:
@@ -359,16 +246,16 @@ def main() -> int:
     # The server is another user, and must be able to read what is made here.
     os.umask(0o022)
     directory = Path(install)
-    if step == "survey":
-        print(survey(directory, *words))
-    elif step == "uninstall":
+    if step == "uninstall":
         print(uninstall(directory, *words), end="")
     elif step == "claim":
         print(claim(directory))
     else:
         run, *words = words
-        with claimed(directory, run):
+        with claimed(directory, run) as file:
             print(STEPS[step](directory, *words) or "", end="")
+            if step == "clean":
+                file.truncate(0)
     return 0
 
 

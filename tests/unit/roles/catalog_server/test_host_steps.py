@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
@@ -36,6 +35,8 @@ class Host:
         self.settings = directory / "settings.env"
         self.url = directory / "database-url"
         self.settings.write_text("old", encoding="ascii")
+        self.unchanged = directory / "unchanged"
+        self.unchanged.write_text("same", encoding="ascii")
         self.url.write_text("sqlite:///old", encoding="ascii")
 
     def release(self, name: str) -> pathlib.Path:
@@ -56,7 +57,7 @@ class Host:
 
     def changes(self, links: dict[str, str], removed: t.Sequence[pathlib.Path] = ()) -> str:
         """The last argument of put, back and clean."""
-        files = [str(self.url), str(self.settings)]
+        files = [str(self.url), str(self.settings), str(self.unchanged)]
         return json.dumps({"files": files, "removed": [str(path) for path in removed], "links": links})
 
     @property
@@ -124,6 +125,17 @@ def test_what_cannot_be_put_leaves_everything_as_it_was(host: Host) -> None:
     assert host.state == before
 
 
+def test_what_cannot_be_kept_is_not_replaced(host: Host) -> None:
+    run, changes = host.claim(), json.loads(host.update)
+    # There is no room for more characters behind this name.
+    long = host.settings.with_name("n" * 250)
+    long.write_text("in use", encoding="ascii")
+    before = host.state
+    done = host.call("put", run, json.dumps({**changes, "files": [*changes["files"], str(long)]}))
+    assert done.returncode == 1 and "so nothing was replaced" in done.stderr
+    assert host.state == before
+
+
 def test_the_steps_of_a_run_are_refused_when_another_has_begun(host: Host) -> None:
     first = host.claim()
     second = host.claim()
@@ -135,11 +147,17 @@ def test_the_steps_of_a_run_are_refused_when_another_has_begun(host: Host) -> No
     assert refused.returncode == 1
     assert host.state == before | {str(host.settings.with_name("settings.env.new")): "new"}
     assert host.call("put", second, changes).returncode == 0
+    # Nobody has the claim then, and an earlier run does not get it back.
+    assert host.call("clean", second, changes).returncode == 0
+    assert (host.install / "run").read_text(encoding="ascii") == ""
+    assert host.call("put", first, changes).returncode == 1
 
 
 def test_cleaning_leaves_what_the_links_need(host: Host) -> None:
-    (host.install / "venvs/another").mkdir()
-    host.release("half.new").mkdir()
+    for name in ("venvs/another", "venvs/two", "releases/half.new", "releases/before"):
+        (host.install / name).mkdir()
+    (host.release("before") / "venv").symlink_to(host.install / "venvs/two")
+    (host.install / "previous").symlink_to(host.release("before"))
     host.settings.with_name("settings.env.before").write_text("older", encoding="ascii")
     done = host.call("clean", host.claim(), host.changes({}))
     assert done.returncode == 0, done.stderr
@@ -149,8 +167,8 @@ def test_cleaning_leaves_what_the_links_need(host: Host) -> None:
         "new",
         "another",
     }
-    left = [path.name for name in ("releases", "venvs") for path in (host.install / name).iterdir()]
-    assert left == ["old", "one"]
+    left = {path.name for name in ("releases", "venvs") for path in (host.install / name).iterdir()}
+    assert left == {"old", "before", "one", "two"}
 
 
 def packed(directory: pathlib.Path) -> pathlib.Path:
@@ -174,34 +192,8 @@ def test_a_release_has_its_name_when_it_is_whole_and_others_can_read_it(host: Ho
     assert host.call(*words).returncode == 1 and not release.exists()
 
     archive.write_bytes(whole)
-    done = host.call(*words, umask=0o077)
+    elsewhere = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path / "elsewhere")}
+    done = host.call(*words, umask=0o077, env=elsewhere)
     assert done.returncode == 0, done.stderr
     assert list(release.glob("package/__pycache__/*.pyc")) and (release / "complete").exists()
     assert not [path for path in (release, *release.rglob("*")) if path.stat().st_mode & 0o044 != 0o044]
-
-
-def survey(host: Host, **asked: t.Any) -> dict[str, t.Any]:
-    """What the host tells."""
-    request = {"python": "", "user": "root", "state_file": str(host.install / "running.json"), "paths": []}
-    done = host.call("survey", json.dumps({**request, "contents": [], **asked}))
-    assert done.returncode == 0, done.stderr
-    told: dict[str, t.Any] = json.loads(done.stdout)
-    return told
-
-
-def test_the_survey_tells_what_is_there_and_no_digest_of_a_secret(host: Host) -> None:
-    host.settings.chmod(0o640)
-    told = survey(host, paths=[str(host.settings), str(host.url)], contents=[str(host.settings)])
-    assert told["links"] == {"current": str(host.release("old")), "previous": "", "undone": ""}
-    assert {pathlib.Path(path).name for path in told["unneeded"]} == {"new"}
-    assert [len(look.split()) for look in told["looks"]] == [5, 5, 4, 4]
-    assert " 0640 " in told["looks"][0] and told["running"] is None
-
-
-def test_the_survey_tells_what_runs(host: Host) -> None:
-    with (host.install / "running.json").open("w", encoding="ascii") as file:
-        json.dump({"pid": 1, "files": {"/etc/systemd/system/a.service": None}}, file)
-        file.flush()
-        assert survey(host)["running"] is None
-        fcntl.flock(file, fcntl.LOCK_EX)
-        assert survey(host)["running"] == {"files": ["/etc/systemd/system/a.service"]}

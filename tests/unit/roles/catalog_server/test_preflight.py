@@ -88,6 +88,7 @@ def test_variables_that_cannot_be_used_are_refused_together(tmp_path: pathlib.Pa
         catalog_server_port=0,
         catalog_server_bind_address="",
         catalog_server_backups_kept=0,
+        catalog_server_health_retries=0,
     )
     assert status == 2, output
     bad = "catalog_server_install_directory, catalog_server_backup_directory."
@@ -97,6 +98,7 @@ def test_variables_that_cannot_be_used_are_refused_together(tmp_path: pathlib.Pa
     assert "catalog_server_port must be from 1 to 65535" in output
     assert "catalog_server_bind_address must not be empty" in output
     assert "catalog_server_backups_kept must be 1 or more" in output
+    assert "catalog_server_health_retries must be 1 or more" in output
     assert "text and numbers of one line, but not so: log_level, metrics_allow." in output
     assert "must not hold port: set catalog_server_port." in output
     assert "must not hold data_dir: set catalog_server_data_directory." in output
@@ -117,6 +119,23 @@ def test_an_interpreter_that_makes_no_environment_is_refused(tmp_path: pathlib.P
     status, output = preflight(tmp_path, catalog_server_python=str(python))
     assert status == 2, output
     assert said in output and "python3-venv" in output and "set catalog_server_python" in output
+
+
+def test_an_interpreter_that_is_too_old_is_refused(tmp_path: pathlib.Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 3.10.12 CPython /usr/bin/python3.10\n", encoding="ascii")
+    python.chmod(0o755)
+    status, output = preflight(tmp_path, catalog_server_python=str(python))
+    assert status == 2, output
+    assert f"needs Python 3.11 or newer, but {python} is 3.10.12: set catalog_server_python." in output
+
+
+def test_the_server_of_another_user_needs_root(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Ansible takes the name of the user from there.
+    monkeypatch.setenv("LOGNAME", "somebody")
+    status, output = preflight(tmp_path, catalog_server_user="another")
+    assert status == 2, output
+    assert "shall belong to the user another" in output and "set become for this play" in output
 
 
 def installed(directory: pathlib.Path) -> None:
@@ -191,6 +210,10 @@ def test_the_program_alone_is_removed(tmp_path: pathlib.Path) -> None:
         "catalog_server_config_directory": str(tmp_path / "all/config"),
         "catalog_server_data_directory": str(tmp_path / "all/data"),
     }
+    before = set((tmp_path / "all").rglob("*"))
+    status, output = role(tmp_path, ("--check",), variables)
+    assert status == 0 and set((tmp_path / "all").rglob("*")) == before, output
+    assert "changed=1" in output
     status, output = role(tmp_path, (), variables)
     assert status == 0, output
     left = {str(path.relative_to(tmp_path / "all")) for path in (tmp_path / "all").rglob("*") if not path.is_dir()}
