@@ -14,6 +14,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,7 @@ CUTS_OF_A_FAULTY_SERVER = 5
 LOOKS_AT_STATES = 5
 SETTINGS = {"CATALOG_JOBS_SECONDS": "1"}
 FAULTY = str(Path(__file__).with_name("faulty_server.py"))
+HOST_STEPS = Path(__file__).parents[2] / "roles/catalog_server/files/deploy/host_steps.py"
 
 
 @contextmanager
@@ -116,3 +118,36 @@ def test_an_object_in_a_folder_that_another_process_has_just_made(library: Path,
     subprocess.run([sys.executable, "-c", PUT, str(root)], env={**os.environ, **durable.variables}, check=True)
     durable.cut()
     assert (root / "packs/p/object").read_bytes() == b"1"
+
+
+# The system writes names whenever it likes to.
+NAMES = """
+import os, sys
+for directory, _directories, _files in os.walk(sys.argv[1]):
+    os.fsync(os.open(directory, os.O_RDONLY))
+"""
+
+
+def test_a_release_that_the_role_has_unpacked_is_whole(library: Path, tmp_path: Path) -> None:
+    install, environment, archive = (tmp_path / name for name in ("program", "environment", "release.tar.gz"))
+    release = install / "releases/one"
+    release.parent.mkdir(parents=True)
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin/python").symlink_to(sys.executable)
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(__file__, "package/program.py")
+    durable = power_cut.Durable(library, install, tmp_path / "model")
+    durable.begin()
+
+    def run(*words: str) -> str:
+        variables = {**os.environ, **durable.variables}
+        argv = [sys.executable, *words]
+        return subprocess.run(argv, env=variables, capture_output=True, text=True, check=True).stdout.strip()
+
+    claimed = run(str(HOST_STEPS), str(install), "claim")
+    run(str(HOST_STEPS), str(install), "unpack", claimed, str(archive), str(release), str(environment))
+    run("-c", NAMES, str(install))
+    durable.cut()
+    assert (release / "complete").exists()
+    assert (release / "package/program.py").read_bytes() == Path(__file__).read_bytes()
+    assert all(path.stat().st_size for path in release.glob("package/__pycache__/*"))

@@ -6,8 +6,9 @@
  * What a directory would hold behind a power cut: a library for LD_PRELOAD, on Linux.
  *
  * It keeps a model of what is durable, the strictest that POSIX allows. A file has the content of its last fsync or
- * fdatasync, or none. A directory has the names of its own last fsync. Whatever else was written is lost: a file whose
- * directory was not synced, a rename, an unlink, and what only sync_file_range has written out.
+ * fdatasync, or none. A directory has the names of its own last fsync. A sync is one of everything. Whatever else was
+ * written is lost: a file whose directory was not synced, a rename, an unlink, and what only sync_file_range has written
+ * out.
  *
  *   POWER_CUT_ROOT    the directory that is modelled; everything else is left to the system
  *   POWER_CUT_MODEL   where the model is kept: <id> is the content of a file, <id>.names are the names in a directory,
@@ -367,6 +368,20 @@ static void all_is_durable(int directory)
     }
     closedir(entries);
     names_are_durable(directory);
+}
+
+void sync(void)
+{
+    if (!root[0]) {
+        REAL(sync)();
+        return;
+    }
+    step();
+    int directory = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0)
+        fail("open the root");
+    all_is_durable(directory);
+    close(directory);
 }
 
 /* Say that everything in a directory is durable now; the model of before must be empty. */

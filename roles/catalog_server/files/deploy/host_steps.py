@@ -118,12 +118,13 @@ def unpack(_install: Path, archive: str, release: str, environment: str) -> None
     if done.returncode:
         sys.exit(f"The release could not be compiled: {(done.stdout + done.stderr).strip()}")
     (partial / "venv").symlink_to(environment)
-    (partial / "complete").touch()
+    mark(_install, str(partial))
     partial.rename(target)
 
 
 def mark(_install: Path, directory: str) -> None:
-    """Mark what is complete."""
+    """Mark what is complete. It is whole behind a power cut, too."""
+    os.sync()
     Path(directory, "complete").touch()
 
 
