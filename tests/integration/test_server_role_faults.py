@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.macfleet.parallels.tests.integration import installation as installations
 from ansible_collections.macfleet.parallels.tests.integration.installation import Installation, another_release
 from ansible_collections.macfleet.parallels.tests.support import postgres
-from ansible_collections.macfleet.parallels.tests.support.ansible_runs import RunFailed
+from ansible_collections.macfleet.parallels.tests.support.ansible_runs import Run, RunFailed
 from ansible_collections.macfleet.parallels.tests.support.process_list import Watched
 
 SECONDS = 300
@@ -53,26 +53,47 @@ def tidy(settings):
     import time
 
     _tidy(settings)
-    if not (settings.data_dir / "migrated").exists():
-        (settings.data_dir / "migrated").touch()
-        while (settings.data_dir / "migrated").exists():
+    marker = settings.data_dir / "MARKER"
+    if not marker.exists():
+        marker.touch()
+        while marker.exists():
             time.sleep(0.05)
 """
 
 
+def begin_to_update(installation: Installation, directory: Path, token_seconds: int) -> tuple[Run, Path]:
+    """Begin a run with another release and setting; return it when it has migrated, with the file to remove then."""
+    marker = installation.data / directory.name
+    release = another_release(directory, {"+operations/restore.py": LINGERING.replace("MARKER", marker.name)})
+    run = installation.start(release, catalog_server_settings={"token_seconds": token_seconds})
+    wait_for(lambda: marker.exists() or run.process.poll() is not None)
+    return run, marker
+
+
 def test_of_two_runs_at_once_the_later_one_goes_on(installation: Installation, tmp_path: Path) -> None:
     before, pid = installation.files, installation.pid
-    release = another_release(tmp_path, {"+operations/restore.py": LINGERING})
-    run = installation.start(release, catalog_server_settings={"token_seconds": 799})
-    migrated = installation.data / "migrated"
-    wait_for(lambda: migrated.exists() or run.process.poll() is not None)
+    run, marker = begin_to_update(installation, tmp_path / "first", 799)
     # It removes the release of the other run, which nothing uses yet.
     assert installation.run() == ["Remove what is not needed any more"]
-    migrated.unlink()
+    marker.unlink()
     with pytest.raises(RunFailed, match="Another run of the role has begun on this host"):
         run.wait(SECONDS)
     assert (installation.files, installation.pid) == (before, pid)
     assert installation.answers() and installation.run() == []
+
+
+def test_an_earlier_run_that_fails_takes_nothing_from_a_later_one(installation: Installation, tmp_path: Path) -> None:
+    first, first_marker = begin_to_update(installation, tmp_path / "first", 797)
+    second, second_marker = begin_to_update(installation, tmp_path / "second", 798)
+    first_marker.unlink()
+    with pytest.raises(RunFailed, match="Another run of the role has begun on this host"):
+        first.wait(SECONDS)
+    second_marker.unlink()
+    second.wait(SECONDS)
+    assert "CATALOG_TOKEN_SECONDS=798" in installation.settings
+    assert installation.state().returncode == 0 and installation.answers()
+    installation.run()
+    assert not left_beside(installation)
 
 
 @pytest.mark.parametrize("step", STEPS if os.environ.get("MACFLEET_TEST_SYSTEMD") else FEW)
@@ -93,7 +114,12 @@ def test_a_run_that_was_killed_is_made_good_by_the_next(installation: Installati
     assert "CATALOG_TOKEN_SECONDS=7" in installation.settings
     if step in FEW:
         assert installation.run(release, catalog_server_settings=settings) == []
-    assert not [path for path in installation.config.rglob("*") if path.suffix in (".new", ".before")]
+    assert not left_beside(installation)
+
+
+def left_beside(installation: Installation) -> list[Path]:
+    """What runs have left beside the files that they replace."""
+    return [path for path in installation.config.rglob("*") if path.suffix in (".new", ".before")]
 
 
 def test_a_server_that_dies_comes_back(installation: Installation) -> None:

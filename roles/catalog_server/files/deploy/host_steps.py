@@ -8,14 +8,15 @@
     python3 - INSTALL claim < host_steps.py
     python3 - INSTALL unpack RUN ARCHIVE RELEASE ENVIRONMENT < host_steps.py
     python3 - INSTALL mark RUN DIRECTORY < host_steps.py
-    python3 - INSTALL put|back|clean RUN CHANGES < host_steps.py
+    python3 - INSTALL put|discard|back|clean RUN CHANGES < host_steps.py
 
 ``claim`` prints a name for this run of the role. From then on, the steps of an earlier run are refused, whether it was
 interrupted or still goes on: of two runs at once, the later one goes on. Each step holds a lock while it works. The
 claim ends with ``clean``, which is the last step of a run.
 
-``put`` keeps each file as ``FILE.before``, unless an interrupted run has done so, and moves ``FILE.new`` to its place.
-``back`` undoes that. ``clean`` removes what is left of both, and the releases and environments that no link needs.
+``put`` keeps each file as ``FILE.before``, unless an interrupted run has done so, and moves ``FILE.RUN.new`` to its
+place. ``discard`` removes what was not put there, ``back`` undoes it. ``clean`` removes what runs have left beside the
+files, and the releases and environments that no link needs.
 CHANGES is JSON: the files, those that shall not be there, and the links of INSTALL, where nothing means no link::
 
     {"files": [PATH, …], "removed": [PATH, …], "links": {"current": PATH, "previous": PATH, "undone": ""}}
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import json
 import os
 import secrets
@@ -99,10 +101,17 @@ def claim(install: Path) -> str:
     return name
 
 
+class Run(t.NamedTuple):
+    """The run of the role that has the claim."""
+
+    install: Path
+    name: str
+
+
 # What must be whole
 
 
-def unpack(_install: Path, archive: str, release: str, environment: str) -> None:
+def unpack(run: Run, archive: str, release: str, environment: str) -> None:
     """Make a release of an archive. It has its name when it is complete."""
     target, partial = Path(release), Path(f"{release}.new")
     for directory in (target, partial):
@@ -118,31 +127,31 @@ def unpack(_install: Path, archive: str, release: str, environment: str) -> None
     if done.returncode:
         sys.exit(f"The release could not be compiled: {(done.stdout + done.stderr).strip()}")
     (partial / "venv").symlink_to(environment)
-    mark(_install, str(partial))
+    mark(run, str(partial))
     partial.rename(target)
 
 
-def mark(_install: Path, directory: str) -> None:
+def mark(_run: Run, directory: str) -> None:
     """Mark what is complete. It is whole behind a power cut, too."""
     os.sync()
     Path(directory, "complete").touch()
 
 
-def put(install: Path, changes: str) -> None:
+def put(run: Run, changes: str) -> None:
     """Put what is new into its place, and keep what was there. If this fails, everything is as it was."""
     asked = json.loads(changes)
     files = [Path(name) for name in asked["files"]]
-    links = {name: link(install / name) for name in LINKS}
+    links = {name: link(run.install / name) for name in LINKS}
     keep(files)
     try:
         for file in files:
-            if beside(file, "new").exists():
-                move(beside(file, "new"), file)
+            if new(file, run).exists():
+                move(new(file, run), file)
         for name in asked["removed"]:
             Path(name).unlink(missing_ok=True)
-        set_links(install, asked["links"])
+        set_links(run.install, asked["links"])
     except OSError as error:
-        restore(install, files, links)
+        restore(run.install, files, links)
         sys.exit(f"What is new could not be put into its place ({error}), so what was in use before is there again.")
 
 
@@ -162,10 +171,16 @@ def keep(files: list[Path]) -> None:
         sys.exit(f"What is in use could not be kept ({error}), so nothing was replaced.")
 
 
-def back(install: Path, changes: str) -> None:
+def discard(run: Run, changes: str) -> None:
+    """Remove what was not put into its place."""
+    for name in json.loads(changes)["files"]:
+        new(Path(name), run).unlink(missing_ok=True)
+
+
+def back(run: Run, changes: str) -> None:
     """Put back what ``put`` has kept."""
     asked = json.loads(changes)
-    restore(install, [Path(name) for name in asked["files"]], asked["links"])
+    restore(run.install, [Path(name) for name in asked["files"]], asked["links"])
 
 
 def restore(install: Path, files: list[Path], links: dict[str, str]) -> None:
@@ -178,16 +193,21 @@ def restore(install: Path, files: list[Path], links: dict[str, str]) -> None:
     set_links(install, links)
 
 
-def clean(install: Path, changes: str) -> str:
+def clean(run: Run, changes: str) -> str:
     """Remove what is not needed any more; return its paths, one a line."""
-    files = [Path(name) for name in json.loads(changes)["files"]]
-    left = [path for file in files for path in (beside(file, "new"), beside(file, "before")) if path.exists()]
+    left = [path for name in json.loads(changes)["files"] for path in left_beside(Path(name))]
     for path in left:
         path.unlink()
-    directories = unneeded(install)
+    directories = unneeded(run.install)
     for path in directories:
         remove(path)
     return "\n".join(map(str, (*left, *directories)))
+
+
+def left_beside(file: Path) -> list[Path]:
+    """Return what this run and earlier ones have left beside a file."""
+    before = beside(file, "before")
+    return [*sorted(file.parent.glob(f"{glob.escape(file.name)}.*.new")), *([before] if before.exists() else [])]
 
 
 def unneeded(install: Path) -> list[Path]:
@@ -196,6 +216,11 @@ def unneeded(install: Path) -> list[Path]:
     kept = {Path(name).name for release in releases for name in (str(release), link(release / "venv")) if name}
     found = [path for name in ("releases", "venvs") for path in sorted((install / name).glob("*"))]
     return [path for path in found if releases and path.name not in kept]
+
+
+def new(file: Path, run: Run) -> Path:
+    """Return the file that the run has written beside this one. Another run has one of its own."""
+    return beside(file, f"{run.name}.new")
 
 
 def beside(file: Path, suffix: str) -> Path:
@@ -236,6 +261,7 @@ STEPS: dict[str, t.Callable[..., str | None]] = {
     "unpack": unpack,
     "mark": mark,
     "put": put,
+    "discard": discard,
     "back": back,
     "clean": clean,
 }
@@ -254,7 +280,7 @@ def main() -> int:
     else:
         run, *words = words
         with claimed(directory, run) as file:
-            print(STEPS[step](directory, *words) or "", end="")
+            print(STEPS[step](Run(directory, run), *words) or "", end="")
             if step == "clean":
                 file.truncate(0)
     return 0

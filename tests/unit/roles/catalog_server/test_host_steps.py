@@ -60,11 +60,10 @@ class Host:
         files = [str(self.url), str(self.settings), str(self.unchanged)]
         return json.dumps({"files": files, "removed": [str(path) for path in removed], "links": links})
 
-    @property
-    def update(self) -> str:
-        """New settings, no URL of a database, and the new release."""
+    def update(self, run: str, settings: str = "new") -> str:
+        """New settings that this run has written, no URL of a database, and the new release."""
         new = {"current": str(self.release("new")), "previous": str(self.release("old"))}
-        self.settings.with_name("settings.env.new").write_text("new", encoding="ascii")
+        self.settings.with_name(f"settings.env.{run}.new").write_text(settings, encoding="ascii")
         return self.changes(new, [self.url])
 
     @property
@@ -88,7 +87,7 @@ def make_host(tmp_path: pathlib.Path) -> Host:
 def test_what_was_put_comes_back(host: Host) -> None:
     before = host.state
     run = host.claim()
-    done = host.call("put", run, host.update)
+    done = host.call("put", run, host.update(run))
     assert done.returncode == 0, done.stderr
     assert host.settings.read_text(encoding="ascii") == "new" and not host.url.exists()
     assert os.readlink(host.install / "current") == str(host.release("new"))
@@ -97,16 +96,29 @@ def test_what_was_put_comes_back(host: Host) -> None:
     assert host.state == before
 
 
+def test_what_was_not_there_before_is_not_there_again(host: Host) -> None:
+    host.url.unlink()
+    before, run = host.state, host.claim()
+    host.url.with_name(f"database-url.{run}.new").write_text("sqlite:///new", encoding="ascii")
+    links = {"current": str(host.release("old")), "previous": "", "undone": ""}
+    assert host.call("put", run, host.changes(links)).returncode == 0
+    assert host.url.read_text(encoding="ascii") == "sqlite:///new"
+    assert host.call("back", run, host.changes(links)).returncode == 0
+    assert host.state == before
+
+
 def test_what_ran_last_is_kept_by_an_interrupted_run_and_the_next(host: Host) -> None:
     for _number in range(2):
-        assert host.call("put", host.claim(), host.update).returncode == 0
+        run = host.claim()
+        assert host.call("put", run, host.update(run)).returncode == 0
     links = {"current": str(host.release("old")), "previous": "", "undone": ""}
     assert host.call("back", host.claim(), host.changes(links)).returncode == 0
     assert host.settings.read_text(encoding="ascii") == "old" and host.url.exists()
 
 
 def test_putting_needs_no_room_on_the_disk(host: Host) -> None:
-    run, changes = host.claim(), host.update
+    run = host.claim()
+    changes = host.update(run)
 
     def nothing_can_be_written() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -117,16 +129,19 @@ def test_putting_needs_no_room_on_the_disk(host: Host) -> None:
 
 
 def test_what_cannot_be_put_leaves_everything_as_it_was(host: Host) -> None:
-    before, run, changes = host.state, host.claim(), host.update
+    before, run = host.state, host.claim()
+    changes = host.update(run)
     (host.release("new") / "complete").unlink()
     done = host.call("put", run, changes)
     assert done.returncode == 1 and "what was in use before is there again" in done.stderr
+    assert host.call("discard", run, changes).returncode == 0
     (host.release("new") / "complete").touch()
     assert host.state == before
 
 
 def test_what_cannot_be_kept_is_not_replaced(host: Host) -> None:
-    run, changes = host.claim(), json.loads(host.update)
+    run = host.claim()
+    changes = json.loads(host.update(run))
     # There is no room for more characters behind this name.
     long = host.settings.with_name("n" * 250)
     long.write_text("in use", encoding="ascii")
@@ -138,18 +153,24 @@ def test_what_cannot_be_kept_is_not_replaced(host: Host) -> None:
 
 def test_the_steps_of_a_run_are_refused_when_another_has_begun(host: Host) -> None:
     first = host.claim()
+    changes = host.update(first, "of the first run")
     second = host.claim()
-    changes, before = host.update, host.state
-    for step in ("put", "back", "clean"):
+    assert host.update(second) == changes
+    before = host.state
+    for step in ("put", "discard", "back", "clean"):
         refused = host.call(step, first, changes)
         assert refused.returncode == 1 and "Another run of the role has begun on this host" in refused.stderr
     refused = host.call("mark", first, str(host.install / "venvs/one"))
     assert refused.returncode == 1
-    assert host.state == before | {str(host.settings.with_name("settings.env.new")): "new"}
+    assert host.state == before
+    # What the first one writes beside the files meanwhile does not change what the second one puts there.
+    host.update(first, "of the first run, again")
     assert host.call("put", second, changes).returncode == 0
+    assert host.settings.read_text(encoding="ascii") == "new"
     # Nobody has the claim then, and an earlier run does not get it back.
     assert host.call("clean", second, changes).returncode == 0
     assert (host.install / "run").read_text(encoding="ascii") == ""
+    assert not list(host.settings.parent.glob("settings.env.*"))
     assert host.call("put", first, changes).returncode == 1
 
 
@@ -172,12 +193,13 @@ def test_cleaning_leaves_what_the_links_need(host: Host) -> None:
 
 
 def packed(directory: pathlib.Path) -> pathlib.Path:
-    """An archive of a release with one program."""
+    """An archive of a release with a program, and with a file that fills its second half."""
     archive = directory / "release.tar.gz"
     with tarfile.open(archive, "w:gz") as file:
-        entry = tarfile.TarInfo("package/program.py")
-        entry.size, entry.mode = 6, 0o644
-        file.addfile(entry, io.BytesIO(b"x = 1\n"))
+        for name, content in (("package/program.py", b"x = 1\n"), ("package/data", os.urandom(1 << 20))):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            file.addfile(entry, io.BytesIO(content))
     return archive
 
 
