@@ -2,13 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Power cuts under writes: what the server has acknowledged outlives the loss of everything that was not synced.
+"""Power cuts under writes: what the server has acknowledged, and what its role has put there, outlives the loss of what
+was not synced.
 
 ``MACFLEET_TEST_POWER_CUTS`` says how many, ``MACFLEET_TEST_SEED`` repeats the requests of a run that failed.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -128,6 +130,13 @@ for directory, _directories, _files in os.walk(sys.argv[1]):
 """
 
 
+def run(durable: power_cut.Durable, *words: str | Path) -> str:
+    """Run a Python program whose writes are modelled; return what it says."""
+    variables = {**os.environ, **durable.variables}
+    argv = [sys.executable, *map(str, words)]
+    return subprocess.run(argv, env=variables, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def test_a_release_that_the_role_has_unpacked_is_whole(library: Path, tmp_path: Path) -> None:
     install, environment, archive = (tmp_path / name for name in ("program", "environment", "release.tar.gz"))
     release = install / "releases/one"
@@ -138,16 +147,27 @@ def test_a_release_that_the_role_has_unpacked_is_whole(library: Path, tmp_path: 
         packed.add(__file__, "package/program.py")
     durable = power_cut.Durable(library, install, tmp_path / "model")
     durable.begin()
-
-    def run(*words: str) -> str:
-        variables = {**os.environ, **durable.variables}
-        argv = [sys.executable, *words]
-        return subprocess.run(argv, env=variables, capture_output=True, text=True, check=True).stdout.strip()
-
-    claimed = run(str(HOST_STEPS), str(install), "claim")
-    run(str(HOST_STEPS), str(install), "unpack", claimed, str(archive), str(release), str(environment))
-    run("-c", NAMES, str(install))
+    claimed = run(durable, HOST_STEPS, install, "claim")
+    run(durable, HOST_STEPS, install, "unpack", claimed, archive, release, environment)
+    run(durable, "-c", NAMES, install)
     durable.cut()
     assert (release / "complete").exists()
     assert (release / "package/program.py").read_bytes() == Path(__file__).read_bytes()
     assert all(path.stat().st_size for path in release.glob("package/__pycache__/*"))
+
+
+def test_settings_that_the_role_has_put_into_their_place_are_whole(library: Path, tmp_path: Path) -> None:
+    install = tmp_path / "program"
+    install.mkdir()
+    settings = install / "settings.env"
+    settings.write_text("old", encoding="ascii")
+    durable = power_cut.Durable(library, install, tmp_path / "model")
+    durable.begin()
+    claimed = run(durable, HOST_STEPS, install, "claim")
+    settings.with_name(f"settings.env.{claimed}.new").write_text("new", encoding="ascii")
+    changes = json.dumps({"files": [str(settings)], "removed": [], "links": {}})
+    run(durable, HOST_STEPS, install, "put", claimed, changes)
+    run(durable, "-c", NAMES, install)
+    durable.cut()
+    assert settings.read_text(encoding="ascii") == "new"
+    assert settings.with_name("settings.env.before").read_text(encoding="ascii") == "old"
