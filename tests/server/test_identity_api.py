@@ -252,7 +252,7 @@ def test_a_key_that_somebody_else_made_gets_no_right_that_its_maker_had_not(
     role = f"TEAM_{secrets.token_hex(4).upper()}"
     good(server.call("PUT", f"/roles/{role}", "admin", json={"claims": []}))
     good(edit(server, helper, "admin", roles=["READER", role]))
-    user = add(server, by=helper, roles=["READER", role])
+    user = add(server, roles=["READER", role])
     body = {"name": "x", "expires_in": 600}
     path = f"/users/{user}/api_keys"
     by_helper = good(server.call("POST", path, helper, json=body))
@@ -291,6 +291,52 @@ def test_a_limited_key_makes_no_key_without_limits(server: Server) -> None:
     good(edit(server, user, "admin", roles=["SUPER_USER"]))
     assert second["limited"] and not pushes(server, second, "key") and not pushes(server, limited, "key")
     error(server.call("POST", f"/users/{user}/api_keys", headers=header, json=body), 403, "forbidden")
+
+
+PUSH = "PUSH_CATALOG_MANIFEST"
+
+
+def claims_by(server: Server, user: str, password: str) -> set[str]:
+    """The claims that somebody has who logs in with a password."""
+    token = good(server.login(user, password))["token"]
+    return set(good(server.call("GET", "/me", bearer=token))["claims"])
+
+
+@pytest.mark.parametrize("how", ["added", "set"])
+def test_a_password_that_somebody_else_has_set_gets_no_right_that_he_had_not(server: Server, how: str) -> None:
+    helper = add(server, roles=["READER"], claims=[access.MANAGE_USERS])
+    if how == "added":
+        user = add(server, by=helper, roles=["READER"], password=OTHER_PASSWORD)
+    else:
+        user = add(server, roles=["READER"])
+        assert good(edit(server, user, helper, password=OTHER_PASSWORD))["password_limited"]
+    before = claims_by(server, user, OTHER_PASSWORD)
+    assert good(edit(server, user, roles=["READER", "PUBLISHER"]))["password_limited"]
+    assert claims_by(server, user, OTHER_PASSWORD) == before
+    token = good(server.login(user, OTHER_PASSWORD))["token"]
+    # No detour leads around it: another password, a key, a grant.
+    wanted = {"verb": "push", "catalog_id": new_name(), "version": "1"}
+    error(server.call("POST", "/grants", bearer=token, json=wanted), 403, "forbidden")
+    key = good(server.call("POST", f"/users/{user}/api_keys", bearer=token, json={"name": "x", "expires_in": None}))
+    assert key["limited"] and not pushes(server, key, "key")
+    changed = server.call(
+        "PATCH", f"/users/{user}", bearer=token, json={"password": PASSWORD, "old_password": OTHER_PASSWORD}
+    )
+    assert good(changed)["password_limited"]
+    assert claims_by(server, user, PASSWORD) == before
+    # What he has lost is in nobody's reach, and an administrator lifts the limit.
+    assert not good(edit(server, user, password=OTHER_PASSWORD))["password_limited"]
+    assert PUSH in claims_by(server, user, OTHER_PASSWORD)
+    good(edit(server, user, roles=["READER"]))
+    assert claims_by(server, user, OTHER_PASSWORD) == before
+
+
+def test_ones_own_password_has_no_limit(server: Server) -> None:
+    user = add(server, roles=["READER"])
+    own = server.call("PATCH", f"/users/{user}", user, json={"password": OTHER_PASSWORD, "old_password": PASSWORD})
+    assert not good(own)["password_limited"]
+    good(edit(server, user, roles=["PUBLISHER"]))
+    assert PUSH in claims_by(server, user, OTHER_PASSWORD)
 
 
 @pytest.mark.parametrize("target", ["admin", "pusher"])
@@ -362,6 +408,13 @@ def test_the_last_administrator_stays(start_server: Any) -> None:
     good(edit(server, second, disabled=True))
     error(edit(server, "admin", disabled=True), 409, "last_administrator")
     good(edit(server, second, disabled=False))
+    # One whose password opens less is none.
+    helper = add(server, roles=["USER"], claims=[access.MANAGE_USERS])
+    limited = add(server, by=helper, roles=["USER"])
+    good(edit(server, limited, roles=["SUPER_USER"]))
+    good(edit(server, second, roles=["USER"]))
+    error(edit(server, "admin", disabled=True), 409, "last_administrator")
+    good(edit(server, second, roles=["SUPER_USER"]))
     good(edit(server, "admin", roles=["USER"]))
     assert server.call("GET", "/users", "admin").status_code == 403
 

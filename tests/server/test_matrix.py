@@ -26,6 +26,7 @@ CALLERS = (
     "staff",  # another pusher
     "editor",
     "manager",
+    "helper",  # one who manages users, and reads
     "admin",
     "pull grant",
     "pull grant for another manifest",
@@ -42,22 +43,24 @@ PLACES = (OWN, FOREIGN, INVISIBLE)
 NOT_LISTED = 0
 
 Cells = tuple[int, ...]
-OPEN: Cells = (200,) * 13
-UNSIGNED: Cells = (400,) * 13
-READ: Cells = (401, 403, 200, 200, 200, 200, 200, 200, 200, 403, 403, 403, 403)
-EDIT: Cells = (401, 403, 403, 403, 403, 403, 200, 200, 200, 403, 403, 403, 403)
-MARK: Cells = (401, 403, 403, 403, 403, 403, 403, 200, 200, 403, 403, 403, 403)
-SUPER: Cells = (401, 403, 403, 403, 403, 403, 403, 403, 200, 403, 403, 403, 403)
-INDEX: Cells = (401, 403, 200, 200, 200, 200, 200, 200, 200, 200, 403, 200, 403)
-PULL: Cells = (401, 403, 200, 200, 200, 200, 200, 200, 200, 200, 403, 403, 403)
-MINT_PUSH: Cells = (401, 403, 403, 403, 200, 200, 403, 200, 200, 403, 403, 403, 403)
-BEGIN: Cells = (401, 403, 403, 403, 200, 200, 403, 200, 200, 403, 403, 200, 403)
+OPEN: Cells = (200,) * 14
+UNSIGNED: Cells = (400,) * 14
+READ: Cells = (401, 403, 200, 200, 200, 200, 200, 200, 200, 200, 403, 403, 403, 403)
+EDIT: Cells = (401, 403, 403, 403, 403, 403, 200, 200, 403, 200, 403, 403, 403, 403)
+MARK: Cells = (401, 403, 403, 403, 403, 403, 403, 200, 403, 200, 403, 403, 403, 403)
+SUPER: Cells = (401, 403, 403, 403, 403, 403, 403, 403, 403, 200, 403, 403, 403, 403)
+# Whoever manages users, and whoever may do everything
+PEOPLE: Cells = (401, 403, 403, 403, 403, 403, 403, 403, 200, 200, 403, 403, 403, 403)
+INDEX: Cells = (401, 403, 200, 200, 200, 200, 200, 200, 200, 200, 200, 403, 200, 403)
+PULL: Cells = (401, 403, 200, 200, 200, 200, 200, 200, 200, 200, 200, 403, 403, 403)
+MINT_PUSH: Cells = (401, 403, 403, 403, 200, 200, 403, 200, 403, 200, 403, 403, 403, 403)
+BEGIN: Cells = (401, 403, 403, 403, 200, 200, 403, 200, 403, 200, 403, 403, 200, 403)
 # An upload is its pusher's own, also against whoever sees everything.
-UPLOAD: Cells = (401, 404, 404, 404, 200, 404, 404, 404, 404, 403, 403, 200, 403)
-RENEW: Cells = (401, 403, 400, 400, 400, 400, 400, 400, 400, 200, 200, 200, 200)
-KNOWN: Cells = (401, 200, 200, 200, 200, 200, 200, 200, 200, 403, 403, 403, 403)
-OTHERS_KEY: Cells = (401, 404, 404, 404, 404, 404, 404, 404, 204, 403, 403, 403, 403)
-OWN_GRANT: Cells = (401, 404, 204, 404, 404, 404, 404, 404, 204, 403, 403, 403, 403)
+UPLOAD: Cells = (401, 404, 404, 404, 200, 404, 404, 404, 404, 404, 403, 403, 200, 403)
+RENEW: Cells = (401, 403, 400, 400, 400, 400, 400, 400, 400, 400, 200, 200, 200, 200)
+KNOWN: Cells = (401, 200, 200, 200, 200, 200, 200, 200, 200, 200, 403, 403, 403, 403)
+OTHERS_KEY: Cells = (401, 404, 404, 404, 404, 404, 404, 404, 204, 204, 403, 403, 403, 403)
+OWN_GRANT: Cells = (401, 404, 204, 404, 404, 404, 404, 404, 404, 204, 403, 403, 403, 403)
 
 
 def _with(cells: Cells, status: int) -> Cells:
@@ -123,7 +126,12 @@ class Scene:
         self.user = f"user-{secrets.token_hex(6)}"
         self.role = f"ROLE-{secrets.token_hex(6).upper()}"
         self.empty = new_catalog_id()
-        self.made("POST", "/users", {"username": self.user, "roles": ["READER"]})
+        # One who may as much as whoever manages users, and two who may more; the last one is disabled.
+        self.equal, self.stronger, self.mighty = (f"{self.user}-{number}" for number in range(3))
+        for name, role in ((self.user, "READER"), (self.equal, "READER"), (self.stronger, "PUBLISHER")):
+            self.made("POST", "/users", {"username": name, "roles": [role]})
+        self.made("POST", "/users", {"username": self.mighty, "roles": ["SUPER_USER"]})
+        self.made("PATCH", f"/users/{self.mighty}", {"disabled": True})
         body = {"name": "matrix", "expires_in": 3600}
         self.key = self.made("POST", f"/users/{self.user}/api_keys", body)["key"]
         self.made("PUT", f"/roles/{self.role}", {})
@@ -166,6 +174,9 @@ class Scene:
             storage="local",
             key=f"packs/{'0' * 32}/{'0' * 64}" if "/objects/" in template else self.key,
             user=self.user,
+            equal=self.equal,
+            stronger=self.stronger,
+            mighty=self.mighty,
             role=self.role,
             name="outbox",
             catalog_id=self.catalog_id,
@@ -200,6 +211,12 @@ def _edited(body: object) -> Row:
     return Row(EDIT, _for(EDIT, "admin", otherwise=403), _for(EDIT, "admin", otherwise=404), lambda _scene: body)
 
 
+def _new_user(**rights: list[str]) -> dict[str, object]:
+    return {"username": f"new-{secrets.token_hex(6)}", **rights}
+
+
+NEW_KEY = {"name": "x", "expires_in": None}
+
 MATRIX: dict[tuple[str, str, str], Row] = {
     ("GET", "/health/live", ""): Row(OPEN),
     ("GET", "/health/probe", ""): Row(OPEN),
@@ -221,30 +238,41 @@ MATRIX: dict[tuple[str, str, str], Row] = {
     ("POST", "/grants/renew", ""): Row(
         RENEW,
         _for(RENEW, "pull grant", "pull grant for another manifest", otherwise=403),
-        (401, 403, 400, 400, 400, 400, 400, 400, 400, 404, 200, 403, 403),
+        (401, 403, 400, 400, 400, 400, 400, 400, 400, 400, 404, 200, 403, 403),
     ),
     ("DELETE", "/grants/{jti}", ""): Row(OWN_GRANT),
     ("GET", "/grants", ""): Row(KNOWN),
-    ("GET", "/grants?user={user}", "of somebody else"): Row(SUPER),
-    ("DELETE", "/grants?user={user}", ""): Row(_with(SUPER, 204)),
+    ("GET", "/grants?user={user}", "of somebody else"): Row(PEOPLE),
+    ("DELETE", "/grants?user={user}", ""): Row(_with(PEOPLE, 204)),
     ("GET", "/me", ""): Row(KNOWN),
-    ("GET", "/users", ""): Row(SUPER),
-    ("POST", "/users", ""): Row(_with(SUPER, 201), body=lambda _scene: {"username": f"new-{secrets.token_hex(6)}"}),
-    ("GET", "/users/{user}", ""): Row(SUPER),
-    ("PATCH", "/users/{user}", ""): Row(SUPER, body=lambda _scene: {"name": "Somebody"}),
-    ("PATCH", "/users/{user}", "password"): Row(SUPER, body=lambda _scene: {"password": "another long password"}),
-    ("DELETE", "/users/{user}", ""): Row(_with(SUPER, 204)),
-    ("POST", "/users/{user}/logout", ""): Row(_with(SUPER, 204)),
-    ("GET", "/users/{user}/api_keys", ""): Row(SUPER),
-    ("POST", "/users/{user}/api_keys", ""): Row(
-        _with(SUPER, 201), body=lambda _scene: {"name": "x", "expires_in": None}
-    ),
+    ("GET", "/users", ""): Row(PEOPLE),
+    ("POST", "/users", ""): Row(_with(PEOPLE, 201), body=lambda _scene: _new_user(roles=["READER"])),
+    ("GET", "/users/{user}", ""): Row(PEOPLE),
+    ("PATCH", "/users/{user}", ""): Row(PEOPLE, body=lambda _scene: {"name": "Somebody"}),
+    ("PATCH", "/users/{user}", "password"): Row(PEOPLE, body=lambda _scene: {"password": "another long password"}),
+    ("DELETE", "/users/{user}", ""): Row(_with(PEOPLE, 204)),
+    ("POST", "/users/{user}/logout", ""): Row(_with(PEOPLE, 204)),
+    ("GET", "/users/{user}/api_keys", ""): Row(PEOPLE),
+    ("POST", "/users/{user}/api_keys", ""): Row(_with(PEOPLE, 201), body=lambda _scene: NEW_KEY),
+    # Nobody gets a right by somebody else that he has not got himself.
+    ("POST", "/users", "with more rights"): Row(_with(SUPER, 201), body=lambda _scene: _new_user(roles=["PUBLISHER"])),
+    ("PATCH", "/users/{equal}", "more roles"): Row(SUPER, body=lambda _scene: {"roles": ["READER", "PUBLISHER"]}),
+    ("PATCH", "/users/{equal}", "more claims"): Row(SUPER, body=lambda _scene: {"claims": ["PUSH_CATALOG_MANIFEST"]}),
+    ("PATCH", "/users/{stronger}", "fewer roles"): Row(SUPER, body=lambda _scene: {"roles": ["READER"]}),
+    ("PATCH", "/users/{mighty}", "password"): Row(SUPER, body=lambda _scene: {"password": "another long password"}),
+    ("PATCH", "/users/{mighty}", "mail address"): Row(SUPER, body=lambda scene: {"email": f"{scene.mighty}@x"}),
+    ("PATCH", "/users/{mighty}", "enabled"): Row(SUPER, body=lambda _scene: {"disabled": False}),
+    ("POST", "/users/{mighty}/api_keys", ""): Row(_with(SUPER, 201), body=lambda _scene: NEW_KEY),
+    ("GET", "/users/{mighty}/api_keys", ""): Row(PEOPLE),
+    ("POST", "/users/{mighty}/logout", ""): Row(_with(SUPER, 204)),
+    ("DELETE", "/users/{mighty}", ""): Row(_with(SUPER, 204)),
+    ("DELETE", "/grants?user={mighty}", ""): Row(_with(SUPER, 204)),
     ("DELETE", "/api_keys/{key}", ""): Row(OTHERS_KEY),
-    ("GET", "/roles", ""): Row(SUPER),
-    ("GET", "/roles/{role}", ""): Row(SUPER),
+    ("GET", "/roles", ""): Row(PEOPLE),
+    ("GET", "/roles/{role}", ""): Row(PEOPLE),
     ("PUT", "/roles/{role}", ""): Row(SUPER, body=lambda _scene: {"description": "x"}),
     ("DELETE", "/roles/{role}", ""): Row(_with(SUPER, 204)),
-    ("GET", "/claims", ""): Row(SUPER),
+    ("GET", "/claims", ""): Row(PEOPLE),
     ("GET", "/audit", ""): Row(SUPER),
     ("GET", "/jobs", ""): Row(SUPER),
     ("GET", "/jobs/gc/plan", ""): Row(SUPER),
@@ -322,8 +350,12 @@ MATRIX: dict[tuple[str, str, str], Row] = {
 @pytest.fixture(scope="module", name="scenes")
 def scenes_fixture(server: Server) -> dict[str, Scene]:
     """One of each place, for the requests that change nothing that the others look at."""
-    for name, roles in (("manager", ["MANAGER"]), ("owner", ["USER", "OWNERS"])):
-        body = {"username": name, "password": PASSWORD, "roles": roles}
+    for name, roles, claims in (
+        ("manager", ["MANAGER"], []),
+        ("owner", ["USER", "OWNERS"], []),
+        ("helper", ["READER"], ["MANAGE_USERS"]),
+    ):
+        body = {"username": name, "password": PASSWORD, "roles": roles, "claims": claims}
         server.call("POST", "/users", "admin", json=body).raise_for_status()
     return {place: Scene(server, place) for place in PLACES}
 
@@ -343,10 +375,13 @@ def test_who_may_do_what(server: Server, scenes: dict[str, Scene], route: tuple[
 
 
 def test_every_route_has_a_row() -> None:
-    rows = {
-        (method, template.partition("?")[0].replace("{empty}", "{catalog_id}")) for method, template, _name in MATRIX
-    }
+    rows = {(method, _route_of(template)) for method, template, _name in MATRIX}
     assert rows == all_routes()
+
+
+def _route_of(template: str) -> str:
+    path = template.partition("?")[0].replace("{empty}", "{catalog_id}")
+    return re.sub(r"\{(equal|stronger|mighty)\}", "{user}", path)
 
 
 def test_every_kind_of_caller_and_place_makes_a_difference() -> None:

@@ -6,8 +6,9 @@
 
 Everybody sees and manages his own API keys, password and logins. For anything else of a user it takes the claim
 MANAGE_USERS, or the role SUPER_USER. Without that role nobody gives, takes or acts on more than he has himself: whoever
-manages a user has every role and claim of that user, before and after. So MANAGE_USERS alone makes nobody an
-administrator, and opens no image that its holder does not see.
+manages a user has every role and claim of that user, before and after. A key or a password that he has given somebody
+opens no more than he had then, whatever that user gets later. So MANAGE_USERS alone makes nobody an administrator, and
+opens no image that its holder does not see.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from catalog_server.identity import queries
 from catalog_server.identity.standing import rights_of
 from catalog_server.models.identity import User
 from catalog_server.unit_of_work import UnitOfWork
+
+# Roles and claims, by these two words
+Ceiling = dict[str, list[str]]
 
 
 def own_or_managed(work: UnitOfWork, name: str) -> User:
@@ -77,15 +81,24 @@ def require_new_key(work: UnitOfWork, user: User) -> None:
         raise Forbidden("Log in with your password to make an API key: a key cannot make another one.")
 
 
-def ceiling_of_new_key(work: UnitOfWork, user: User) -> dict[str, list[str]] | None:
+def ceiling_of_new_key(work: UnitOfWork, user: User) -> Ceiling | None:
     """Return beyond which rights a key that the caller makes of a user never goes; None for whoever may do everything.
 
     Otherwise whoever has made a key of somebody would get what that user gets later. A user who logs in with the
-    password has all that anyway.
+    password has all that the password opens anyway.
     """
     caller = work.caller
-    by_password = caller.source is not None and caller.source.kind == PASSWORD
-    if caller.is_super_user or (is_own(work, user) and by_password):
+    if is_own(work, user) and caller.source is not None and caller.source.kind == PASSWORD:
+        return user.password_ceiling
+    return ceiling_of(caller)
+
+
+def ceiling_of(caller: Caller) -> Ceiling | None:
+    """Return beyond which rights a credential that the caller makes for somebody else never goes.
+
+    It is None for whoever may do everything.
+    """
+    if caller.is_super_user:
         return None
     return {"roles": sorted(caller.roles), "claims": sorted(caller.claims)}
 

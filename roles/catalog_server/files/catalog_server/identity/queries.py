@@ -43,9 +43,11 @@ def page_of_users(session: Session, after: str | None, limit: int) -> Sequence[U
 
 
 def has_administrator(session: Session) -> bool:
-    """Return True if an enabled user has the role SUPER_USER."""
+    """Return True if an enabled user has the role SUPER_USER, and no password that keeps him from using it."""
     statement = select(User.id).join(user_roles, user_roles.c.user_id == User.id)
-    enabled = statement.where(user_roles.c.role == SUPER_USER, User.disabled_at.is_(None)).limit(1)
+    enabled = statement.where(
+        user_roles.c.role == SUPER_USER, User.disabled_at.is_(None), User.password_ceiling.is_(None)
+    ).limit(1)
     return session.scalar(enabled) is not None
 
 

@@ -121,6 +121,8 @@ class UserRecord(ResponseBody):
     """When it was disabled; null if it is not."""
     has_password: bool
     """Whether the user can log in with a password; otherwise it acts by API keys only."""
+    password_limited: bool
+    """Whether such a login has at most the rights that whoever set the password had then, who may not do everything."""
     sessions_valid_after: Timestamp | None
     """Logins and grants from before are void; null if the user was never logged out."""
     grants_valid_after: Timestamp | None
@@ -156,6 +158,7 @@ def _user(user: User) -> dict[str, t.Any]:
         "claims": names_of(user.claims),
         "disabled": user.disabled_at is not None,
         "has_password": user.password_hash is not None,
+        "password_limited": user.password_ceiling is not None,
     }
 
 

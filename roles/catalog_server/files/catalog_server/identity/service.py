@@ -94,6 +94,7 @@ def add(
         email=email,
         name=_checked_name(name),
         password_hash=password_hash,
+        password_ceiling=authority.ceiling_of(work.caller) if password_hash is not None else None,
         created_at=work.now,
         updated_at=work.now,
         roles=roles_called(work, roles or ([] if claims else [USER]), created),
@@ -109,13 +110,15 @@ def add(
 def set_password(work: UnitOfWork, name: str, password_hash: str, *, replaces: int | None = None) -> User:
     """Another password; logins from before are worth nothing any more, and a lockout ends.
 
-    ``replaces`` is the version of the password that the caller proved to know, who needs no other right then.
+    ``replaces`` is the version of the password that the caller proved to know, who needs no other right then. The new
+    one opens what the old one did: whoever had set that may know it, too.
 
     :raises Forbidden: the caller may not, or there is another password by now
     """
     user = authority.own_or_managed(work, name)
     if replaces is None:
         authority.require_all_rights_of(work, user)
+        user.password_ceiling = authority.ceiling_of(work.caller)
     elif replaces != user.password_version or not authority.is_own(work, user):
         raise Forbidden("The password has been changed in the meantime.")
     user.password_hash = password_hash

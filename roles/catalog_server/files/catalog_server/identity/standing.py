@@ -27,7 +27,7 @@ class Rights:
     claims: frozenset[str]
 
     def limited_to(self, ceiling: Mapping[str, Iterable[str]] | None) -> Rights:
-        """Return those that are below a ceiling, as ``ApiKey.ceiling`` says."""
+        """Return those that are below a ceiling, as ``ApiKey.ceiling`` and ``User.password_ceiling`` say."""
         if ceiling is None:
             return self
         return Rights(self.roles & set(ceiling["roles"]), self.claims & set(ceiling["claims"]))
@@ -47,7 +47,7 @@ class KeyState:
 class Standing:
     """Everything that decides about the credentials of a user, and its rights, as they are now.
 
-    With an API key, the rights are those that the key has.
+    With an API key, the rights are those that the key has; without, those that a login with the password has.
     """
 
     user_id: str
@@ -93,6 +93,7 @@ def _standings(joins: ColumnElement[bool]) -> Select[*tuple[t.Any, ...]]:
             User.session_number,
             User.grant_number,
             User.password_version,
+            User.password_ceiling,
             ApiKey.id.label("key_id"),
             ApiKey.secret_sha256,
             ApiKey.expires_at,
@@ -125,12 +126,13 @@ _OF_KEY = _standings(ApiKey.user_id == User.id).where(ApiKey.key == bindparam("k
 
 def _standing(row: Row[t.Any]) -> Standing:
     key = KeyState(row.key_id, row.secret_sha256, row.expires_at, row.revoked_at) if row.key_id is not None else None
+    ceiling = row.ceiling if key is not None else row.password_ceiling
     return Standing(
         user_id=row.id,
         username=row.username,
         email=row.email,
         name=row.name,
-        rights=Rights(_cut(row.roles), _cut(row.claims) | _cut(row.inherited)).limited_to(row.ceiling),
+        rights=Rights(_cut(row.roles), _cut(row.claims) | _cut(row.inherited)).limited_to(ceiling),
         disabled=row.disabled_at is not None,
         session_number=row.session_number,
         grant_number=row.grant_number,

@@ -71,6 +71,8 @@ class User(Base):
     password_hash: Mapped[str | None] = mapped_column(String(255))
     # Counts the passwords: login tokens from before the last change are worth nothing.
     password_version: Mapped[int] = mapped_column(default=1)
+    # The roles and claims of whoever set the password, beyond which a login with it never goes; null: an administrator.
+    password_ceiling: Mapped[dict[str, list[str]] | None] = mapped_column(JSON(none_as_null=True))
     # Counts how often it was logged out everywhere, and how often its grants were ended: what was given out under
     # another number is worth nothing. The times are shown, and decide nothing: clocks differ.
     session_number: Mapped[int] = mapped_column(default=0)
@@ -97,7 +99,8 @@ class ApiKey(Base):
     secret_sha256: Mapped[str] = mapped_column(String(64))
     user_id: Mapped[str] = mapped_column(ShortId, ForeignKey("users.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[datetime.datetime] = mapped_column(Timestamp)
-    # The roles and claims of whoever made it, beyond which it never goes; null: the user itself, or an administrator.
+    # The roles and claims of whoever made it, beyond which it never goes; null: an administrator, or the user itself by
+    # a password that has no such limit.
     ceiling: Mapped[dict[str, list[str]] | None] = mapped_column(JSON(none_as_null=True))
     expires_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     last_used_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)

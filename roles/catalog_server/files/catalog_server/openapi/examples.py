@@ -117,6 +117,7 @@ _USER_RECORD: Example = {
     "disabled": False,
     "disabled_at": None,
     "has_password": True,
+    "password_limited": False,
     "sessions_valid_after": None,
     "grants_valid_after": None,
     "created_at": "2026-11-20T09:00:00.000Z",

@@ -153,6 +153,7 @@ def upgrade() -> None:
         sa.Column("name", NAME, nullable=False),
         sa.Column("password_hash", sa.String(length=255), nullable=True),
         sa.Column("password_version", sa.Integer(), nullable=False),
+        sa.Column("password_ceiling", sa.JSON(), nullable=True),
         sa.Column("session_number", sa.Integer(), nullable=False),
         sa.Column("grant_number", sa.Integer(), nullable=False),
         sa.Column("sessions_valid_after", TIMESTAMP, nullable=True),
