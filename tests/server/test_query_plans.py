@@ -92,8 +92,16 @@ def test_what_is_about_one_version_does_not_read_those_of_all(services: Services
     steps = [step for plan in plans(services, ASKED[name]) for step in plan]
     assert steps
     # The audiences that are in use are read by an index of them, each found behind the one before.
-    allowed = ("SCAN used", "SCAN catalog_ids", "SCAN anon_1")
+    allowed = ("SCAN used", "SCAN anon_1")
     assert [step for step in steps if step.startswith("SCAN") and not step.startswith(allowed)] == []
+
+
+@pytest.mark.parametrize("after", [None, "image"], ids=["first page", "next page"])
+def test_a_page_of_catalog_ids_is_read_in_its_order(services: Services, after: str | None) -> None:
+    found = plans(services, lambda session: queries.page_of_catalog_ids(session, EVERYBODY, after, 101))
+    assert "catalog_ids USING INDEX" in found[-1][0] and "ORDER BY" not in " ".join(found[-1])
+    # Whatever decides about rights is found before, in an index.
+    assert [step for plan in found[:-1] for step in plan if step.startswith("SCAN") and "used" not in step] == []
 
 
 @pytest.mark.parametrize("caller", [EVERYBODY, MANY_TEAMS, ADMINISTRATOR], ids=["user", "many teams", "administrator"])

@@ -126,6 +126,14 @@ def list_one(scene: Scene) -> httpx.Response:
     return scene.reader.http.get("/manifests", params={"catalog_id": scene.catalog_id})
 
 
+def get_catalog_id(scene: Scene) -> httpx.Response:
+    return scene.reader.http.get(f"/catalog_ids/{scene.catalog_id}")
+
+
+def list_catalog_ids(scene: Scene) -> httpx.Response:
+    return scene.reader.http.get("/catalog_ids")
+
+
 def resolve(scene: Scene) -> httpx.Response:
     return scene.reader.http.get("/manifests/resolve", params={"catalog_id": scene.catalog_id})
 
@@ -216,6 +224,8 @@ COUNTS: dict[Callable[[Scene], httpx.Response], int] = {
     get: 2,
     page: 3,
     list_one: 3,
+    get_catalog_id: 4,
+    list_catalog_ids: 4,
     resolve: 3,
     mint_pull: 3,
     mint_push: 5,

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import typing as t
 from collections.abc import Sequence
 
 from sqlalchemy import (
@@ -65,17 +64,18 @@ def visible_to(session: Session, caller: Caller) -> ColumnElement[bool]:
     """
     if caller.is_super_user:
         return true()
-    return _is_own(session, caller, Manifest.audience_id, _audiences_of_manifests())
+    return _is_own(session, caller, Manifest.audience_id)
 
 
 def _is_own(
-    session: Session, caller: Caller, column: InstrumentedAttribute[t.Any], used: FromClause
+    session: Session, caller: Caller, column: InstrumentedAttribute[int] | InstrumentedAttribute[int | None]
 ) -> ColumnElement[bool]:
     """What holds where a column names an audience to which the caller belongs.
 
-    Only those that the column names are looked at, as ``used`` lists them: each begin of an upload may make another
-    audience, and no manifest may ever have it.
+    Only those that the column names are looked at: each begin of an upload may make another audience, and no manifest
+    may ever have it.
     """
+    used = _audiences_in(column)
     rows = session.execute(select(AudienceText.id, AudienceText.text).join(used, used.c.id == AudienceText.id))
     own = [number for number, text in rows if Audience.parse(text).admits(caller)]
     # The sum keeps the database from an index on audiences: it would find, join and sort all that the caller may see,
@@ -84,10 +84,10 @@ def _is_own(
     return (column + 0).in_(bindparam(None, own, expanding=True, literal_execute=True)) if own else false()
 
 
-def _audiences_of_manifests() -> FromClause:
-    """The different audiences of all manifests, each found in the index behind the one before."""
-    one = select(func.min(Manifest.audience_id).label("id")).cte("used", recursive=True)
-    following = select(func.min(Manifest.audience_id)).where(Manifest.audience_id > one.c.id).scalar_subquery()
+def _audiences_in(column: InstrumentedAttribute[int] | InstrumentedAttribute[int | None]) -> FromClause:
+    """The different audiences that a column names, each found in the index behind the one before."""
+    one = select(func.min(column).label("id")).cte("used", recursive=True)
+    following = select(func.min(column)).where(column > one.c.id).scalar_subquery()
     return one.union_all(select(following).select_from(one).where(one.c.id.is_not(None)))
 
 
@@ -135,8 +135,18 @@ def page_of_catalog_ids(session: Session, caller: Caller, after: str | None, lim
 
 def known_catalog_id(session: Session, caller: Caller, name: str) -> CatalogId | None:
     """One catalog id, as it is now, if it exists for the caller."""
-    statement = select(CatalogId).where(CatalogId.name == name, _known_to(session, caller))
-    return session.scalar(statement.execution_options(populate_existing=True))
+    row = session.get(CatalogId, name, populate_existing=True)
+    if row is None or caller.is_super_user or _admits(row.push_audience, caller):
+        return row
+    known = select(Manifest.id).where(Manifest.catalog_id == name).limit(1)
+    if session.scalar(known.where(visible_to(session, caller))) is not None:
+        return row
+    is_free = row.push_audience is None and session.scalar(known) is None
+    return row if is_free else None
+
+
+def _admits(audience: AudienceText | None, caller: Caller) -> bool:
+    return audience is not None and Audience.parse(audience.text).admits(caller)
 
 
 def _known_to(session: Session, caller: Caller) -> ColumnElement[bool]:
@@ -144,8 +154,7 @@ def _known_to(session: Session, caller: Caller) -> ColumnElement[bool]:
     if caller.is_super_user:
         return true()
     visible = exists().where(Manifest.catalog_id == CatalogId.name, visible_to(session, caller))
-    used = select(CatalogId.push_audience_id.label("id")).distinct().subquery()
-    own = _is_own(session, caller, CatalogId.push_audience_id, used)
+    own = _is_own(session, caller, CatalogId.push_audience_id)
     empty = ~exists().where(Manifest.catalog_id == CatalogId.name)
     return visible | own | (empty & CatalogId.push_audience_id.is_(None))
 

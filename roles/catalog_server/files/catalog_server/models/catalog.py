@@ -68,7 +68,7 @@ class CatalogId(Base):
 
     name: Mapped[str] = mapped_column(Name, primary_key=True)
     # Who may push to it and move its tags; null: whoever may push at all, and sees everything that is there.
-    push_audience_id: Mapped[int | None] = mapped_column(ForeignKey("audiences.id"))
+    push_audience_id: Mapped[int | None] = mapped_column(ForeignKey("audiences.id"), index=True)
     tag_audience_id: Mapped[int | None] = mapped_column(ForeignKey("audiences.id"))
     # Stock clients may not push to it.
     native_only: Mapped[bool] = mapped_column(default=False)

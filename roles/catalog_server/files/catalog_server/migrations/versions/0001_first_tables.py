@@ -199,6 +199,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tag_audience_id"], ["audiences.id"], name=op.f("fk_catalog_ids_tag_audience_id")),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_catalog_ids")),
     )
+    op.create_index(op.f("ix_catalog_ids_push_audience_id"), "catalog_ids", ["push_audience_id"], unique=False)
     op.create_table(
         "packs",
         sa.Column("id", SHORT_ID, nullable=False),
