@@ -22,7 +22,7 @@ from catalog_server.app import open_services
 from catalog_server.database import POSTGRESQL, SQLITE
 from catalog_server.identity import service as users
 from catalog_server.models.catalog import AudienceText
-from catalog_server.settings import load_settings
+from catalog_server.settings_sources import load_settings
 from catalog_server.transfers.packs import pack_of
 from catalog_server.unit_of_work import Services, UnitOfWork, command_unit
 from server_shape import ARCHITECTURE, Shape, identity, name_of, version_of

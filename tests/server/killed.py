@@ -19,7 +19,7 @@ from catalog_server.app import open_services
 from catalog_server.database import Database
 from catalog_server.jobs.kinds import KINDS
 from catalog_server.jobs.runner import new_owner, run
-from catalog_server.settings import load_settings
+from catalog_server.settings_sources import load_settings
 from forked import Call
 from forked import run as run_forked
 from running import COMMAND_SECONDS, environment

@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from catalog_server.errors import InsufficientStorage
+from catalog_server.errors import InsufficientStorage, Unavailable
 from catalog_server.receivers import Body, Receivers
+from catalog_server.settings import Settings
+from catalog_server.shares import of_one_worker
 from conftest import StartServer
 from packs import content, make_pack, sha256
 from rows import new_catalog_id
@@ -113,6 +115,17 @@ def test_what_is_announced_has_a_limit(start_server: StartServer) -> None:
         other = Push(server, "staff")
         error(other.put(), 503, "unavailable")
     assert other.put().status_code == 200
+
+
+def test_what_is_larger_than_the_share_of_a_worker_is_received_alone(server: Server) -> None:
+    places = Receivers(of_one_worker(Settings(data_dir=server.data_dir, workers=64, receive_bytes=1 << 20), 0))
+    volume = places.volume(server.data_dir)
+    large, small = Body("a", 2 << 20), Body("b", 1)
+    with places.place(large, volume):
+        with pytest.raises(Unavailable), places.place(small, volume):
+            pass
+    with places.place(small, volume), pytest.raises(Unavailable), places.place(large, volume):
+        pass
 
 
 @pytest.mark.parametrize("setting", ["CATALOG_MIN_FREE_BYTES", "CATALOG_DATABASE_FREE_BYTES"])

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from catalog_server.keys import KeyRing, load_keys
-from catalog_server.settings import Settings, SettingsError, load_settings
+from catalog_server.settings import Settings, SettingsError
+from catalog_server.settings_sources import load_settings
 from running import Template, command
 
 SECRET = "a secret that is long enough, really"

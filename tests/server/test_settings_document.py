@@ -10,7 +10,8 @@ import pathlib
 import re
 
 import yaml
-from catalog_server.settings import PREFIX, SECRETS, Settings
+from catalog_server.settings import SECRETS, Settings
+from catalog_server.settings_sources import PREFIX
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs/settings.md"

@@ -25,7 +25,7 @@ from catalog_server.errors import Unavailable
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.identity import Claim
 from catalog_server.models.storage import Storage
-from catalog_server.settings import load_settings
+from catalog_server.settings_sources import load_settings
 from catalog_server.storages import marks
 from forked import PROCESSES
 from running import RACES, command, environment

@@ -21,7 +21,7 @@ import uvicorn
 from catalog_server import telemetry
 from catalog_server.app import create_app
 from catalog_server.connections import OpenConnections
-from catalog_server.settings import load_settings
+from catalog_server.settings_sources import load_settings
 from catalog_server.unit_of_work import Services, utc_now
 from packs import make_pack
 from rows import new_catalog_id

@@ -24,6 +24,7 @@ from ansible_collections.macfleet.parallels.tests.support import certificates
 from catalog_server import listening
 from catalog_server.errors import Unavailable
 from catalog_server.settings import Settings
+from catalog_server.shares import of_one_worker
 from conftest import StartServer
 from running import PASSWORD, Program, Server, Template, environment, start, wait_until
 from sockets import connect, everything, status_of
@@ -386,13 +387,18 @@ def test_of_two_servers_that_have_bound_an_address_one_listens(monkeypatch: pyte
             listening.sockets("127.0.0.1", port, 1)
 
 
-def test_workers_share_the_limits_of_the_server(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path, workers=4, commits_at_once=2, login_burst=100, max_connections=1000)
-    one = settings.of_one_worker()
-    assert (one.commits_at_once, one.login_burst, one.max_connections, one.threads) == (1, 25, 250, 8)
-    assert one.logins_per_minute == settings.logins_per_minute / 4
-    assert one.database == settings.database
-    assert Settings(data_dir=tmp_path, workers=4).of_one_worker().max_connections is None
+@pytest.mark.parametrize("workers", [1, 3, 16, 64])
+def test_workers_share_the_limits_of_the_server(tmp_path: Path, workers: int) -> None:
+    settings = Settings(data_dir=tmp_path, workers=workers, max_connections=1000, max_connections_each=50)
+    of_each = [of_one_worker(settings, number) for number in range(workers)]
+    limits = ("commits_at_once", "login_burst", "max_connections", "max_connections_each", "threads", "writers")
+    for name in (*limits, "object_threads", "receivers", "receivers_each", "receive_bytes"):
+        shares = [getattr(one, name) for one in of_each]
+        assert min(shares) >= 1 and max(shares) - min(shares) <= 1
+        assert sum(shares) == max(workers, getattr(settings, name)), name
+    assert {one.logins_per_minute for one in of_each} == {settings.logins_per_minute / workers}
+    assert of_each[0].database == settings.database
+    assert of_one_worker(Settings(data_dir=tmp_path, workers=4), 0).max_connections is None
 
 
 def test_a_right_password_is_taken_by_any_worker(start_server: StartServer) -> None:

@@ -39,7 +39,8 @@ from catalog_server.operations.check import sentence
 from catalog_server.permissions import require_private
 from catalog_server.seed import SEED_LOCK, seed
 from catalog_server.serve import serve
-from catalog_server.settings import Settings, SettingsError, configuring_files, load_settings
+from catalog_server.settings import Settings, SettingsError
+from catalog_server.settings_sources import configuring_files, load_settings
 from catalog_server.shared_keys import SharedKeys
 from catalog_server.storages import marks
 from catalog_server.transfers import leftovers

@@ -117,7 +117,9 @@ class Receivers:
                 "most for one user; try again when one of them is done.",
                 retry_after=RETRY_SECONDS,
             )
-        if self.count >= settings.receivers or self.announced + body.size > settings.receive_bytes:
+        # One alone always has room: the share of a worker may be smaller than what a client has to send.
+        is_too_much = self.count > 0 and self.announced + body.size > settings.receive_bytes
+        if self.count >= settings.receivers or is_too_much:
             raise Unavailable("Too many objects and indexes are being received; try again.", retry_after=RETRY_SECONDS)
 
     def _check_room(self, body: Body, volume: Volume) -> None:

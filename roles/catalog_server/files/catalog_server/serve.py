@@ -30,6 +30,7 @@ from catalog_server.http_limits import LimitedProtocol, Limits, protocol_with
 from catalog_server.line_writer import LineWriter
 from catalog_server.metrics.requests import share_counts
 from catalog_server.settings import Settings, SettingsError
+from catalog_server.shares import of_one_worker
 from catalog_server.tls import Certificate, TlsListener
 
 # A slow Mac encodes a segment for half a minute between two requests; connecting anew costs it a TLS handshake.
@@ -117,7 +118,7 @@ def _serve(settings: Settings, ready_file: Path | None) -> int:
     if settings.workers == 1:
         return _run(settings, sockets[0], announce)
     with tempfile.TemporaryDirectory(prefix="catalog-metrics-") as directory:
-        work = functools.partial(_work, settings.of_one_worker(), directory)
+        work = functools.partial(_work, settings, directory)
         return workers.supervise(work, sockets, announce, settings.shutdown_seconds)
 
 
@@ -126,7 +127,7 @@ def _work(
 ) -> int:
     """Be one of several workers; ``directory`` is where they count, and ``answers`` tells the supervisor."""
     share_counts(directory, number)
-    return _run(settings, listening_socket, answers, answers)
+    return _run(of_one_worker(settings, number), listening_socket, answers, answers)
 
 
 def _run(
