@@ -48,10 +48,12 @@ from catalog_server.unit_of_work import utc_now
 from conftest import StartServer
 from killed import killed_command
 from rows import put_manifest
-from running import Template, command_work, prepare
-from sqlalchemy import select, update
+from running import Template, command_work, prepare, start
+from sqlalchemy import create_engine, select, text, update
 
 BOTH = pytest.mark.parametrize("template", ["sqlite", "postgresql"], indirect=True)
+# What is about the file of a database.
+SQLITE = pytest.mark.parametrize("template", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(name="settings")
@@ -72,6 +74,13 @@ def empty_fixture(template: Template, tmp_path: Path) -> Iterator[Settings]:
     name = template.postgres.create()
     yield Settings(data_dir=target, database_url=template.postgres.url(name))  # type: ignore[arg-type]
     template.postgres.drop(name)
+
+
+def url_of(settings: Settings) -> dict[str, str]:
+    """What names the database of an installation, if it is not the file in its data directory."""
+    if settings.database_url is None:
+        return {}
+    return {"CATALOG_DATABASE_URL": settings.database_url.get_secret_value()}
 
 
 def catalog_of(settings: Settings) -> Catalog:
@@ -151,7 +160,10 @@ def test_a_secret_that_was_dropped_stays_worthless_after_a_restore(
     assert read_secrets(made / "server-secret")[0].kid == leaked
 
 
-def test_a_restored_server_knows_nobody_by_an_old_token(start_server: StartServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_secret", [False, True])
+def test_a_restored_server_knows_nobody_by_an_old_token(
+    start_server: StartServer, empty: Settings, tmp_path: Path, has_secret: bool
+) -> None:
     server = start_server()
     put_manifest(server)
     token = server.token("pusher")
@@ -159,17 +171,19 @@ def test_a_restored_server_knows_nobody_by_an_old_token(start_server: StartServe
     assert grant.status_code == 200, grant.text
     # While it runs
     backup.make(server.services.settings, tmp_path / "backup")
-    server.stop()
-    server.ended = True
-    for path in list(server.data_dir.iterdir()):
-        if path.name.startswith("catalog.db") or path.name in ("server.log", "ready", "spool", "server-secret"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    restore.restore(server.services.settings, tmp_path / "backup")
-    server.restart()
-    assert server.call("GET", "/manifests", bearer=token).status_code == 401
-    assert server.call("POST", "/grants/renew", bearer=grant.json()["grant"]).status_code == 401
-    server._tokens.clear()
-    assert server.call("GET", "/manifests", "pusher").status_code == 200
+    empty.data_dir.mkdir(mode=0o700)
+    if has_secret:
+        # What it signed before is signed right, and is worth nothing all the same.
+        shutil.copy(secret_file(server.services.settings), secret_file(empty))
+    shutil.copytree(server.services.settings.storage, empty.storage)
+    restore.restore(empty, tmp_path / "backup")
+    restored = start(empty.data_dir, url_of(empty))
+    try:
+        assert restored.call("GET", "/manifests", bearer=token).status_code == 401
+        assert restored.call("POST", "/grants/renew", bearer=grant.json()["grant"]).status_code == 401
+        assert restored.call("GET", "/manifests", "pusher").status_code == 200
+    finally:
+        restored.stop()
 
 
 def saved(settings: Settings, parent: Path, *names: str) -> list[Path]:
@@ -238,7 +252,8 @@ def test_a_backup_does_not_clean_up_what_another_one_is_making(
     monkeypatch.setattr(backup, "_fill", filled)
     monkeypatch.setattr(backup, "_NAME", "%Y%m%dT%H%M%S.%fZ")
     assert backup.remove_older(backup.into(settings, parent), 2) == []
-    assert ["catalog.db" in archive.read(made).files for made in parent.iterdir()] == [True, True]
+    name = archive.SQLITE_FILE if settings.database_url is None else archive.SQL_FILE
+    assert [name in archive.read(made).files for made in parent.iterdir()] == [True, True]
 
 
 @BOTH
@@ -268,8 +283,7 @@ def test_an_upload_that_was_open_is_not_resumed_behind_a_restore(
 
 def killed_at(settings: Settings, place: str, *words: str) -> bool:
     """Run a command that is killed when it comes to a function; returns False if it never came there."""
-    url = settings.database_url.get_secret_value() if settings.database_url else ""
-    return killed_command(settings.data_dir, {"CATALOG_DATABASE_URL": url}, place, *words)
+    return killed_command(settings.data_dir, url_of(settings), place, *words)
 
 
 @pytest.mark.parametrize("place", ["backup.secret_file", "archive.file_of"])
@@ -317,6 +331,7 @@ def test_a_backup_whose_directory_was_taken_for_an_abandoned_one(
     assert list(made.parent.iterdir()) == [made]
 
 
+@SQLITE
 def test_a_restore_beside_what_sqlite_has_left_is_refused(settings: Settings, tmp_path: Path) -> None:
     """SQLite would replay it into the restored database."""
     made = backup.make(settings, tmp_path / "backup")
@@ -336,7 +351,7 @@ def test_a_restore_beside_what_sqlite_has_left_is_refused(settings: Settings, tm
     [
         (lambda made: (made / "manifest.json").unlink(), "is not a backup"),
         (lambda made: (made / "manifest.json").write_text("{}"), "not one that this release can read"),
-        (lambda made: (made / "catalog.db").write_bytes(b"cut"), "missing or damaged"),
+        (lambda made: next(made.glob("catalog.*")).write_bytes(b"cut"), "missing or damaged"),
         (lambda made: (made / "objects.jsonl").unlink(), "missing or damaged"),
     ],
 )
@@ -351,21 +366,33 @@ def test_damaged_backups_are_refused(
 
 
 def test_a_backup_of_a_newer_release_is_refused(settings: Settings, empty: Settings, tmp_path: Path) -> None:
-    set_revision(settings.data_dir / "catalog.db", "9999")
+    set_revision(settings, "9999")
     with pytest.raises(BadRequest, match="the schema 9999, which this release does not know"):
         restore.restore(empty, backup.make(settings, tmp_path / "backup"))
 
 
-def set_revision(file: Path, revision: str, compatible_from: str | None = None) -> None:
-    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
-        connection.execute("UPDATE schema_info SET compatible_from = ?", (compatible_from or revision,))
+def change(settings: Settings, *statements: str) -> None:
+    """Change the database as no release of the server does."""
+    engine = create_engine(settings.database)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def set_revision(settings: Settings, revision: str, compatible_from: str | None = None) -> None:
+    change(
+        settings,
+        f"UPDATE alembic_version SET version_num = '{revision}'",
+        f"UPDATE schema_info SET compatible_from = '{compatible_from or revision}'",
+    )
 
 
 def run(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
 ) -> tuple[object, str]:
-    monkeypatch.setenv("CATALOG_DATA_DIR", str(settings.data_dir))
+    for name, value in {"CATALOG_DATA_DIR": str(settings.data_dir), **url_of(settings)}.items():
+        monkeypatch.setenv(name, value)
     mask = os.umask(0o077)
     try:
         status = main(words)
@@ -375,15 +402,21 @@ def run(
     return status, said.out + said.err
 
 
-def test_databases_that_cannot_be_used_are_one_sentence(
+def test_databases_of_newer_releases_are_one_sentence(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = settings.data_dir / "catalog.db"
-    set_revision(file, "9999")
+    set_revision(settings, "9999")
     for words in (("migrate",), ("user", "list"), ("serve", "--port", "0")):
         status, said = run(settings, capsys, monkeypatch, *words)
         assert (status, said.count("\n")) == (1, 1)
         assert "the schema 9999 of a newer release" in said
+
+
+@SQLITE
+def test_files_that_are_no_databases_are_one_sentence(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = settings.data_dir / "catalog.db"
     file.write_bytes(b"this is not a database, but it is long enough to be one" * 100)
     for words in (("migrate",), ("user", "list"), ("backup", str(settings.data_dir / "b"))):
         status, said = run(settings, capsys, monkeypatch, *words)
@@ -394,7 +427,7 @@ def test_databases_that_cannot_be_used_are_one_sentence(
 def test_a_newer_schema_that_is_compatible_can_be_used(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_revision(settings.data_dir / "catalog.db", "9999", "0001")
+    set_revision(settings, "9999", "0001")
     assert run(settings, capsys, monkeypatch, "user", "list")[0] == 0
     assert run(settings, capsys, monkeypatch, "migrate") == (0, "schema 9999\n")
 
@@ -425,8 +458,6 @@ def test_check_has_a_line_for_each_part(
 def test_check_looks_at_every_storage(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    if settings.database_url is not None:
-        monkeypatch.setenv("CATALOG_DATABASE_URL", settings.database_url.get_secret_value())
     add_storage(settings, "other", "local", tmp_path / "other")
     used(settings)
     add_storage(settings, "future", "cloud", None)
@@ -488,13 +519,7 @@ def clock_that_jumped(settings: Settings) -> None:
         ("keys", lambda settings: (settings.data_dir / "server-secret").chmod(0o644), "but has the mode 0644"),
         ("keys", lambda settings: (settings.data_dir / "server-secret").write_text("short"), "is too short"),
         ("data", lambda settings: settings.data_dir.chmod(0o777), "but has the mode 0777"),
-        ("database", open_to_all, "but has the mode 0644"),
-        ("database", lambda settings: set_revision(settings.data_dir / "catalog.db", "9999"), "of a newer release"),
-        (
-            "database",
-            lambda settings: (settings.data_dir / "catalog.db").write_bytes(b"no database" * 1000),
-            "file is not a database",
-        ),
+        ("database", lambda settings: set_revision(settings, "9999"), "of a newer release"),
         ("clock", clock_that_jumped, "If the clock is wrong, set it."),
         ("storage local", file_in_place_of_the_storage, "cannot be written: Not a directory"),
         ("storage local", lambda settings: shutil.rmtree(settings.storage), "cannot be written: No such file"),
@@ -517,7 +542,34 @@ def test_check_finds(
 ) -> None:
     used(settings)
     spoil(settings)
-    status, said = run(settings, capsys, monkeypatch, "check")
+    assert_found(*run(settings, capsys, monkeypatch, "check"), part, sentence)
+
+
+@SQLITE
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (open_to_all, "but has the mode 0644"),
+        (
+            lambda settings: (settings.data_dir / "catalog.db").write_bytes(b"no database" * 1000),
+            "file is not a database",
+        ),
+    ],
+)
+def test_check_finds_in_the_file_of_the_database(
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Settings], object],
+    sentence: str,
+) -> None:
+    used(settings)
+    spoil(settings)
+    assert_found(*run(settings, capsys, monkeypatch, "check"), "database", sentence)
+
+
+def assert_found(status: object, said: str, part: str, sentence: str) -> None:
+    """Check that one part failed, and why."""
     assert status == 1 and said.endswith("parts failed; exit status 1\n")
     found = verdicts(said)
     assert [other for other in found if found[other] == "failed"] == [part]
@@ -534,6 +586,7 @@ def test_check_finds_little_room(
     assert f"less than {1 << 60} is too little" in said
 
 
+@SQLITE
 def test_check_of_a_database_of_an_older_release(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -550,8 +603,7 @@ def test_check_of_a_database_of_an_older_release(
 def test_check_believes_the_clock_whatever_a_wrong_one_has_written(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(sqlite3.connect(settings.data_dir / "catalog.db", isolation_level=None)) as connection:
-        connection.execute("UPDATE audit SET at = '2099-01-01 00:00:00.000000'")
+    change(settings, "UPDATE audit SET at = '2099-01-01 00:00:00.000000'")
     status, said = run(settings, capsys, monkeypatch, "check")
     assert (status, verdicts(said)["clock"]) == (0, "ok")
 
@@ -568,8 +620,6 @@ def test_no_new_database_takes_the_place_of_one_that_is_lost(
     made = backup.make(settings, tmp_path / "backup")
     empty.data_dir.mkdir(mode=0o700)
     shutil.copytree(settings.storage, empty.storage)
-    if empty.database_url is not None:
-        monkeypatch.setenv("CATALOG_DATABASE_URL", empty.database_url.get_secret_value())
     for word in ("migrate", "check"):
         status, said = run(empty, capsys, monkeypatch, word)
         assert status == 1
@@ -583,7 +633,8 @@ def test_a_database_that_does_not_answer_is_not_called_lost(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used(settings)
-    monkeypatch.setenv("CATALOG_DATABASE_URL", "postgresql+psycopg://nobody@127.0.0.1:1/catalog")
+    url = "postgresql+psycopg://nobody@127.0.0.1:1/catalog"
+    settings = Settings(data_dir=settings.data_dir, database_url=url)  # type: ignore[arg-type]
     status, said = run(settings, capsys, monkeypatch, "check")
     assert (status, verdicts(said)["database"]) == (1, "failed")
     assert "restore" not in said
