@@ -7,7 +7,7 @@
     python3 - INSTALL uninstall check|remove < host_steps.py
     python3 - INSTALL claim < host_steps.py
     python3 - INSTALL unpack RUN ARCHIVE RELEASE ENVIRONMENT < host_steps.py
-    python3 - INSTALL mark RUN DIRECTORY < host_steps.py
+    python3 - INSTALL drop|mark RUN DIRECTORY < host_steps.py
     python3 - INSTALL put|discard|back|clean RUN CHANGES < host_steps.py
 
 ``claim`` prints a name for this run of the role. From then on, the steps of an earlier run are refused, whether it was
@@ -114,6 +114,9 @@ class Run(t.NamedTuple):
 def unpack(run: Run, archive: str, release: str, environment: str) -> None:
     """Make a release of an archive. It has its name when it is complete."""
     target, partial = Path(release), Path(f"{release}.new")
+    if is_complete(target):
+        # Another run has made it since this one has looked, and it may be in use.
+        return
     for directory in (target, partial):
         shutil.rmtree(directory, ignore_errors=True)
     with tarfile.open(archive) as packed:
@@ -131,10 +134,21 @@ def unpack(run: Run, archive: str, release: str, environment: str) -> None:
     partial.rename(target)
 
 
+def drop(_run: Run, directory: str) -> None:
+    """Remove what an earlier run has not finished."""
+    if not is_complete(Path(directory)):
+        remove(Path(directory))
+
+
 def mark(_run: Run, directory: str) -> None:
     """Mark what is complete. It is whole behind a power cut, too."""
     os.sync()
     Path(directory, "complete").touch()
+
+
+def is_complete(directory: Path) -> bool:
+    """Return whether a release or an environment is whole."""
+    return (directory / "complete").exists()
 
 
 def put(run: Run, changes: str) -> None:
@@ -249,7 +263,7 @@ def set_links(install: Path, links: dict[str, str]) -> None:
         path = install / name
         if not target:
             path.unlink(missing_ok=True)
-        elif not Path(target, "complete").exists() and name == "current":
+        elif name == "current" and not is_complete(Path(target)):
             raise FileNotFoundError(f"{target} is not a complete release")
         elif link(path) != target:
             beside(path, "new").unlink(missing_ok=True)
@@ -259,6 +273,7 @@ def set_links(install: Path, links: dict[str, str]) -> None:
 
 STEPS: dict[str, t.Callable[..., str | None]] = {
     "unpack": unpack,
+    "drop": drop,
     "mark": mark,
     "put": put,
     "discard": discard,

@@ -160,9 +160,9 @@ def test_the_steps_of_a_run_are_refused_when_another_has_begun(host: Host) -> No
     for step in ("put", "discard", "back", "clean"):
         refused = host.call(step, first, changes)
         assert refused.returncode == 1 and "Another run of the role has begun on this host" in refused.stderr
-    refused = host.call("mark", first, str(host.install / "venvs/one"))
-    assert refused.returncode == 1
-    assert host.state == before
+    for step in ("mark", "drop"):
+        assert host.call(step, first, str(host.install / "venvs/one")).returncode == 1
+    assert host.state == before and (host.install / "venvs/one").is_dir()
     # What the first one writes beside the files meanwhile does not change what the second one puts there.
     host.update(first, "of the first run, again")
     assert host.call("put", second, changes).returncode == 0
@@ -219,3 +219,17 @@ def test_a_release_has_its_name_when_it_is_whole_and_others_can_read_it(host: Ho
     assert done.returncode == 0, done.stderr
     assert list(release.glob("package/__pycache__/*.pyc")) and (release / "complete").exists()
     assert not [path for path in (release, *release.rglob("*")) if path.stat().st_mode & 0o044 != 0o044]
+
+
+def test_what_another_run_has_completed_meanwhile_stays(host: Host, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    release, environment = host.release("old"), host.install / "venvs/one"
+    run = host.claim()
+    (environment / "half").touch()
+    assert host.call("drop", run, str(environment)).returncode == 0 and not environment.exists()
+    environment.mkdir()
+    assert host.call("mark", run, str(environment)).returncode == 0
+    before = host.state
+    assert host.call("drop", run, str(environment)).returncode == 0
+    assert host.call("unpack", run, str(packed(elsewhere)), str(release), str(environment)).returncode == 0
+    assert host.state == before
