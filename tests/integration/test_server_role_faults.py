@@ -19,7 +19,7 @@ from ansible_collections.macfleet.parallels.tests.support import postgres
 from ansible_collections.macfleet.parallels.tests.support.ansible_runs import Run, RunFailed
 from ansible_collections.macfleet.parallels.tests.support.process_list import Watched
 
-SECONDS = 300
+SECONDS = installations.SECONDS
 # Where an update may be killed: each of these tasks has begun, and nobody knows how far it came.
 STEPS = (
     "Unpack the archive",
