@@ -43,10 +43,13 @@ def is_served(server: Server, source: str = "") -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 as its own addresses")
-def test_one_address_does_not_take_all_connections(start_server: StartServer) -> None:
-    server = start_server(CATALOG_MAX_CONNECTIONS="40")
+@pytest.mark.parametrize(("settings", "most"), [({}, 10), ({"CATALOG_MAX_CONNECTIONS_EACH": "3"}, 3)], ids=str)
+def test_one_address_does_not_take_all_connections(
+    start_server: StartServer, settings: dict[str, str], most: int
+) -> None:
+    server = start_server(CATALOG_MAX_CONNECTIONS="40", **settings)
     with ExitStack() as stack:
-        for _number in range(10):
+        for _number in range(most):
             stack.enter_context(connect(server, source="127.0.0.2")).sendall(HALF_A_HEAD)
         wait_until(lambda: not is_served(server, "127.0.0.2"))
         with connect(server, source="127.0.0.2") as connection:

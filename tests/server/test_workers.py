@@ -233,6 +233,59 @@ sys.exit(workers.supervise(work, sockets, lambda: print("ready", flush=True), 1,
 """
 
 
+def test_a_worker_that_was_silent_has_a_second_chance(tmp_path: Path) -> None:
+    done = supervised(tmp_path, _SECOND_CHANCE)
+    assert (done.returncode, done.stdout.splitlines()) == (
+        0,
+        [
+            "answers: True, doubted: False",
+            "doubted: True",
+            "answers: True, doubted: False",
+            "doubted: True",
+            "killed: -9",
+        ],
+    ), done.stderr
+
+
+# The times are set by the test, so that nothing depends on how fast the machine is.
+_SECOND_CHANCE = """
+import time
+from catalog_server import listening, telemetry, workers
+
+telemetry.configure("info")
+
+def work(number, listening_socket, answers):
+    while True:
+        answers()
+        time.sleep(0.1)
+
+def wait():
+    begun = time.monotonic()
+    workers._wait([one], stop, 1000)
+    print(f"answers: {one.silent_at >= begun + 1000}, doubted: {one.is_doubted}", flush=True)
+
+def silence():
+    one.silent_at = 0.0
+    workers._kill_silent([one], 1000)
+    assert one.process.exitcode is None
+
+stop = workers._Stop()
+one = workers._start(work, listening.sockets("127.0.0.1", 0, 1), 0)
+wait()
+for _time in range(2):
+    silence()
+    print(f"doubted: {one.is_doubted}", flush=True)
+    # It gets a quarter of the time.
+    assert 249 < one.silent_at - time.monotonic() <= 250
+    if _time == 0:
+        wait()
+one.silent_at = 0.0
+workers._kill_silent([one], 1000)
+one.process.join(30)
+print(f"killed: {one.process.exitcode}", flush=True)
+"""
+
+
 def test_a_worker_goes_on_to_say_that_it_answers(template: Template, tmp_path: Path) -> None:
     """The beats of real workers: with a supervisor that is sooner impatient, none is killed."""
     script = tmp_path / "impatient.py"
