@@ -49,7 +49,7 @@ def get(url: str) -> httpx.Response:
 
 def test_a_storage_is_marked_when_it_is_first_used(server: Server) -> None:
     uuid = server.call("GET", "/server").json()["catalog_uuid"]
-    assert json.loads(mark(server).read_text()) == {"catalog": uuid, "mark_format": 1, "storage": "local"}
+    assert json.loads(mark(server).read_text()) == {"catalog": uuid, "epoch": 1, "mark_format": 1, "storage": "local"}
     with server.services.database.reading() as session:
         assert session.get_one(Storage, "local").marked_at is not None
 

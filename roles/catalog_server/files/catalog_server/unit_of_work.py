@@ -178,7 +178,10 @@ class RequestContext:
 
         Whoever has no right to write, or names what is not there, is sent away before a lock is taken; then the rights
         are read again, in the transaction that rests on them.
+
+        :raises Unavailable: a restore of this catalog has taken a storage over
         """
+        self.services.storages.require_current()
         with self.reading(needs) as work:
             wanted = list(locks(work))
         now = self.services.clock()

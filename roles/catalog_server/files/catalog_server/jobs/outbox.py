@@ -109,6 +109,7 @@ def write_state(services: Services, pack_id: str) -> None:
     for _look in range(_LOOKS):
         if found is None:
             return
+        services.storages.own(found.storage)
         objects = packs.pack_of(services, found.storage, pack_id)
         if found.text is None:
             objects.remove([packs.STATE])

@@ -101,6 +101,7 @@ def run(services: Services, kind: JobKind, owner: str, stopping: threading.Event
     one = Run(services, kind.name, owner, progress, stopping or threading.Event())
     try:
         if kind.deletes:
+            services.storages.require_current()
             with services.database.reading() as session:
                 clock.require_plausible(session, services.clock())
         kind.work(one)

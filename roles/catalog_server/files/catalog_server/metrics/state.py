@@ -162,10 +162,10 @@ class StateCollector(Collector):
 
     def _storages(self) -> Iterator[Metric]:
         database = self._services.database
-        uuid = marks.catalog_uuid(database)
+        mine = marks.of_catalog(database)
         names = marks.used_storages(database)
         for name in names:
-            self._storage_askings.setdefault(name, Asking(f"storage {name}", partial(self._probe, name, uuid)))
+            self._storage_askings.setdefault(name, Asking(f"storage {name}", partial(self._probe, name, mine)))
         answers = _answers({name: self._storage_askings[name] for name in names})
         found = {name: probe for name, probe in answers.items() if probe is not None}
         up = {name: int(name in found) for name in names}
@@ -175,11 +175,11 @@ class StateCollector(Collector):
         yield _gauges("catalog_storage_probe_seconds", "Time that its answer took.", "storage", seconds)
         yield _gauges("catalog_storage_free_bytes", "Free bytes of a storage.", "storage", free)
 
-    def _probe(self, name: str, uuid: str) -> Probe | None:
+    def _probe(self, name: str, mine: marks.Mark) -> Probe | None:
         begun = time.monotonic()
         try:
             provider = self._services.storages.get(name)
-            marks.check(provider, uuid)
+            marks.check(provider, mine)
             free = provider.free_bytes()
         except (StorageError, Unavailable, OSError):
             return None

@@ -63,8 +63,8 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", OK, "they are valid")
     for part, look in parts.items():
         yield _finding(part, functools.partial(look, settings))
-    for one, uuid in _storages(settings):
-        yield _finding(f"storage {one.place.name}", functools.partial(_storage, settings, one, uuid))
+    for one, mine in _storages(settings):
+        yield _finding(f"storage {one.place.name}", functools.partial(_storage, settings, one, mine))
 
 
 def _finding(part: str, look: Callable[[], str]) -> Finding:
@@ -145,33 +145,33 @@ def _require_shared_keys(settings: Settings, database: Database) -> None:
             shared_keys.require(session, ring)
 
 
-def _storages(settings: Settings) -> list[tuple[storages.Known, str]]:
-    """The storages that the database knows, with the id of the catalog; without one, that of the settings."""
+def _storages(settings: Settings) -> list[tuple[storages.Known, marks.Mark | None]]:
+    """The storages that the database knows, with the mark of the catalog; without one, that of the settings."""
     try:
         with usable_database(settings) as database:
             if database is not None:
-                uuid = marks.catalog_uuid(database)
+                mine = marks.of_catalog(database)
                 found = storages.known(database, settings)
                 first = place_of_settings(settings)
                 if all(one.place.name != first.name for one in found):
                     found.append(storages.Known(first, is_used=False))
-                return [(one, uuid) for one in found]
+                return [(one, mine) for one in found]
     except (CatalogError, exc.SQLAlchemyError):
         # The line of the database says why.
         pass
-    return [(storages.Known(place_of_settings(settings), is_used=False), "")]
+    return [(storages.Known(place_of_settings(settings), is_used=False), None)]
 
 
-def _storage(settings: Settings, one: storages.Known, uuid: str) -> str:
+def _storage(settings: Settings, one: storages.Known, mine: marks.Mark | None) -> str:
     provider = provider_of(one.place, settings, _readable_keys(settings))
     provider.probe(is_first_use=not one.is_used)
-    if not one.is_used:
-        if not uuid and not _has_database(settings):
+    if not one.is_used or mine is None:
+        if mine is None and not _has_database(settings):
             marks.require_none(provider)
-        if uuid and marks.owner(provider) is not None:
-            marks.check(provider, uuid)
+        if mine is not None and marks.owner(provider) is not None:
+            marks.check(provider, mine)
         return f"{provider.where} can be written, and is not used yet"
-    marks.check(provider, uuid)
+    marks.check(provider, mine)
     check_room(provider, settings.min_free_bytes)
     free = provider.free_bytes()
     room = f", {free / (1 << 30):.1f} GiB free" if free is not None else ""

@@ -7,12 +7,17 @@
 It is written when a storage is used for the first time. From then on it has to be there. Where it is missing, the
 volume is not mounted or another folder was named, so nothing may be stored there or deleted. Another catalog's mark is
 refused.
+
+It also has the epoch of the catalog, which a restore raises. A restored server that starts writes its epoch into the
+mark. A server that finds a later epoch there than its own is the original of a restore. Each of the two has packs that
+the other one does not know, so the original must neither store nor delete anything any more.
 """
 
 from __future__ import annotations
 
 import json
 import typing as t
+from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageMissing
 from sqlalchemy import select
@@ -36,37 +41,56 @@ class OtherCatalog(Unavailable):
     """A storage belongs to another catalog, or to nobody knows whom."""
 
 
+class Superseded(Unavailable):
+    """A restore of this catalog has taken a storage over."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Which catalog a mark names, and the epoch of that catalog when it was written; no name if it cannot be read."""
+
+    catalog: str
+    epoch: int = 0
+
+
 def mark_of(prefix: str) -> str:
     """The key of the mark of a storage."""
     return f"{prefix}/catalog.json" if prefix else "catalog.json"
 
 
-def write(provider: Provider, catalog_uuid: str) -> None:
-    """Mark a storage that is used for the first time.
+def write(provider: Provider, mine: Mark) -> None:
+    """Mark a storage that is used for the first time, or take it over after a restore.
 
-    :raises OtherCatalog: it has the mark of another catalog
+    :raises OtherCatalog, Superseded: it has the mark of another catalog, or of a later restore of this one
     """
-    if owner(provider) is None:
-        mark = {"mark_format": _FORMAT, "catalog": catalog_uuid, "storage": provider.name}
+    there = found(provider)
+    if there is None or (there.catalog == mine.catalog and there.epoch < mine.epoch):
+        mark = {"mark_format": _FORMAT, "catalog": mine.catalog, "epoch": mine.epoch, "storage": provider.name}
         provider.put(mark_of(provider.prefix), json.dumps(mark, indent=1, sort_keys=True).encode())
-    check(provider, catalog_uuid)
+    check(provider, mine)
 
 
-def check(provider: Provider, catalog_uuid: str) -> None:
-    """Check that a storage has the mark of this catalog.
+def check(provider: Provider, mine: Mark) -> None:
+    """Check that a storage has the mark of this catalog, and of no later epoch.
 
-    :raises MissingMark, OtherCatalog: it has not
+    :raises MissingMark, OtherCatalog, Superseded: it has not
     """
-    found = owner(provider)
-    if found is None:
+    there = found(provider)
+    if there is None:
         raise MissingMark(
             f"The storage {provider.name!r} has been used, and its mark {mark_of(provider.prefix)} is not there: mount "
             "its volume, or set root and prefix to where its objects are."
         )
-    if found != catalog_uuid:
+    if there.catalog != mine.catalog:
         raise OtherCatalog(
-            f"The storage {provider.name!r} belongs to the catalog {found or 'that its mark does not name'}, and this "
-            f"is {catalog_uuid}: choose another root or prefix."
+            f"The storage {provider.name!r} belongs to the catalog {_name(there)}, and this is {mine.catalog}: choose "
+            "another root or prefix."
+        )
+    if there.epoch > mine.epoch:
+        raise Superseded(
+            f"A restore of this catalog has taken over the storage {provider.name!r}, so this server stores and "
+            "deletes nothing any more: stop it, and use the restored one. To go on with its database, make a backup of "
+            "that and restore it."
         )
 
 
@@ -75,31 +99,43 @@ def require_none(provider: Provider) -> None:
 
     :raises OtherCatalog: it has one
     """
-    found = owner(provider)
-    if found is not None:
+    there = found(provider)
+    if there is not None:
         raise OtherCatalog(
             f"There is no database, and the storage {provider.name!r} ({provider.where}) belongs to the catalog "
-            f"{found or 'that its mark does not name'}. If its database is elsewhere, correct database_url. If it is "
-            "lost, run catalog-server restore with a backup. A new catalog needs another root or prefix."
+            f"{_name(there)}. If its database is elsewhere, correct database_url. If it is lost, run catalog-server "
+            "restore with a backup. A new catalog needs another root or prefix."
         )
+
+
+def _name(mark: Mark) -> str:
+    return mark.catalog or "that its mark does not name"
 
 
 def owner(provider: Provider) -> str | None:
     """The catalog that the mark names; None if there is no mark, nothing if it cannot be read."""
+    there = found(provider)
+    return None if there is None else there.catalog
+
+
+def found(provider: Provider) -> Mark | None:
+    """The mark of a storage; None if there is none."""
     try:
         data = json.loads(provider.get(mark_of(provider.prefix)))
     except StorageMissing:
         return None
     except ValueError:
-        return ""
-    named = data.get("catalog") if isinstance(data, dict) else None
-    return named if isinstance(named, str) else ""
+        return Mark("")
+    data = data if isinstance(data, dict) else {}
+    named, epoch = data.get("catalog"), data.get("epoch", 0)
+    return Mark(named if isinstance(named, str) else "", epoch if isinstance(epoch, int) else 0)
 
 
-def catalog_uuid(database: Database) -> str:
-    """The id of this catalog."""
+def of_catalog(database: Database) -> Mark:
+    """The mark of this catalog as it is now."""
     with database.reading() as session:
-        return session.scalars(select(Catalog.uuid)).one()
+        row = session.execute(select(Catalog.uuid, Catalog.epoch)).one()
+        return Mark(row.uuid, row.epoch)
 
 
 def used_storages(database: Database) -> dict[str, bool]:

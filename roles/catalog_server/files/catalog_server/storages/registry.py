@@ -68,6 +68,8 @@ class Registry:
         self._settings = settings
         self._keys = keys
         self._lock = threading.Lock()
+        # Why this server must not write any more; it stays so until it ends.
+        self._superseded: str | None = None
         first = place_of_settings(settings)
         self._known: dict[str, Provider] = {first.name: provider_of(first, settings, keys)}
 
@@ -103,21 +105,45 @@ class Registry:
         One server after the other: of two that start at once with directories of their own, the second one finds that
         the storage has a mark, and not in its directory.
 
-        :raises MissingMark, OtherCatalog: one of them is not what it was
+        :raises MissingMark, OtherCatalog, Superseded: one of them is not what it was
         """
-        uuid = marks.catalog_uuid(self._database)
-        self._database.write(lambda session: self._prepare(session, uuid, now), [_LOCK])
+        mine = marks.of_catalog(self._database)
+        self._database.write(lambda session: self._prepare(session, mine, now), [_LOCK])
+
+    def own(self, name: str) -> Provider:
+        """Return a storage to store or delete something there, behind a look at its mark.
+
+        :raises MissingMark, OtherCatalog, Superseded: it is not this catalog's, or not any more
+        """
+        provider = self.get(name)
+        self._check_mark(provider, marks.of_catalog(self._database))
+        return provider
+
+    def require_current(self) -> None:
+        """Check that no storage was found to be taken over by a restore of this catalog. No storage is asked.
+
+        :raises Superseded: one was
+        """
+        if self._superseded is not None:
+            raise marks.Superseded(self._superseded)
+
+    def _check_mark(self, provider: Provider, mine: marks.Mark) -> None:
+        try:
+            marks.check(provider, mine)
+        except marks.Superseded as error:
+            self._superseded = error.message
+            raise
 
     def check(self) -> None:
         """Check that every storage that is used is there, is this catalog's, and has room.
 
         :raises Unavailable: one of them is not, or has not
         """
-        uuid = marks.catalog_uuid(self._database)
+        mine = marks.of_catalog(self._database)
         for name, is_used in marks.used_storages(self._database).items():
             if is_used:
                 provider = self.get(name)
-                marks.check(provider, uuid)
+                self._check_mark(provider, mine)
                 check_room(provider, self._settings.min_free_bytes)
 
     def marked(self) -> list[str]:
@@ -129,14 +155,14 @@ class Registry:
 
     def survey(self, *, deleting: bool = False) -> Survey:
         """Which storages have the mark of this catalog now; with ``deleting``, only where the server may delete."""
-        uuid = marks.catalog_uuid(self._database)
+        mine = marks.of_catalog(self._database)
         found = Survey([], {})
         for name, is_used in marks.used_storages(self._database).items():
             if not is_used:
                 continue
             try:
                 provider = self.get(name)
-                marks.check(provider, uuid)
+                self._check_mark(provider, mine)
                 if deleting and not provider.capabilities.deletes:
                     raise Unavailable(f"The server may not delete objects in the storage {name!r}.")
                 found.marked.append(name)
@@ -144,14 +170,13 @@ class Registry:
                 found.left_alone[name] = error.message
         return found
 
-    def _prepare(self, session: Session, uuid: str, now: datetime.datetime) -> None:
+    def _prepare(self, session: Session, mine: marks.Mark, now: datetime.datetime) -> None:
         for row in session.scalars(select(Storage).order_by(Storage.name)):
             provider = self.get(row.name)
-            if row.marked_at is not None:
-                marks.check(provider, uuid)
-            else:
-                marks.write(provider, uuid)
-                row.marked_at = now
+            if row.marked_at is not None and marks.found(provider) is None:
+                marks.check(provider, mine)
+            marks.write(provider, mine)
+            row.marked_at = row.marked_at or now
             if row.name == self._settings.storage_name:
                 # A root that follows the data directory stays so.
                 root = self._settings.storage_root

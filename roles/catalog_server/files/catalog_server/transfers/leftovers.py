@@ -26,7 +26,6 @@ from catalog_server.models.jobs import OutboxEntry
 from catalog_server.models.storage import GONE, GROWING, UNSURE, Pack
 from catalog_server.models.transfers import ABORTED, OPEN, Upload
 from catalog_server.settings import LONGEST_URL_SECONDS
-from catalog_server.storages import marks
 from catalog_server.transfers import packs, queries
 from catalog_server.unit_of_work import Services
 
@@ -64,7 +63,6 @@ def discard_unfinished(services: Services) -> None:
 class _Known:
     """What the database knows of a pack that is not written to any more."""
 
-    catalog_uuid: str
     storage: str
     names: frozenset[str]
     record: bytes | None
@@ -92,9 +90,10 @@ def tidy(services: Services, pack_id: str) -> bool:
         if known is None or known == done:
             return known is not None
         objects = packs.pack_of(services, known.storage, pack_id)
+        services.storages.own(known.storage)
         _keep(objects, known)
         # In a volume that is not mounted any more, everything seems to be deleted.
-        marks.check(objects.storage, known.catalog_uuid)
+        services.storages.own(known.storage)
         done = known
     return False
 
@@ -103,7 +102,7 @@ def _known(services: Services, pack_id: str) -> _Known | None:
     began = services.clock() - datetime.timedelta(seconds=LONGEST_URL_SECONDS)
     with services.database.reading() as session:
         pack, upload = session.get(Pack, pack_id), queries.upload(session, pack_id)
-        catalog = session.execute(select(Catalog.uuid, Catalog.gc_enabled, Catalog.clock_noted_at)).one()
+        catalog = session.execute(select(Catalog.gc_enabled, Catalog.clock_noted_at)).one()
         if pack is None or not catalog.gc_enabled:
             return None
         if clock.problem(catalog.clock_noted_at, services.clock()) is not None:
@@ -116,11 +115,11 @@ def _known(services: Services, pack_id: str) -> _Known | None:
         proofs = proofs_of_commit(pack, upload)
         manifest = queries.manifest_of(session, pack_id)
         if manifest is None:
-            return _Known(catalog.uuid, pack.storage, frozenset(names), None, proofs)
+            return _Known(pack.storage, frozenset(names), None, proofs)
         index = (manifest.segmented.listing_object, manifest.segmented.locator_object)
         record = packs.record(upload, manifest) if upload is not None else None
         names |= {*index, packs.RECORD, packs.STATE}
-        return _Known(catalog.uuid, pack.storage, frozenset(names), record, proofs)
+        return _Known(pack.storage, frozenset(names), record, proofs)
 
 
 def proofs_of_commit(pack: Pack, upload: Upload | None) -> frozenset[str]:

@@ -132,6 +132,7 @@ def _check_objects(services: Services, made: Draft, segments: Iterable[SegmentRe
 
 def _store(services: Services, prepared: Prepared, index: Index) -> None:
     made, content = prepared.draft, prepared.content
+    services.storages.own(made.storage)
     pack = packs.pack_of(services, made.storage, made.upload_id)
     pack.put(content["listing_object"], index.listing_file)
     pack.put(content["locator_object"], index.locator_file)
