@@ -250,7 +250,7 @@ def test_the_limit_of_open_files_is_raised(start_server: StartServer) -> None:
     with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
             [sys.executable, str(limits)],
-            env=environment(server.data_dir),
+            env=environment(server.data_dir, server.settings),
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

@@ -496,6 +496,17 @@ def test_after_a_restore_it_is_off_until_the_administrator_has_looked(start_serv
     assert all_files(server, upload_id) == before
 
 
+def lose_all_but_storage(server: Server) -> None:
+    """Leave of a server that has ended nothing but its objects, and an empty database where it is not a file."""
+    if server.services.database.dialect == "postgresql":
+        with server.services.database.engine.begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+    for path in list(server.data_dir.iterdir()):
+        if path.name not in ("storage", "spool"):
+            path.unlink()
+
+
 @pytest.mark.parametrize("written", [True, False], ids=["state written", "killed before the state was written"])
 def test_what_was_committed_behind_the_backup_stays(
     start_server: StartServer, tmp_path: Path, written: bool, capsys: pytest.CaptureFixture[str]
@@ -514,9 +525,7 @@ def test_what_was_committed_behind_the_backup_stays(
         done(server.services, "outbox")
     server.kill()
     server.ended = True
-    for path in list(server.data_dir.iterdir()):
-        if path.name not in ("storage", "spool"):
-            path.unlink()
+    lose_all_but_storage(server)
     restore.restore(settings, made)
     before = all_files(server, lost)
     assert (packs.STATE in before) is written

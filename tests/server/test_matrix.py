@@ -347,7 +347,8 @@ MATRIX: dict[tuple[str, str, str], Row] = {
 }
 
 
-@pytest.fixture(scope="module", name="scenes")
+# Of the session, as the server is: a process that shares the tests with others may come back to this file.
+@pytest.fixture(scope="session", name="scenes")
 def scenes_fixture(server: Server) -> dict[str, Scene]:
     """One of each place, for the requests that change nothing that the others look at."""
     for name, roles, claims in (

@@ -62,6 +62,8 @@ def serves(server: Server) -> bool:
         return False
 
 
+# Those to PostgreSQL would be counted, too.
+@pytest.mark.parametrize("template", ["sqlite"], indirect=True)
 def test_connections_are_shared_out_among_all_workers(start_server: StartServer) -> None:
     server = start_server(CATALOG_WORKERS=str(COUNT))
     before = {pid: _open_sockets(pid) for pid in workers_of(server)}

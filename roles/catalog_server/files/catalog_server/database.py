@@ -46,6 +46,8 @@ _IMMEDIATE = "catalog_immediate"
 # second look sees it.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _AGAIN = frozenset({"40001", "40P01", "23505", "23503"})
+# undefined_table: not a mistake of the statement, but of whoever has taken the table away. SQLite calls it operational.
+_UNDEFINED_TABLE = "42P01"
 
 Result = t.TypeVar("Result")
 
@@ -241,7 +243,9 @@ def _sqlstate(error: exc.DBAPIError) -> str | None:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (exc.OperationalError, exc.InternalError, exc.TimeoutError) as error:
+    except (exc.OperationalError, exc.InternalError, exc.TimeoutError, exc.ProgrammingError) as error:
+        if isinstance(error, exc.ProgrammingError) and _sqlstate(error) != _UNDEFINED_TABLE:
+            raise
         raise Unavailable("The database cannot do this now; try again.", retry_after=1) from error
 
 
