@@ -51,6 +51,7 @@ ANOTHER = {"+__main__.py": "# another release\n"}
 NOT_SERVING = {"+serve.py": "\n\ndef serve(settings, ready_file=None):\n    raise SystemExit('it is broken')\n"}
 SOON = {"catalog_server_health_retries": 3}
 CLEANING = "Remove what is not needed any more"
+PUTTING = "Keep what is in use, and put what is new into its place"
 
 
 def test_a_wrong_interpreter_is_refused_and_leaves_nothing(installation: Installation) -> None:
@@ -115,17 +116,18 @@ def test_a_wrong_database_is_refused_before_its_url_is_written(installation: Ins
 def test_what_runs_is_compared_with_what_should(installation: Installation) -> None:
     """As if an earlier run had written the settings and failed behind them."""
     pid = installation.pid
-    # The role reaches it at an address of IPv6, too.
-    changed = {"catalog_server_workers": 2, "catalog_server_bind_address": "::1"}
-    installation.run(catalog_server_settings={"token_seconds": 601}, **changed)
-    assert installation.pid != pid
-    assert "CATALOG_WORKERS=2" in installation.settings.splitlines()
-    pid = installation.pid
     with (installation.config / "settings.env").open("a", encoding="utf-8") as file:
         file.write("CATALOG_TOKEN_SECONDS=602\n")
     assert installation.state().returncode == 3
-    installation.run(catalog_server_settings={"token_seconds": 602})
+    changed = installation.run(catalog_server_settings={"token_seconds": 602})
+    # The file is what the role writes, so it is not put there again.
+    assert changed and PUTTING not in changed
     assert installation.pid != pid
+    pid = installation.pid
+    # The role reaches it at an address of IPv6, too.
+    installation.run(catalog_server_workers=2, catalog_server_bind_address="::1")
+    assert installation.pid != pid
+    assert "CATALOG_WORKERS=2" in installation.settings.splitlines()
     installation.run()
 
 
