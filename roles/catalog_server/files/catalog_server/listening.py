@@ -40,7 +40,9 @@ def _shared(host: str, port: int, count: int) -> list[socket.socket]:
         # It cannot be bound while anybody listens. It keeps a free port until the others have it.
         with _bound(host, port, shared=False) as first:
             port = first.getsockname()[1]
-            bound = [stack.enter_context(_closing_if_refused(_bound(host, port, shared=True))) for _ in range(count)]
+            bound = [
+                stack.enter_context(_closing_if_refused(_bound(host, port, shared=True))) for _number in range(count)
+            ]
         for one in bound:
             one.listen()
     return bound
