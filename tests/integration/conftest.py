@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import sys
+import time
 import typing as t
 from pathlib import Path
 
@@ -39,6 +40,8 @@ SYSTEMD = os.environ.get("MACFLEET_TEST_SYSTEMD", "")
 TARGET_PYTHON = os.environ.get("MACFLEET_TEST_TARGET_PYTHON") or sys.executable
 # Longer than all tests together take on a slow machine.
 TOKEN_SECONDS = "7200"
+# async_wrapper looks every few seconds whether its module has ended, and then removes them.
+ANSIBLE_SECONDS = 60.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -93,9 +96,18 @@ def hosts(work: Path) -> t.Iterator[tuple[list[ssh_hosts.Host], str]]:
 @pytest.fixture(scope="session")
 def lasting_stage(work: Path, server: Server, hosts: tuple[list[ssh_hosts.Host], str]) -> t.Iterator[Stage]:
     """Everything together, for what spans the tests of several modules; at its end no secret may lie anywhere."""
-    made = Stage(work, server, [Mac(host) for host in hosts[0]], hosts[1])
+    macs = [Mac(host) for host in hosts[0]]
+    made = Stage(work, server, macs, hosts[1])
     yield made
+    _wait_for_ansible(macs)
     assert leaks(made) == []
+
+
+def _wait_for_ansible(macs: t.Iterable[Mac]) -> None:
+    """Behind an asynchronous task, Ansible removes its files on a host some seconds later, with the options in them."""
+    deadline = time.monotonic() + ANSIBLE_SECONDS
+    while any(list((mac.home / ".ansible/tmp").glob("*")) for mac in macs) and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,19 @@ def progress_lines(run: Run, host: str, module: str) -> list[str]:
     return shown.findall(run.log.read_text(encoding="utf-8"))
 
 
+def written_bytes(directory: Path) -> int:
+    """What files below a directory take on the disk."""
+    return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file())
+
+
+def wait_until(holds: t.Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 class Large(t.NamedTuple):
     """All that happened to the large image."""
 
@@ -110,13 +123,16 @@ def large(stage: Stage, server: Server) -> Large:
         sent_bytes = gate.moved(UP)
     stored_before = sum(path.stat().st_size for path in stored() if path.stat().st_mtime_ns < killed_at)
 
-    pull = {"catalog_id": IMAGE, "state": "cached", "cache_path": str(mac.home / "large")}
+    # As many ranges are on their way at most.
+    pull = {"catalog_id": IMAGE, "state": "cached", "cache_path": str(mac.home / "large"), "connections": 4}
     held = mac.holdings()
     with Gate(server.url) as gate:
         gate.hold(DOWN, lambda total: total > KILLED_BYTES)
         run = stage.start("mac01", [task("pull", "catalog_pull", {**pull, "catalog_url": gate.url})])
         assert gate.wait_until_held(PATIENCE_SECONDS), run.log.read_text(encoding="utf-8")
         assert_no_secret_in_commands(mac)
+        # What has arrived is written while the gate is shut.
+        wait_until(lambda: written_bytes(mac.home / "large/partial") >= KILLED_BYTES - IN_FLIGHT_BYTES)
         kill(mac, run)
     assert mac.holdings() == held
     assert os.listdir(mac.home / "large/bundles") == []
