@@ -11,7 +11,6 @@ import os
 import shutil
 import socket
 import sys
-import time
 import typing as t
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from ansible_collections.macfleet.parallels.tests.support import ssh_hosts, syst
 from ansible_collections.macfleet.parallels.tests.support.ansible_runs import RunFailed
 from ansible_collections.macfleet.parallels.tests.support.process_list import Watched
 from ansible_collections.macfleet.parallels.tests.support.server_process import ServerProcess
+from ansible_collections.macfleet.parallels.tests.support.waiting import holds_within
 
 # A directory for what a host with systemd needs; the tests of a role run on one only if it is named.
 SYSTEMD = os.environ.get("MACFLEET_TEST_SYSTEMD", "")
@@ -105,9 +105,7 @@ def lasting_stage(work: Path, server: Server, hosts: tuple[list[ssh_hosts.Host],
 
 def _wait_for_ansible(macs: t.Iterable[Mac]) -> None:
     """Behind an asynchronous task, Ansible removes its files on a host some seconds later, with the options in them."""
-    deadline = time.monotonic() + ANSIBLE_SECONDS
-    while any(list((mac.home / ".ansible/tmp").glob("*")) for mac in macs) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    holds_within(ANSIBLE_SECONDS, lambda: not any(list((mac.home / ".ansible/tmp").glob("*")) for mac in macs))
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from ansible_collections.macfleet.parallels.tests.integration.gate import DOWN, 
 from ansible_collections.macfleet.parallels.tests.integration.images import MIB, small_bundle, tree
 from ansible_collections.macfleet.parallels.tests.integration.stage import Mac, Results, Server, Stage, task
 from ansible_collections.macfleet.parallels.tests.support.ansible_runs import Run
+from ansible_collections.macfleet.parallels.tests.support.waiting import holds_within
 
 IMAGE = "large-image"
 # Four full segments: more than are uploaded at once, so one is complete before the last begins.
@@ -72,14 +73,6 @@ def written_bytes(directory: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file())
 
 
-def wait_until(holds: t.Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 class Large(t.NamedTuple):
     """All that happened to the large image."""
 
@@ -132,7 +125,8 @@ def large(stage: Stage, server: Server) -> Large:
         assert gate.wait_until_held(PATIENCE_SECONDS), run.log.read_text(encoding="utf-8")
         assert_no_secret_in_commands(mac)
         # What has arrived is written while the gate is shut.
-        wait_until(lambda: written_bytes(mac.home / "large/partial") >= KILLED_BYTES - IN_FLIGHT_BYTES)
+        least = KILLED_BYTES - IN_FLIGHT_BYTES
+        assert holds_within(PATIENCE_SECONDS, lambda: written_bytes(mac.home / "large/partial") >= least)
         kill(mac, run)
     assert mac.holdings() == held
     assert os.listdir(mac.home / "large/bundles") == []

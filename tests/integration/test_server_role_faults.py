@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 import typing as t
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ansible_collections.macfleet.parallels.tests.integration.installation impor
 from ansible_collections.macfleet.parallels.tests.support import postgres
 from ansible_collections.macfleet.parallels.tests.support.ansible_runs import Run, RunFailed
 from ansible_collections.macfleet.parallels.tests.support.process_list import Watched
+from ansible_collections.macfleet.parallels.tests.support.waiting import holds_within
 
 SECONDS = installations.SECONDS
 # Where an update may be killed: each of these tasks has begun, and nobody knows how far it came.
@@ -37,10 +37,7 @@ MARKER = "s3cret-marker-of-a-password"
 
 
 def wait_for(condition: t.Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end, "the condition was not met in time"
-        time.sleep(0.05)
+    assert holds_within(SECONDS, condition), "the condition was not met in time"
 
 
 # Its migration has done everything, and does not end yet.

@@ -47,6 +47,7 @@ from catalog_server.settings import Settings
 from catalog_server.unit_of_work import utc_now
 from conftest import StartServer
 from killed import killed_command
+from pydantic import SecretStr
 from rows import put_manifest
 from running import Template, command_work, prepare, start
 from sqlalchemy import create_engine, select, text, update
@@ -634,7 +635,7 @@ def test_a_database_that_does_not_answer_is_not_called_lost(
 ) -> None:
     used(settings)
     url = "postgresql+psycopg://nobody@127.0.0.1:1/catalog"
-    settings = Settings(data_dir=settings.data_dir, database_url=url)  # type: ignore[arg-type]
+    settings = Settings(data_dir=settings.data_dir, database_url=SecretStr(url))
     status, said = run(settings, capsys, monkeypatch, "check")
     assert (status, verdicts(said)["database"]) == (1, "failed")
     assert "restore" not in said
