@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import ssl
 import subprocess
 import sys
 import time
+import typing as t
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -215,7 +217,35 @@ class Server:
 
     @property
     def log(self) -> str:
+        """What it has written so far. Its lines come a little later than what they are about: see ``log_with``."""
         return self.log_file.read_text(encoding="utf-8")
+
+    def log_with(self, text: str) -> str:
+        """Wait until a text is in the log; return the log."""
+        wait_until(lambda: text in self.log)
+        return self.log
+
+    def lines_with(self, text: str) -> list[dict[str, t.Any]]:
+        """Wait for a line of the log that has this text; return all that have it."""
+        wait_until(lambda: self.lines(text))
+        return self.lines(text)
+
+    def line_of(self, reply: httpx.Response) -> dict[str, t.Any]:
+        """Wait for the line about a request that was answered, which is written after the answer; return it."""
+
+        def found() -> list[dict[str, t.Any]]:
+            lines = self.lines(reply.headers["x-request-id"])
+            return [line for line in lines if line["message"] == "request"]
+
+        wait_until(found)
+        (line,) = found()
+        return line
+
+    def lines(self, text: str) -> list[dict[str, t.Any]]:
+        """The lines of the log so far that have this text."""
+        # The last one may be half written.
+        lines = [line for line in self.log.splitlines(keepends=True) if line.startswith("{") and line.endswith("\n")]
+        return [json.loads(line) for line in lines if text in line]
 
     def token(self, name: str) -> str:
         """A login token of one of the people, made again before it expires."""

@@ -76,8 +76,7 @@ def test_an_index_that_breaks_off_is_no_mistake(server: Server, pusher: Client) 
     with begun(server, upload_id, bearer(server, "pusher"), pusher.revisions[upload_id]) as connection:
         connection.sendall(bytes(5 << 20))
     path = f"/api/v1/uploads/{upload_id}/commit"
-    wait_until(lambda: path in server.log)
-    lines = [json.loads(line) for line in server.log.splitlines() if path in line]
+    lines = server.lines_with(path)
     assert [(line["level"], line["status"]) for line in lines] == [("info", 499)]
 
 

@@ -23,7 +23,7 @@ from test_monitoring import value
 
 def test_connections_beyond_the_limit_are_told_so(start_server: StartServer) -> None:
     server = start_server(CATALOG_MAX_CONNECTIONS="10")
-    assert limit_of(server.log) == 10
+    assert limit_of(server.log_with('"message": "connections"')) == 10
     with ExitStack() as stack:
         for _number in range(10):
             stack.enter_context(connect(server)).sendall(HALF_A_HEAD)

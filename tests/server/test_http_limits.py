@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-import typing as t
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,7 +24,6 @@ from conftest import StartServer
 from rows import holder_of, put_manifest
 from running import Program, Server, Template, environment, running, wait_until
 from sockets import PROBE, connect, everything, one_answer, reset_peak, resident_mib, status_of
-from test_receivers import request_lines
 
 HALF_A_HEAD = b"GET /api/v1/server HTTP/1.1\r\nHost: x\r\nX-"
 POST = b"POST /api/v1/auth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -193,16 +191,13 @@ def test_an_answer_that_nobody_takes_is_given_up(hasty: Server) -> None:
 def test_what_a_client_that_left_has_asked_for_is_not_read(hasty: Server, behind: bytes) -> None:
     length = 64 << 20
     path = large_object(hasty, length)
-    before = len(request_lines(hasty))
+    about = f'"path": "{path.partition("?")[0]}"'
+    before = len(hasty.lines(about))
     with connect(hasty, receive_bytes=4096) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() + behind)
         assert connection.recv(100)
-
-    def lines() -> list[dict[str, t.Any]]:
-        return [line for line in request_lines(hasty)[before:] if line["path"] == path.partition("?")[0]]
-
-    wait_until(lines)
-    (line,) = lines()
+    wait_until(lambda: len(hasty.lines(about)) > before)
+    (line,) = hasty.lines(about)[before:]
     assert line["bytes_out"] < length // 2
     assert line["ended"] == "client"
 
@@ -261,6 +256,7 @@ def test_the_limit_of_open_files_is_raised(start_server: StartServer) -> None:
         found = Path(f"/proc/{process.pid}/limits").read_text(encoding="ascii")
         assert next(line.split()[3] for line in found.splitlines() if line.startswith("Max open files")) == "4096"
         # Each connection may have a file open beside.
+        wait_until(lambda: '"message": "connections"' in log.read_text(encoding="utf-8"))
         assert limit_of(log.read_text(encoding="utf-8")) == (4096 - RESERVED_DESCRIPTORS) // 2
     finally:
         process.terminate()

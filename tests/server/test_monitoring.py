@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 import secrets
 import typing as t
@@ -98,9 +97,8 @@ def test_the_alerts_of_the_page_are_about_metrics_that_there_are() -> None:
 
 def test_the_page_names_all_fields_of_a_line_of_the_log(server: Server) -> None:
     reply = server.call("POST", "/auth/token", json={"email": "reader", "password": "wrong"})
-    wait_until(lambda: reply.headers["x-request-id"] in server.log)
-    lines = [json.loads(line) for line in server.log.splitlines() if '"message": "request"' in line]
-    fields = {field for line in lines for field in line} - {"logger", "message"}
+    server.line_of(reply)
+    fields = {field for line in server.lines_with('"message": "request"') for field in line} - {"logger", "message"}
     text = DOCUMENT.read_text(encoding="utf-8").partition("## The log")[2].partition("## ")[0]
     assert fields <= set(re.findall(r"`(\w+)`", text))
 
@@ -204,6 +202,8 @@ def test_who_may_read_the_metrics(start_server: StartServer) -> None:
     assert get(server, **elsewhere, Authorization=f"Bearer {TOKEN}") == 200
     assert get(server, **elsewhere, Authorization="Bearer another token that is long enough") == 401
     assert get(server, **elsewhere, Authorization=f"Bearer {server.token('admin')}") == 401
+    # All lines before this one are written.
+    server.line_of(server.call("GET", "/server"))
     assert TOKEN not in server.log
 
 

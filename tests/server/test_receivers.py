@@ -6,11 +6,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import socket
 import time
-import typing as t
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
@@ -61,12 +59,6 @@ class Push:
 
     def commit(self) -> httpx.Response:
         return self.client.commit(self.id, make_pack(self.id, FILES).index)
-
-
-def request_lines(server: Server) -> list[dict[str, t.Any]]:
-    """The lines of the log that are about requests."""
-    lines = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
-    return [line for line in lines if line["message"] == "request"]
 
 
 def test_one_object_is_received_from_one_connection(server: Server) -> None:
@@ -207,7 +199,7 @@ def test_a_request_that_the_server_does_not_wait_for_is_unavailable(start_server
         answer = everything(connection)
     assert status_of(answer) == 503
     assert b"connection: close" in answer.lower()
-    (line,) = [line for line in request_lines(server) if line["method"] == "PUT"]
+    (line,) = server.lines_with('"method": "PUT"')
     assert (line["status"], line["ended"]) == (503, "shutdown")
     assert '"status": 500' not in server.log
     assert objects(server, push.id) == set()
@@ -225,30 +217,23 @@ def test_a_client_that_leaves_is_logged_as_that(server: Server, what: str) -> No
     }
     bearer = f"Authorization: Bearer {server.token('pusher')}\r\nContent-Type: application/json\r\n"
     head = f"{paths[what]} HTTP/1.1\r\nHost: x\r\n{bearer}Content-Length: {len(DATA)}\r\n\r\n"
-    before = len(request_lines(server))
+    left = '"status": 499'
+    before = len(server.lines(left))
     with connect(server) as connection:
         connection.sendall(head.encode() + DATA[:-1])
         # The server has the head when it answers another connection that was opened later, and its body is awaited.
         server.call("GET", "/health/live")
-
-    def left() -> list[dict[str, t.Any]]:
-        return [line for line in request_lines(server)[before:] if line["status"] == 499]
-
-    wait_until(left)
-    (line,) = left()
+    wait_until(lambda: len(server.lines(left)) > before)
+    (line,) = server.lines(left)[before:]
     assert line["method"] == paths[what].partition(" ")[0]
     assert line["bytes_in"] <= len(DATA) - 1
 
 
 def test_the_line_of_a_request_counts_its_bytes(server: Server) -> None:
     push = Push(server)
-    before = len(request_lines(server))
-    answer = push.put()
-    wait_until(lambda: any(line["request_id"] == answer.headers["x-request-id"] for line in request_lines(server)))
-    (line,) = [line for line in request_lines(server)[before:] if line["request_id"] == answer.headers["x-request-id"]]
+    line = server.line_of(push.put())
     assert (line["bytes_in"], line["bytes_out"]) == (len(DATA), 0)
     assert line["route"].endswith("/objects/{storage}/{key:path}")
     read = server.call("GET", "/server")
-    wait_until(lambda: any(line["request_id"] == read.headers["x-request-id"] for line in request_lines(server)))
-    (line,) = [line for line in request_lines(server) if line["request_id"] == read.headers["x-request-id"]]
+    line = server.line_of(read)
     assert (line["bytes_in"], line["bytes_out"]) == (0, len(read.content))

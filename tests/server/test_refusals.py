@@ -7,9 +7,7 @@
 from __future__ import annotations
 
 import base64
-import json
 import secrets
-import typing as t
 from collections.abc import Callable
 
 import httpx
@@ -22,18 +20,6 @@ from running import PASSWORD, Server, command_work, wait_until
 from sqlalchemy import select
 from test_identity_api import add, edit
 from transfer_client import good
-
-
-def line_of(server: Server, reply: httpx.Response) -> dict[str, t.Any]:
-    """The line of the log about a request."""
-    name = reply.headers["x-request-id"]
-
-    def found() -> list[dict[str, t.Any]]:
-        lines = [json.loads(line) for line in server.log.splitlines() if name in line and line.startswith("{")]
-        return [line for line in lines if line["message"] == "request"]
-
-    wait_until(found)
-    return found()[0]
 
 
 def entries(server: Server, **fields: object) -> list[AuditEntry]:
@@ -119,7 +105,7 @@ def test_it_is_told_why_whose_and_from_where(
     name = add(server)
     reply = refused(server, name)
     assert reply.status_code == 401
-    line = line_of(server, reply)
+    line = server.line_of(reply)
     assert (line["reason"], line["user"], line["client"]) == (refused.__name__, name, "127.0.0.1")
     assert line["error"] == reply.json()["error"]
     entry = audited(server, subject_id=user_id(server, name))
@@ -132,7 +118,7 @@ def test_a_disabled_user_with_a_key_is_told_too(server: Server) -> None:
     name = add(server)
     _key, secret = key_of(server, name)
     good(edit(server, name, disabled=True))
-    assert line_of(server, with_key(server, secret))["reason"] == "disabled"
+    assert server.line_of(with_key(server, secret))["reason"] == "disabled"
 
 
 def test_a_user_that_is_locked_out_is_told(start_server: StartServer) -> None:
@@ -140,7 +126,7 @@ def test_a_user_that_is_locked_out_is_told(start_server: StartServer) -> None:
     server.login("reader", "wrong")
     reply = server.login("reader")
     assert reply.status_code == 429
-    line = line_of(server, reply)
+    line = server.line_of(reply)
     assert (line["error"], line["reason"], line["user"]) == ("locked_out", "locked_out", "reader")
     wait_until(lambda: {entry.details["reason"] for entry in entries(server)} == {"wrong_password", "locked_out"})
     with server.services.database.reading() as session:
@@ -152,7 +138,7 @@ def test_a_user_that_is_locked_out_is_told(start_server: StartServer) -> None:
 def test_an_address_that_tries_too_often_is_told(start_server: StartServer) -> None:
     server = start_server(CATALOG_LOGIN_BURST="1", CATALOG_LOGINS_PER_MINUTE="1")
     server.login("reader", "wrong")
-    line = line_of(server, server.login("reader", "wrong"))
+    line = server.line_of(server.login("reader", "wrong"))
     assert (line["status"], line["error"], line["reason"]) == (429, "locked_out", "too_many_from_address")
     wait_until(lambda: "too_many_from_address" in {entry.details["reason"] for entry in entries(server)})
 
@@ -161,12 +147,13 @@ def test_what_was_typed_as_a_name_is_written_nowhere(start_server: StartServer) 
     """It may be the password of somebody who was in a hurry."""
     server = start_server(CATALOG_LOGIN_ATTEMPTS="1")
     typed = f"{PASSWORD} {secrets.token_hex(4)}"
-    line = line_of(server, server.login(typed, "x"))
+    line = server.line_of(server.login(typed, "x"))
     assert (line["reason"], "user" in line) == ("unknown_user", False)
-    assert line_of(server, server.login(typed, "x"))["reason"] == "locked_out"
+    assert server.line_of(server.login(typed, "x"))["reason"] == "locked_out"
     for text in (typed, "a colon: and no key", f"{typed}:{typed}"):
         encoded = base64.b64encode(text.encode()).decode()
-        assert with_key(server, encoded).status_code == 401
+        reply = with_key(server, encoded)
+        assert (reply.status_code, server.line_of(reply)["status"]) == (401, 401)
         assert encoded not in server.log
     wait_until(lambda: len(entries(server, subject_id="unknown")) >= 3)
     with server.services.database.reading() as session:
@@ -180,7 +167,7 @@ def test_what_was_typed_as_a_name_is_written_nowhere(start_server: StartServer) 
 def test_the_audit_log_is_not_filled_by_whoever_guesses(start_server: StartServer) -> None:
     server = start_server(CATALOG_LOGIN_ATTEMPTS="1000")
     last = [server.login("reader", "wrong") for _number in range(20)][-1]
-    assert line_of(server, last)["reason"] == "wrong_password"
+    assert server.line_of(last)["reason"] == "wrong_password"
     server.login(secrets.token_hex(8), "wrong")
     for _number in range(20):
         server.login(secrets.token_hex(8), "wrong")

@@ -134,10 +134,7 @@ def test_a_body_that_a_route_does_not_take_has_the_limit_of_others(server: Serve
 def test_a_log_line_for_each_request_without_query_and_secrets(server: Server) -> None:
     marker = "a-path-of-this-test"
     reply = server.call("GET", f"/{marker}?signature=abcdef&access_token=s3cret", "reader")
-    wait_until(lambda: reply.headers["x-request-id"] in server.log)
-    lines = [json.loads(line) for line in server.log.splitlines() if marker in line]
-    assert [line["path"] for line in lines] == [f"/api/v1/{marker}"]
-    assert lines[0]["request_id"] == reply.headers["x-request-id"]
+    assert server.line_of(reply)["path"] == f"/api/v1/{marker}"
     for secret in ("abcdef", "s3cret", server.token("reader"), PASSWORD):
         assert secret not in server.log
 
@@ -193,8 +190,8 @@ def test_a_mistake_of_the_server_tells_clients_nothing(start_server: StartServer
     assert (reply.status_code, reply.json()["error"]) == (500, "internal_error")
     assert "audience" not in reply.text
     assert "what the server wrote" not in reply.text
-    line = next(line for line in server.log.splitlines() if "JSONDecodeError" in line)
-    assert json.loads(line)["request_id"] == reply.headers["x-request-id"]
+    (line,) = server.lines_with("JSONDecodeError")
+    assert line["request_id"] == reply.headers["x-request-id"]
     # It is one request that failed, and nothing else.
     assert server.call("GET", "/server").status_code == 200
 

@@ -29,7 +29,7 @@ from pydantic import AfterValidator, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from routes import _flat
 from rows import new_catalog_id, put_manifest
-from running import PASSWORD, Server, wait_until
+from running import PASSWORD, Server
 from sockets import connect, everything, status_of
 from transfer_client import Client
 
@@ -431,8 +431,7 @@ def test_probes_answer_to_head(server: Server, probe: str) -> None:
 
 
 def test_log_lines_are_ascii(server: Server) -> None:
-    server.call("GET", "/a-path\u009b\u2028\u202e\u00fc")
-    wait_until(lambda: "a-path" in server.log)
+    server.line_of(server.call("GET", "/a-path\u009b\u2028\u202e\u00fc"))
     assert server.log.isascii()
     assert PASSWORD not in server.log
 

@@ -107,7 +107,7 @@ def test_a_worker_that_dies_is_replaced(start_server: StartServer) -> None:
     wait_until(lambda: len(workers_of(server)) == COUNT and killed not in workers_of(server))
     assert workers_of(server) & before == before - {killed}
     assert set(statuses(server, "/manifests", server.token("reader"))) == {200}
-    assert '"message": "worker ended"' in server.log
+    assert server.lines_with('"message": "worker ended"')
 
 
 def test_a_worker_that_cannot_come_back_leaves_its_connections_to_the_others(
