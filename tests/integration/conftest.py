@@ -40,6 +40,17 @@ SYSTEMD = os.environ.get("MACFLEET_TEST_SYSTEMD", "")
 TARGET_PYTHON = os.environ.get("MACFLEET_TEST_TARGET_PYTHON") or sys.executable
 # Longer than all tests together take on a slow machine.
 TOKEN_SECONDS = "7200"
+# The files that take longest, in this order
+LONGEST = (
+    "test_parallels_fails",
+    "test_playbooks",
+    "test_server_role",
+    "test_refused_pulls",
+    "test_documentation",
+    "test_life_of_an_image",
+    "test_refused_pushes",
+    "test_host_role",
+)
 # async_wrapper looks every few seconds whether its module has ended, and then removes them.
 ANSIBLE_SECONDS = 60.0
 
@@ -51,9 +62,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits longest comes last."""
+    """The longest files come first, so that all processes end at about the same time.
+
+    In a file, what waits comes last.
+    """
     items[:] = [item for item in items if _is_possible(item)]
-    items.sort(key=lambda item: item.get_closest_marker("at_the_end") is not None)
+    items.sort(key=lambda item: (_rank(item), item.get_closest_marker("at_the_end") is not None))
+
+
+def _rank(item: pytest.Item) -> int:
+    return LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
 
 
 def _is_possible(item: pytest.Item) -> bool:

@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
 import subprocess
 import time
 import typing as t
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -18,6 +21,8 @@ from .signals import tied_to_parent
 
 _READY_SECONDS = 120
 _STOP_SECONDS = 60
+# Part of the path of a request that asks for nothing: the lines of those before it are in the log when its own is.
+_MARK = "nothing-"
 _POLL_SECONDS = 0.05
 _ROLE_FILES = Path(__file__).resolve().parents[2] / "roles/catalog_server/files"
 _COLLECTIONS = Path(__file__).resolve().parents[4].parent
@@ -102,12 +107,26 @@ class ServerProcess:
 
     def requests(self) -> list[str]:
         """Method and path of every request so far, but for the probes."""
+        self._settle()
         found = []
-        for line in self.log.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line) if line.startswith("{") else {}
-            if "method" in row and "/health/" not in row["path"]:
+        for line in self.log.read_text(encoding="utf-8").splitlines(keepends=True):
+            row = json.loads(line) if line.startswith("{") and line.endswith("\n") else {}
+            if "method" in row and not any(part in row["path"] for part in ("/health/", _MARK)):
                 found.append(f"{row['method']} {row['path']}")
         return found
+
+    def _settle(self) -> None:
+        """Wait until the lines of all requests that were answered are in the log: they come a little later."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        marker = f"{_MARK}{secrets.token_hex(8)}"
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(f"{self.url}/api/{marker}", timeout=_READY_SECONDS).close()
+        deadline = time.monotonic() + _READY_SECONDS
+        while marker not in self.log.read_text(encoding="utf-8"):
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"The line of a request is not in {self.log}.\n{self._tail()}")
+            time.sleep(_POLL_SECONDS)
 
     def command(self, *words: str, text: str | None = None) -> str:
         """Run an administrator's command; what it printed."""

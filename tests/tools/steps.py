@@ -34,10 +34,10 @@ IN_PARALLEL = ("--numprocesses=2", "--dist=worksteal")
 # Where the tests of a file share what takes long to make.
 FILE_BY_FILE = ("--numprocesses=2", "--dist=loadfile")
 # Plays wait a good part of their time.
-PLAYS = ("--numprocesses=3", "--dist=loadfile")
+PLAYS = ("--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder")
 LIFE_OF_AN_IMAGE = f"{INTEGRATION}/test_life_of_an_image.py"
 FUZZING = "tests/server/test_api_fuzzing.py"
-FUZZING_SECONDS = 60
+FUZZING_SECONDS = 30
 FULL_FUZZING_SECONDS = 600
 LONG_ROLE_TESTS = (
     f"{INTEGRATION}/test_server_role_faults.py",
