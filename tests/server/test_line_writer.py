@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from pathlib import Path
 import httpx
 import pytest
 from catalog_server.line_writer import LineWriter
-from catalog_server.telemetry import lost_line
+from catalog_server.telemetry import LinesHandler, lost_line
 from running import START_SECONDS, STOP_SECONDS, Template, environment, wait_until
 
 JUNK = b"\n"
@@ -114,6 +116,109 @@ def test_a_process_that_was_forked_writes_its_own_lines_only(pipe: Pipe) -> None
     os.close(pipe.writer)
     reading.join(30)
     assert sorted(found) == ["of the child", "of the parent"]
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_lines_of_several_processes_are_not_mixed_however_long_they_are(pipe: Pipe) -> None:
+    """A pipe takes a line that is longer than PIPE_BUF in pieces, with what others write between them."""
+    writer = LineWriter(pipe.writer, lost_line)
+    letters = "abcd"
+    children = []
+    for letter in letters:
+        child = os.fork()
+        if child == 0:
+            for _number in range(5):
+                writer.add(letter * 50_000)
+            os._exit(0 if writer.flush(60) else 1)
+        children.append(child)
+    os.close(pipe.writer)
+    found = pipe.rest()
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * len(children)
+    assert sorted(found) == sorted(letter * 50_000 for letter in letters for _number in range(5))
+
+
+def test_what_cannot_be_written_is_counted_once_and_told_of_later() -> None:
+    reader, descriptor = os.pipe()
+    lines = LineWriter(descriptor, lost_line)
+    os.close(reader)
+    for number in range(1, 4):
+        lines.add("nobody will ever read this")
+        wait_until(lambda wanted=number: lines.flush(30) and lines.lost >= wanted)  # type: ignore[misc]
+    assert lines.lost == 3
+    reader, writer = os.pipe()
+    os.dup2(writer, descriptor)
+    lines.add("somebody reads this")
+    assert lines.flush(30)
+    _first, told = os.read(reader, 10_000).decode().splitlines()
+    assert (json.loads(told)["lines"], lines.lost) == (3, 3)
+    for one in (reader, writer, descriptor):
+        os.close(one)
+
+
+def test_a_line_behind_one_that_was_cut_off_begins_anew(tmp_path: Path) -> None:
+    """A full volume takes the beginning of a line, as this limit does."""
+    path = tmp_path / "log"
+    path.write_text("-" * 100 + "\n")
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    lines = LineWriter(descriptor, lost_line)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (110, hard))
+    try:
+        lines.add("this one is cut off")
+        wait_until(lambda: lines.flush(30) and lines.lost > 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    lines.add("a whole one")
+    assert lines.flush(30)
+    _before, cut, whole, told = path.read_text().splitlines()
+    assert ("this one is cut off".startswith(cut), whole) == (True, "a whole one")
+    assert (json.loads(told)["lines"], lines.lost) == (1, 1)
+    os.close(descriptor)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_has_ended_or_never_began_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, descriptor = os.pipe()
+    fails = True
+
+    def tell(count: int) -> str:
+        if fails:
+            raise MemoryError
+        return f"lost {count}"
+
+    def no_room(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    lines = LineWriter(descriptor, tell, most_bytes=10)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_room)
+        lines.add("first")
+    assert lines.lost == 0
+    lines.add("longer than there is room for")
+    lines.add("2nd")
+    assert lines.flush(30)
+    first_thread = lines._thread
+    assert first_thread is not None
+    first_thread.join(30)
+    fails = False
+    lines.add("third")
+    assert lines.flush(30)
+    assert os.read(reader, 10_000).decode().splitlines() == ["first", "2nd", "third", "lost 1"]
+    for one in (reader, descriptor):
+        os.close(one)
+
+
+def test_what_cannot_be_made_a_line_is_told_of_in_one(capsys: pytest.CaptureFixture[str]) -> None:
+    reader, descriptor = os.pipe()
+    handler = LinesHandler(LineWriter(descriptor, lost_line))
+    record = logging.LogRecord("some.logger", logging.INFO, __file__, 1, "it has %d parts", ("no number",), None)
+    handler.handle(record)
+    handler.flush()
+    told = json.loads(os.read(reader, 100_000))
+    assert (told["logger"], told["level"]) == ("some.logger", "error") and "TypeError" in told["exception"]
+    assert capsys.readouterr().err == ""
+    for one in (reader, descriptor):
+        os.close(one)
 
 
 @contextlib.contextmanager

@@ -54,6 +54,14 @@ def test_a_record_is_one_line_of_json() -> None:
     assert TOKEN not in text
 
 
+def test_of_a_long_traceback_the_end_is_logged() -> None:
+    error = ValueError(f"{'x' * 4_000_000} password={TOKEN} and its end")
+    record = logging.LogRecord("x", logging.ERROR, __file__, 1, "failed", (), (ValueError, error, None))
+    text = JsonLines().format(record)
+    assert len(text) < 30_000
+    assert json.loads(text)["exception"].endswith(" password=*** and its end")
+
+
 @pytest.mark.parametrize("part", ["-eyJ", "eyJ.", "-eyJa.b", "bearer ", "bearer" + " " * 100, "secret", "a.", "-"])
 def test_no_text_takes_the_square_of_its_length(part: str) -> None:
     # With the square of four million characters, it would take an hour.

@@ -38,6 +38,8 @@ _HEADER_SECRET = re.compile(r"(?i)\b(bearer|x-api-key:?)\s+[A-Za-z0-9+/=_.-]{16,
 FLUSH_SECONDS = 2.0
 # Of a text that a request brings: a path may have 64 KiB
 _LONGEST = 1000
+# Of a traceback, whose end says most: what an error says can be as long as what it is about.
+_LONGEST_TRACEBACK = 20_000
 
 
 def redacted(text: str) -> str:
@@ -54,6 +56,10 @@ def _without_jwt(text: str) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _end_of(text: str) -> str:
+    return text if len(text) <= _LONGEST_TRACEBACK else f"…{text[-_LONGEST_TRACEBACK:]}"
 
 
 class JsonLines(logging.Formatter):
@@ -73,7 +79,7 @@ class JsonLines(logging.Formatter):
             if name not in _OWN_FIELDS:
                 line[name] = redacted(_short(value)) if isinstance(value, str) else value
         if record.exc_info:
-            line["exception"] = redacted(self.formatException(record.exc_info))
+            line["exception"] = _end_of(redacted(self.formatException(record.exc_info)))
         return json.dumps(line, default=str, ensure_ascii=True)
 
 
@@ -87,9 +93,11 @@ class LinesHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.writer.add(self.format(record))
+            line = self.format(record)
         except Exception:
-            self.handleError(record)
+            # The handler of the library would write to standard error, and wait.
+            line = JsonLines().format(_record(record.name, logging.ERROR, "a line of the log could not be made", True))
+        self.writer.add(line)
 
     def flush(self) -> None:
         """Wait until all is written, and not for ever. ``logging.shutdown`` calls it."""
@@ -108,10 +116,15 @@ def configure(level: str) -> None:
 
 def lost_line(count: int) -> str:
     """Return the line that stands where others are missing."""
-    text = "lines of the log are lost: they came faster than they are read"
-    record = logging.LogRecord("catalog_server.telemetry", logging.WARNING, __file__, 0, text, None, None)
+    text = "lines of the log are lost: they were not read in time, or could not be written"
+    record = _record("catalog_server.telemetry", logging.WARNING, text)
     record.lines = count
     return JsonLines().format(record)
+
+
+def _record(logger: str, level: int, text: str, with_exception: bool = False) -> logging.LogRecord:
+    exception = sys.exc_info() if with_exception else None
+    return logging.LogRecord(logger, level, __file__, 0, text, None, exception)
 
 
 def lost_lines() -> int:
