@@ -104,11 +104,17 @@ api_key:
       description: Null, since a key that was revoked cannot be used.
       returned: success
       type: str
+    limited:
+      description:
+        - Whether the key opens at most what whoever made it could do then, also when its user gets more roles and claims later.
+      returned: success
+      type: bool
   sample:
     created_at: '2026-05-04T08:00:00.000Z'
     expires_at: '2026-08-02T08:00:00.000Z'
     key: 8F7D0C0F6B5E4A21
     last_used_at: '2026-05-11T06:30:12.000Z'
+    limited: false
     name: build server
     revoked_at: null
 secret:

@@ -61,6 +61,7 @@ options:
   password:
     description:
       - The password. Without one, a new user acts by API keys alone.
+      - Unless the user of the task has the role V(SUPER_USER), the password opens at most what that user may do now.
       - The user of the task cannot change its own password in this way.
     type: str
   update_password:
@@ -132,6 +133,12 @@ user:
       description: Whether the user can log in by a password.
       returned: success
       type: bool
+    password_limited:
+      description:
+        - Whether the password was set by a user without the role V(SUPER_USER). It opens at most what that user could do then,
+          also when this user gets more roles and claims later.
+      returned: success
+      type: bool
     created_at:
       description: When the user was made.
       returned: when it exists
@@ -148,6 +155,7 @@ user:
     has_password: false
     id: 4be09a5b52c54f0f8d7ad3a86b6b8ed2
     name: ''
+    password_limited: false
     roles:
       - PUBLISHER
       - TEAM_A

@@ -152,7 +152,7 @@ def test_a_user_is_disabled_enabled_and_logged_out(start_server: StartServer, ru
     assert good(own("user", "disable", "reader")) == "changed\n"
     assert good(own("user", "disable", "reader")) == "unchanged\n"
     (reader,) = (one for one in json.loads(good(own("user", "list", "--json"))) if one["username"] == "reader")
-    assert reader["disabled"] is True
+    assert (reader["disabled"], reader["password_limited"]) == (True, False)
     assert server.call("GET", "/me", bearer=token).status_code == 401
     assert good(own("user", "enable", "reader")) == "changed\n"
     assert server.call("GET", "/me", bearer=token).status_code == 200

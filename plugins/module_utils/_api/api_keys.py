@@ -27,6 +27,7 @@ class ApiKey:
     expires_at: t.Optional[str] = None
     last_used_at: t.Optional[str] = None
     revoked_at: t.Optional[str] = None
+    limited: bool = False
     ends: t.Optional[float] = None
 
     @classmethod
@@ -41,6 +42,7 @@ class ApiKey:
             expires_at=expires_at,
             last_used_at=reader.optional_text("last_used_at"),
             revoked_at=reader.optional_text("revoked_at"),
+            limited=reader.truth("limited"),
             ends=reader.timestamp("expires_at") if expires_at is not None else None,
         )
 

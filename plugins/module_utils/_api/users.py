@@ -31,6 +31,7 @@ class User:
     claims: t.Tuple[str, ...] = ()
     disabled: bool = False
     has_password: bool = False
+    password_limited: bool = False
     created_at: t.Optional[str] = None
     updated_at: t.Optional[str] = None
 
@@ -47,6 +48,7 @@ class User:
             claims=reader.texts("claims"),
             disabled=reader.truth("disabled"),
             has_password=reader.truth("has_password"),
+            password_limited=reader.truth("password_limited"),
             created_at=reader.optional_text("created_at"),
             updated_at=reader.optional_text("updated_at"),
         )

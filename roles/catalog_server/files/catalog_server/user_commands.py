@@ -176,6 +176,7 @@ def _user(user: User) -> dict[str, t.Any]:
         "roles": [role.name for role in user.roles],
         "claims": [claim.name for claim in user.claims],
         "password": user.password_hash is not None,
+        "password_limited": user.password_ceiling is not None,
         "disabled": user.disabled_at is not None,
         "created_at": user.created_at.isoformat(),
     }

@@ -43,6 +43,7 @@ USER: Json = {
     "claims": [],
     "disabled": False,
     "has_password": True,
+    "password_limited": True,
 }
 ROLE: Json = {"name": "AUDITOR", "description": "", "internal": False, "claims": ["READ_AUDIT"]}
 ROW: Json = {"name": "runner", "push_roles": ["TEAM"], "native_only": False, "immutable_tags": False}
@@ -53,6 +54,7 @@ KEY: Json = {
     "expires_at": None,
     "last_used_at": None,
     "revoked_at": None,
+    "limited": True,
 }
 
 
@@ -116,6 +118,7 @@ def missing(path: str) -> Recording:
 def test_a_user_that_is_as_wanted_is_left_alone(given: Json) -> None:
     found = user(there("users/ann", USER), **given)
     assert (found["changed"], found["diff"], found["user"]["username"]) == (False, [], "ann")
+    assert found["user"]["has_password"] and found["user"]["password_limited"]
 
 
 @pytest.mark.parametrize(
@@ -278,7 +281,7 @@ def test_an_api_key_is_made_if_none_can_be_used(keys: t.List[Json], good: bool) 
         server.expect("POST", "users/ann/api_keys", status=201, body=body, reply={**KEY, "key": "K9", "secret": "s3"})
     found = key(server, expires_days=1.5)
     assert (found["changed"], found.get("secret")) == (not good, None if good else "s3")
-    assert "ends" not in found["api_key"]
+    assert "ends" not in found["api_key"] and found["api_key"]["limited"]
     checked = key(listed(), expires_days=1.5, check_mode=True)
     assert (checked["changed"], "secret" in checked, checked["diff"]) == (not good, False, found["diff"])
 
