@@ -7,26 +7,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
+from catalog_server.app import open_services
+from catalog_server.errors import Unavailable
+from catalog_server.jobs import restored as after_restore
 from catalog_server.jobs.kinds import kind_called
+from catalog_server.jobs.outbox import write_state
 from catalog_server.jobs.runner import run
+from catalog_server.models.catalog import Catalog
 from catalog_server.operations import backup, restore
 from catalog_server.settings import Settings
-from catalog_server.storages.marks import Superseded
-from catalog_server.transfers import leftovers
+from catalog_server.storages import holding
+from catalog_server.storages.marks import NotTakenOver, OtherCatalog, Superseded
+from catalog_server.transfers import leftovers, packs
+from catalog_server.unit_of_work import Services, utc_now
 from conftest import StartServer
 from freeing import Scene, age, all_files
-from packs import make_pack
+from packs import make_pack, sha256
 from rows import new_catalog_id
-from running import Server, command, start
+from running import Server, command, command_work, start, wait_until
+from sockets import connect, one_answer, status_of
+from sqlalchemy import update
+from test_monitoring import value
 from transfer_client import FILES, NEXT_FILES, Client, error, good
 
 pytestmark = pytest.mark.parametrize("template", ["sqlite"], indirect=True, scope="session")
 
 SENTENCE = "A restore of this catalog has taken over the storage 'local'"
+DATA = b"an object that comes late"
 
 
 class Original:
@@ -44,12 +61,24 @@ class Original:
         age(server)
         self.files = all_files(server, self.scene.base.upload_id)
 
+    @property
+    def mark(self) -> Path:
+        return self.server.data_dir / "storage/catalog.json"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Those of a restored server."""
+        return {"CATALOG_STORAGE_ROOT": str(self.server.data_dir / "storage"), "CATALOG_JOBS_SECONDS": "0"}
+
+    def restore(self, name: str = "restored", saved: Path | None = None) -> Settings:
+        """Restore a backup into a data directory of its own, on the same storage."""
+        settings = Settings(data_dir=self.place / name, storage_root=self.server.data_dir / "storage")
+        restore.restore(settings, saved or self.place / "backup")
+        return settings
+
     def restored(self) -> Server:
-        """The restored one, as it runs on the same storage, in a data directory of its own."""
-        values = {"CATALOG_STORAGE_ROOT": str(self.server.data_dir / "storage"), "CATALOG_JOBS_SECONDS": "0"}
-        settings = Settings(data_dir=self.place / "restored", storage_root=self.server.data_dir / "storage")
-        restore.restore(settings, self.place / "backup")
-        return start(settings.data_dir, values)
+        """The restored one, as it runs on the same storage."""
+        return start(self.restore().data_dir, self.settings)
 
 
 @pytest.fixture(name="original")
@@ -80,6 +109,23 @@ def test_the_original_commits_nothing_any_more(original: Original, restored: Ser
     assert good(restored.call("GET", "/health/ready"))["status"] == "OK"
 
 
+def test_all_workers_learn_of_it_though_only_the_database_is_changed(start_server: StartServer, tmp_path: Path) -> None:
+    original = Original(start_server(CATALOG_WORKERS="2", CATALOG_JOBS_SECONDS="1"), tmp_path)
+    server = original.restored()
+    try:
+        change = {"description": "from before"}
+
+        def refused() -> int:
+            """How many answers of ten workers, each by a connection of its own, are refusals."""
+            url = f"/manifests/{original.scene.other.id}"
+            answers = [original.server.call("PATCH", url, "admin", json=change) for _number in range(10)]
+            return [answer.status_code for answer in answers].count(503)
+
+        wait_until(lambda: refused() == 10)
+    finally:
+        server.stop()
+
+
 def test_the_original_deletes_nothing_any_more(original: Original, restored: Server) -> None:
     services = original.server.services
     counts = run(services, kind_called("gc"), "test")
@@ -100,10 +146,207 @@ def test_the_original_does_not_start_again(original: Original, restored: Server)
     assert (answer.returncode, answer.stderr.count(SENTENCE)) == (1, 1)
     answer = command(original.server.data_dir, "check", settings=original.server.settings)
     assert answer.returncode == 1 and SENTENCE in answer.stdout
-    assert json.loads((original.server.data_dir / "storage/catalog.json").read_text())["epoch"] > 1
+    assert json.loads(original.mark.read_text())["epoch"] > 1
 
 
 def test_a_restore_that_does_not_serve_takes_nothing_over(original: Original) -> None:
-    settings = Settings(data_dir=original.place / "restored", storage_root=original.server.data_dir / "storage")
-    restore.restore(settings, original.place / "backup")
+    original.restore()
     good(original.client.commit(original.upload_id, original.pack.index))
+
+
+# --- what happens while the storage is taken over --------------------------------------------------------------------
+
+
+@pytest.fixture(name="waiting")
+def waiting_fixture(original: Original) -> Iterator[Services]:
+    """A restored catalog that has taken nothing over yet."""
+    services = open_services(original.restore())
+    yield services
+    services.database.close()
+
+
+class TakeOver:
+    """A server that starts and takes the storage over while another one is at something there."""
+
+    def __init__(self, original: Original, waiting: Services) -> None:
+        self._mark = original.mark
+        self._waiting = waiting
+        self._before = self._mark.read_bytes()
+        self._thread = threading.Thread(target=lambda: waiting.storages.prepare(utc_now()))
+
+    def begin(self) -> None:
+        """Begin, and go on until the mark is another one; it must not have come to its end by then."""
+        self._thread.start()
+        wait_until(lambda: self._mark.read_bytes() != self._before)
+        self._thread.join(0.5)
+        assert self._thread.is_alive()
+
+    def end(self) -> None:
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        with self._waiting.storages.own("local"):
+            pass
+
+
+def test_whoever_deletes_is_waited_for(original: Original, waiting: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_over, removed = TakeOver(original, waiting), []
+    remove = packs.PackObjects.remove
+
+    def removing(self: packs.PackObjects, names: Iterable[str]) -> None:
+        take_over.begin()
+        removed.extend(names)
+        remove(self, removed)
+
+    monkeypatch.setattr(packs.PackObjects, "remove", removing)
+    leftovers.discard(original.server.services, [original.scene.base.upload_id])
+    assert removed
+    take_over.end()
+    monkeypatch.undo()
+    before = all_files(original.server, original.scene.base.upload_id)
+    assert before == original.files - set(removed)
+    with pytest.raises(Superseded, match=SENTENCE):
+        leftovers.tidy(original.server.services, original.scene.base.upload_id)
+    assert all_files(original.server, original.scene.base.upload_id) == before
+
+
+def test_whoever_stores_is_waited_for(original: Original, waiting: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_over = TakeOver(original, waiting)
+    put, stored = packs.PackObjects.put, []
+
+    def putting(self: packs.PackObjects, name: str, data: bytes) -> None:
+        take_over.begin()
+        put(self, name, data)
+        stored.append(name)
+
+    monkeypatch.setattr(packs.PackObjects, "put", putting)
+    write_state(original.server.services, original.scene.other.upload_id)
+    take_over.end()
+    assert stored == [packs.STATE]
+    with pytest.raises(Superseded, match=SENTENCE):
+        write_state(original.server.services, original.scene.other.upload_id)
+
+
+def test_a_storage_is_not_waited_for_for_ever(original: Original, tmp_path: Path) -> None:
+    mark = original.mark
+    with original.server.services.storages.own("local"):
+        with pytest.raises(Unavailable, match="still stores or deletes something there: stop it"):
+            with holding.replacing(mark, 0.1):
+                os.replace(shutil.copy(mark, tmp_path / "copy"), mark)
+        # Whoever comes now holds the new one.
+        with holding.held(mark), holding.held(mark):
+            pass
+
+
+# --- objects ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="url")
+def url_fixture(original: Original) -> str:
+    """A URL of the original that stores an object."""
+    urls = good(original.client.store_urls(original.upload_id, {sha256(DATA): len(DATA)}))["urls"]
+    return str(urls[0]["url"])
+
+
+def head_of(url: str) -> bytes:
+    """The head of a request that stores it."""
+    parts = urlsplit(url)
+    return (
+        f"PUT {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {len(DATA)}\r\n\r\n"
+    ).encode()
+
+
+def test_the_original_stores_no_object_any_more(original: Original, url: str, restored: Server) -> None:
+    before = all_files(original.server, original.upload_id)
+    assert error(httpx.put(url, content=DATA, trust_env=False), 503, "unavailable").startswith(SENTENCE)
+    assert all_files(original.server, original.upload_id) == before
+    # It knows by now, and neither takes another byte nor makes URLs.
+    with connect(original.server) as connection:
+        connection.sendall(head_of(url))
+        assert status_of(one_answer(connection)) == 503
+    wanted = original.client.store_urls(original.upload_id, {sha256(DATA): len(DATA)})
+    assert error(wanted, 503, "unavailable").startswith(SENTENCE)
+
+
+def test_an_object_that_arrives_while_the_storage_is_taken_over_is_not_stored(
+    original: Original, url: str, waiting: Services
+) -> None:
+    before = all_files(original.server, original.upload_id)
+    with connect(original.server) as connection:
+        connection.sendall(head_of(url) + DATA[:-1])
+        wait_until(lambda: all_files(original.server, original.upload_id) != before)
+        waiting.storages.prepare(utc_now())
+        connection.sendall(DATA[-1:])
+        assert status_of(one_answer(connection)) == 503
+    wait_until(lambda: all_files(original.server, original.upload_id) == before)
+
+
+def test_an_object_is_not_stored_in_the_storage_of_another_catalog(original: Original, url: str) -> None:
+    before = all_files(original.server, original.upload_id)
+    original.mark.write_text('{"catalog": "another", "epoch": 1}')
+    assert "belongs to the catalog another" in error(httpx.put(url, content=DATA, trust_env=False), 503, "unavailable")
+    assert all_files(original.server, original.upload_id) == before
+
+
+# --- epochs ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_latest_restore_takes_over_whatever_the_clock_says(
+    original: Original, restored: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As its sentence says, the original goes on by a restore of its backup. The restored one had a clock ahead."""
+    saved = backup.make(original.server.services.settings, tmp_path / "again")
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    latest = open_services(original.restore("latest", saved))
+    latest.storages.prepare(utc_now())
+    with latest.storages.own("local"):
+        pass
+    with pytest.raises(Superseded), restored.services.storages.own("local"):
+        pass
+    latest.database.close()
+
+
+def test_two_restores_of_one_backup_are_not_the_same(original: Original) -> None:
+    first, second = (open_services(original.restore(name)) for name in ("first", "second"))
+    first.storages.prepare(utc_now())
+    second.storages.prepare(utc_now())
+    with pytest.raises(Superseded), first.storages.own("local"):
+        pass
+    for services in (first, second):
+        services.database.close()
+
+
+def test_the_restored_one_changes_nothing_before_it_has_taken_over(original: Original, waiting: Services) -> None:
+    """Its commands run before its first start, while the original still serves."""
+    with command_work(waiting) as work:
+        after_restore.enable_gc(work)
+    said = "The storage 'local' still has the mark of this catalog from before it was restored"
+    counts = run(waiting, kind_called("gc"), "test")
+    assert counts is not None and counts["left_alone"]["local"].startswith(said)
+    with pytest.raises(NotTakenOver, match=said), waiting.storages.own("local"):
+        pass
+    answer = command(waiting.settings.data_dir, "check", settings=original.settings)
+    assert answer.returncode == 0 and "the restored server takes it over when it starts" in answer.stdout
+    assert command(waiting.settings.data_dir, "gc", "--after-restore", settings=original.settings).returncode == 0
+    good(original.client.commit(original.upload_id, original.pack.index))
+
+
+@pytest.mark.parametrize("epoch", ['"2"', "true", "2.5", "null", "[]"])
+def test_an_epoch_that_cannot_be_read_takes_nobody_in(original: Original, epoch: str) -> None:
+    mark = original.mark
+    catalog = json.loads(mark.read_text())["catalog"]
+    text = f'{{"catalog": "{catalog}", "epoch": {epoch}}}'
+    mark.write_text(text)
+    services = original.server.services
+    with pytest.raises(OtherCatalog), services.storages.own("local"):
+        pass
+    with pytest.raises(OtherCatalog):
+        services.storages.prepare(utc_now())
+    assert mark.read_text() == text
+
+
+def test_a_storage_is_up_that_a_restore_has_taken_over_under_a_running_server(server: Server) -> None:
+    assert value(server, "catalog_storage_up", storage="local") == 1
+    with command_work(server.services) as work:
+        work.session.execute(update(Catalog).values(epoch=Catalog.epoch + 1))
+    server.services.storages.prepare(utc_now())
+    assert value(server, "catalog_storage_up", storage="local") == 1

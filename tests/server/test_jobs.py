@@ -502,6 +502,8 @@ def lose_all_but_storage(server: Server) -> None:
         with server.services.database.engine.begin() as connection:
             connection.exec_driver_sql("DROP SCHEMA public CASCADE")
             connection.exec_driver_sql("CREATE SCHEMA public")
+    # A connection that is open would go on with a file that has no name any more.
+    server.services.database.close()
     for path in list(server.data_dir.iterdir()):
         if path.name not in ("storage", "spool"):
             path.unlink()
@@ -527,6 +529,7 @@ def test_what_was_committed_behind_the_backup_stays(
     server.ended = True
     lose_all_but_storage(server)
     restore.restore(settings, made)
+    server.services.storages.prepare(utc_now())
     before = all_files(server, lost)
     assert (packs.STATE in before) is written
     said = command(server.data_dir, "gc", "--after-restore", settings=server.settings).stdout.splitlines()

@@ -237,7 +237,7 @@ COUNTS: dict[Callable[[Scene], httpx.Response], int] = {
     read_object: 3,
     begin: 19,
     store_urls: 4,
-    store_object: 4,
+    store_object: 5,
     commit: 74,
     first_commit: 61,
     edit: 14,

@@ -126,7 +126,7 @@ _PLANS: Mapping[str, Callable[[Services], int]] = {"gc": _plan_gc, "retention": 
 
 
 def _after_restore(services: Services) -> int:
-    _tell_left_alone(services.storages.survey().left_alone)
+    _tell_left_alone(services.storages.survey(reading=True).left_alone)
     number = 0
     for pack in restored.unknown_packs(services):
         number += 1

@@ -109,12 +109,12 @@ def write_state(services: Services, pack_id: str) -> None:
     for _look in range(_LOOKS):
         if found is None:
             return
-        services.storages.own(found.storage)
         objects = packs.pack_of(services, found.storage, pack_id)
-        if found.text is None:
-            objects.remove([packs.STATE])
-        else:
-            objects.put(packs.STATE, found.text)
+        with services.storages.own(found.storage):
+            if found.text is None:
+                objects.remove([packs.STATE])
+            else:
+                objects.put(packs.STATE, found.text)
         before, found = found, _state(services, pack_id)
         if found == before:
             return

@@ -39,7 +39,7 @@ class UnknownPack:
 
 def unknown_packs(services: Services) -> Iterator[UnknownPack]:
     """Yields them, storage by storage."""
-    for name in services.storages.survey().marked:
+    for name in services.storages.survey(reading=True).marked:
         provider = services.storages.get(name)
         # Keys come in their order, so all objects of a pack stand together.
         for folder, group in groupby(provider.list(packs.packs_folder(provider.prefix)), _folder_of):

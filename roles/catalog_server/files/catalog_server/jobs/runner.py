@@ -19,6 +19,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors im
 from sqlalchemy.orm import Session
 
 from catalog_server import clock
+from catalog_server.asking import Asking
 from catalog_server.jobs import leases
 from catalog_server.unit_of_work import Services
 
@@ -121,6 +122,9 @@ class JobThread:
         self._services = services
         self._kinds = kinds
         self._owner = new_owner()
+        # Each process has to learn that a storage was taken over, also one that stores and deletes nothing. A storage
+        # that does not answer keeps no job waiting.
+        self._looking = Asking("marks", services.storages.survey)
         self._stopping = threading.Event()
         self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
@@ -145,6 +149,7 @@ class JobThread:
             self._woken.wait(self._services.settings.jobs_seconds or _REQUESTS_SECONDS)
             self._woken.clear()
             self._note_time()
+            self._looking.ask()
             for kind in self._kinds:
                 if self._stopping.is_set():
                     return

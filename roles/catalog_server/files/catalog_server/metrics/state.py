@@ -87,7 +87,8 @@ class StateCollector(Collector):
         if file is not None:
             folders["database"] = file.parent
         self._volume_askings = {name: Asking(f"volume {name}", partial(_free, path)) for name, path in folders.items()}
-        self._storage_askings: dict[str, Asking[Probe | None]] = {}
+        # A restore changes the mark that a storage has to have.
+        self._storage_askings: dict[tuple[str, marks.Mark], Asking[Probe | None]] = {}
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics; without those that cannot be known now."""
@@ -130,7 +131,7 @@ class StateCollector(Collector):
         behind = {name: writer.waiting() for name, writer in self._services.behind.writers().items()}
         yield _gauges("catalog_behind_waiting", "Items that wait to be written behind requests.", "writer", behind)
         lost = telemetry.lost_lines()
-        yield CounterMetricFamily("catalog_log_lines_lost", "Lines of the log for which there was no room.", value=lost)
+        yield CounterMetricFamily("catalog_log_lines_lost", "Lines of the log that are lost.", value=lost)
 
     def _volumes(self) -> Iterator[Metric]:
         found = {name: number for name, number in _answers(self._volume_askings).items() if number is not None}
@@ -165,8 +166,9 @@ class StateCollector(Collector):
         mine = marks.of_catalog(database)
         names = marks.used_storages(database)
         for name in names:
-            self._storage_askings.setdefault(name, Asking(f"storage {name}", partial(self._probe, name, mine)))
-        answers = _answers({name: self._storage_askings[name] for name in names})
+            asking = Asking(f"storage {name}", partial(self._probe, name, mine))
+            self._storage_askings.setdefault((name, mine), asking)
+        answers = _answers({name: self._storage_askings[name, mine] for name in names})
         found = {name: probe for name, probe in answers.items() if probe is not None}
         up = {name: int(name in found) for name in names}
         seconds = {name: probe.seconds for name, probe in found.items()}

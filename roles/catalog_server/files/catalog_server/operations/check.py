@@ -171,11 +171,12 @@ def _storage(settings: Settings, one: storages.Known, mine: marks.Mark | None) -
         if mine is not None and marks.owner(provider) is not None:
             marks.check(provider, mine)
         return f"{provider.where} can be written, and is not used yet"
-    marks.check(provider, mine)
+    there = marks.check(provider, mine)
     check_room(provider, settings.min_free_bytes)
     free = provider.free_bytes()
     room = f", {free / (1 << 30):.1f} GiB free" if free is not None else ""
-    return f"{provider.where} can be written, and has the mark of this catalog{room}"
+    later = "" if marks.is_taken_over(there, mine) else ", and the restored server takes it over when it starts"
+    return f"{provider.where} can be written, and has the mark of this catalog{room}{later}"
 
 
 def _has_database(settings: Settings) -> bool:

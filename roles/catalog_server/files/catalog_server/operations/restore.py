@@ -80,8 +80,9 @@ def restore(settings: Settings, source: Path) -> Restored:
         )
     _refuse_what_is_there(settings, file)
     providers = storages.require_own(manifest.storages, settings, keys.existing_keys(settings), manifest.catalog_uuid)
-    # Also above that of an earlier restore of the same backup.
-    epoch = max(manifest.epoch + 1, int(time.time()))
+    # Also above that of another restore of the same backup: one that has started has written it into the storages, and
+    # one that has not was made earlier. These are microseconds.
+    epoch = max(manifest.epoch + 1, storages.latest_epoch(providers) + 1, time.time_ns() // 1000)
     if file is not None:
         _restore_file(source / archive.SQLITE_FILE, file, epoch, _entry(manifest, epoch))
     else:

@@ -115,6 +115,16 @@ def require_own(
     return providers
 
 
+def latest_epoch(providers: Mapping[str, Provider | str]) -> int:
+    """Returns the latest epoch that a mark has, 0 if there is none; storages that cannot be used are left out."""
+    latest = 0
+    for provider in providers.values():
+        if not isinstance(provider, str):
+            there = marks.found(provider)
+            latest = max(latest, there.epoch if there is not None else 0)
+    return latest
+
+
 def compare(providers: Mapping[str, Provider | str], objects: Path) -> list[Found]:
     """Returns of each storage how many of the objects that a backup lists it lacks."""
     missing: dict[str, Found] = {}

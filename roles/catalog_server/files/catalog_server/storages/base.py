@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ObjectInfo
@@ -152,3 +153,9 @@ class Provider(t.Protocol):
 
     def free_bytes(self) -> int | None:
         """Return how much more can be stored; None if nobody knows."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Hold the mark while the block lasts, if the storage has locks."""
+
+    def replacing_mark(self) -> AbstractContextManager[None]:
+        """Replace the mark in the block, and wait until nobody holds the old one; see ``storages/holding.py``."""

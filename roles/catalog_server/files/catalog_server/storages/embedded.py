@@ -11,6 +11,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -20,6 +21,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.local 
 
 from catalog_server.keys import KeyRing
 from catalog_server.settings import Settings
+from catalog_server.storages import holding
 from catalog_server.storages.base import Capabilities, Place, Signed, UrlRequest
 from catalog_server.storages.marks import mark_of
 from catalog_server.storages.signing import GET, PUT, Permit, object_signer
@@ -108,6 +110,14 @@ class EmbeddedStorage:
     def free_bytes(self) -> int | None:
         """Return how much the volume has left."""
         return shutil.disk_usage(self.root).free
+
+    def held(self) -> AbstractContextManager[None]:
+        """Hold the mark while the block lasts; see ``base.Provider``."""
+        return holding.held(self.root / mark_of(self.prefix))
+
+    def replacing_mark(self) -> AbstractContextManager[None]:
+        """Replace the mark in the block; see ``base.Provider``."""
+        return holding.replacing(self.root / mark_of(self.prefix))
 
 
 def make(place: Place, settings: Settings, keys: KeyRing) -> EmbeddedStorage:

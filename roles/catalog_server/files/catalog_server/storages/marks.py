@@ -10,7 +10,8 @@ refused.
 
 It also has the epoch of the catalog, which a restore raises. A restored server that starts writes its epoch into the
 mark. A server that finds a later epoch there than its own is the original of a restore. Each of the two has packs that
-the other one does not know, so the original must neither store nor delete anything any more.
+the other one does not know, so the original must neither store nor delete anything any more. Nor may the restored one,
+before it has taken the storage over.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ class Superseded(Unavailable):
     """A restore of this catalog has taken a storage over."""
 
 
+class NotTakenOver(Unavailable):
+    """A storage is still that of the catalog as it was before a restore."""
+
+
 @dataclass(frozen=True)
 class Mark:
     """Which catalog a mark names, and the epoch of that catalog when it was written; no name if it cannot be read."""
@@ -66,12 +71,30 @@ def write(provider: Provider, mine: Mark) -> None:
     there = found(provider)
     if there is None or (there.catalog == mine.catalog and there.epoch < mine.epoch):
         mark = {"mark_format": _FORMAT, "catalog": mine.catalog, "epoch": mine.epoch, "storage": provider.name}
-        provider.put(mark_of(provider.prefix), json.dumps(mark, indent=1, sort_keys=True).encode())
-    check(provider, mine)
+        with provider.replacing_mark():
+            provider.put(mark_of(provider.prefix), json.dumps(mark, indent=1, sort_keys=True).encode())
+    require_own(provider, mine)
 
 
-def check(provider: Provider, mine: Mark) -> None:
-    """Check that a storage has the mark of this catalog, and of no later epoch.
+def require_own(provider: Provider, mine: Mark) -> None:
+    """Check that a storage has the mark of this catalog and of its epoch, so that one may store and delete there.
+
+    :raises MissingMark, OtherCatalog, Superseded, NotTakenOver: it has not
+    """
+    if not is_taken_over(check(provider, mine), mine):
+        raise NotTakenOver(
+            f"The storage {provider.name!r} still has the mark of this catalog from before it was restored, so nothing "
+            "is stored or deleted there: start the server anew, which takes it over."
+        )
+
+
+def is_taken_over(there: Mark, mine: Mark) -> bool:
+    """Return True if a mark of this catalog is of no earlier epoch."""
+    return there.epoch >= mine.epoch
+
+
+def check(provider: Provider, mine: Mark) -> Mark:
+    """Check that a storage has the mark of this catalog, and of no later epoch; return the mark.
 
     :raises MissingMark, OtherCatalog, Superseded: it has not
     """
@@ -92,6 +115,7 @@ def check(provider: Provider, mine: Mark) -> None:
             "deletes nothing any more: stop it, and use the restored one. To go on with its database, make a backup of "
             "that and restore it."
         )
+    return there
 
 
 def require_none(provider: Provider) -> None:
@@ -128,7 +152,8 @@ def found(provider: Provider) -> Mark | None:
         return Mark("")
     data = data if isinstance(data, dict) else {}
     named, epoch = data.get("catalog"), data.get("epoch", 0)
-    return Mark(named if isinstance(named, str) else "", epoch if isinstance(epoch, int) else 0)
+    # Without its epoch nobody knows whether it was taken over.
+    return Mark(named, epoch) if isinstance(named, str) and type(epoch) is int else Mark("")
 
 
 def of_catalog(database: Database) -> Mark:

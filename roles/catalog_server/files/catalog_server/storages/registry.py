@@ -9,6 +9,8 @@ from __future__ import annotations
 import datetime
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError
@@ -110,14 +112,24 @@ class Registry:
         mine = marks.of_catalog(self._database)
         self._database.write(lambda session: self._prepare(session, mine, now), [_LOCK])
 
-    def own(self, name: str) -> Provider:
-        """Return a storage to store or delete something there, behind a look at its mark.
+    @contextmanager
+    def own(self, name: str) -> Iterator[None]:
+        """Hold a storage while something is stored or deleted there, behind a look at its mark.
 
-        :raises MissingMark, OtherCatalog, Superseded: it is not this catalog's, or not any more
+        :raises MissingMark, OtherCatalog, Superseded, NotTakenOver: it is not this catalog's, not any more, or not yet
         """
         provider = self.get(name)
-        self._check_mark(provider, marks.of_catalog(self._database))
-        return provider
+        mine = marks.of_catalog(self._database)
+        with provider.held():
+            self._require_own(provider, mine)
+            yield
+
+    def require_own(self, name: str) -> None:
+        """Look at the mark of a storage.
+
+        :raises MissingMark, OtherCatalog, Superseded, NotTakenOver: it is not this catalog's, not any more, or not yet
+        """
+        self._require_own(self.get(name), marks.of_catalog(self._database))
 
     def require_current(self) -> None:
         """Check that no storage was found to be taken over by a restore of this catalog. No storage is asked.
@@ -127,9 +139,9 @@ class Registry:
         if self._superseded is not None:
             raise marks.Superseded(self._superseded)
 
-    def _check_mark(self, provider: Provider, mine: marks.Mark) -> None:
+    def _require_own(self, provider: Provider, mine: marks.Mark) -> None:
         try:
-            marks.check(provider, mine)
+            marks.require_own(provider, mine)
         except marks.Superseded as error:
             self._superseded = error.message
             raise
@@ -143,18 +155,22 @@ class Registry:
         for name, is_used in marks.used_storages(self._database).items():
             if is_used:
                 provider = self.get(name)
-                self._check_mark(provider, mine)
+                self._require_own(provider, mine)
                 check_room(provider, self._settings.min_free_bytes)
 
     def marked(self) -> list[str]:
-        """Names of the storages that have the mark of this catalog now; the log names the others."""
+        """Names of the storages that are this catalog's now; the log names the others."""
         found = self.survey()
         for name, why in found.left_alone.items():
             _log.warning("the storage %s is left alone: %s", name, why)
         return found.marked
 
-    def survey(self, *, deleting: bool = False) -> Survey:
-        """Which storages have the mark of this catalog now; with ``deleting``, only where the server may delete."""
+    def survey(self, *, deleting: bool = False, reading: bool = False) -> Survey:
+        """Which storages are this catalog's now.
+
+        With ``deleting``, only those where the server may delete. With ``reading``, also those that the server takes
+        over when it starts.
+        """
         mine = marks.of_catalog(self._database)
         found = Survey([], {})
         for name, is_used in marks.used_storages(self._database).items():
@@ -162,7 +178,10 @@ class Registry:
                 continue
             try:
                 provider = self.get(name)
-                self._check_mark(provider, mine)
+                if reading:
+                    marks.check(provider, mine)
+                else:
+                    self._require_own(provider, mine)
                 if deleting and not provider.capabilities.deletes:
                     raise Unavailable(f"The server may not delete objects in the storage {name!r}.")
                 found.marked.append(name)

@@ -90,10 +90,10 @@ def tidy(services: Services, pack_id: str) -> bool:
         if known is None or known == done:
             return known is not None
         objects = packs.pack_of(services, known.storage, pack_id)
-        services.storages.own(known.storage)
-        _keep(objects, known)
+        with services.storages.own(known.storage):
+            _keep(objects, known)
         # In a volume that is not mounted any more, everything seems to be deleted.
-        services.storages.own(known.storage)
+        services.storages.require_own(known.storage)
         done = known
     return False
 

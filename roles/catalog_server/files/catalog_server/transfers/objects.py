@@ -11,6 +11,8 @@ PUT is hashed while it is received, and becomes an object only if its bytes are 
 from __future__ import annotations
 
 import typing as t
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import (
@@ -147,16 +149,23 @@ async def store_object(
 
     services: Services = request.app.state.services
     pool = services.pools.objects
-    admitting = partial(_admitted, request, permit, signature)
-    admitted, user_id = await pool.run(admitting)
+    admitted, user_id = await pool.run(partial(_admitted, request, permit, signature))
+    services.storages.require_current()
     if request.headers.get("content-length") != str(size):
         raise BadRequest(f"This URL was made for an object of {size} bytes; Content-Length must say so.")
+
+    @contextmanager
+    def still_admitting() -> Iterator[None]:
+        # A body takes its time: what its URL was made for may have ended meanwhile, or the storage been taken over.
+        with services.storages.own(storage):
+            _admitted(request, permit, signature)
+            yield
+
     volume = await pool.run(partial(services.receivers.volume, admitted.root))
     try:
         with services.receivers.place(Body(user_id, size, key=f"{storage}/{key}"), volume):
             incoming = await pool.run(partial(admitted.files.receive, key, key.rpartition("/")[2], size))
-            # A body takes its time: what its URL was made for may have ended meanwhile.
-            await receive_object(request, incoming, pool, admitting)
+            await receive_object(request, incoming, pool, still_admitting)
     except (StorageChanged, InvalidKey) as error:
         raise BadRequest(error.message) from None
     except StorageMissing:

@@ -163,6 +163,7 @@ def _upload_record(context: RequestContext, opened: _Opened, after: str, length:
 @answers.written
 def make_store_urls(context: Context, upload_id: UploadId, body: NewSegments) -> StoreUrls:
     """Make URLs that store segments of an open upload."""
+    context.services.storages.require_current()
     with context.reading(access.TRANSFER_IN) as work:
         upload = service.open_upload(work, upload_id)
         pack = packs.pack_of(context.services, upload.storage, upload.id)

@@ -11,6 +11,7 @@ import contextlib
 import re
 import typing as t
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.base import ByteRange
@@ -133,16 +134,19 @@ async def _client_left(receive: Receive) -> None:
 
 
 async def receive_object(
-    request: Request, incoming: Incoming, pool: Pool, admit: Callable[[], object] = lambda: None
+    request: Request,
+    incoming: Incoming,
+    pool: Pool,
+    admitting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> None:
     """Take the body of a request as an object; what does not become one leaves nothing.
 
-    ``admit`` raises an error if the object must not be stored any more when all of it is there.
+    The object gets its name in the block of ``admitting``, which raises an error if it must not be stored any more.
     """
 
     def finish() -> None:
-        admit()
-        incoming.finish()
+        with admitting():
+            incoming.finish()
 
     try:
         async for block in _blocks(request):

@@ -132,10 +132,10 @@ def _check_objects(services: Services, made: Draft, segments: Iterable[SegmentRe
 
 def _store(services: Services, prepared: Prepared, index: Index) -> None:
     made, content = prepared.draft, prepared.content
-    services.storages.own(made.storage)
     pack = packs.pack_of(services, made.storage, made.upload_id)
-    pack.put(content["listing_object"], index.listing_file)
-    pack.put(content["locator_object"], index.locator_file)
     recorded = {**made.columns, **content, "audience": made.audience, "storage": made.storage}
-    # Written before the transaction: if the server dies right after that, storage has what a rebuild needs.
-    pack.put(packs.RECORD, packs.record_of(made.manifest_id, made.tags, recorded))
+    with services.storages.own(made.storage):
+        pack.put(content["listing_object"], index.listing_file)
+        pack.put(content["locator_object"], index.locator_file)
+        # Written before the transaction: if the server dies right after that, storage has what a rebuild needs.
+        pack.put(packs.RECORD, packs.record_of(made.manifest_id, made.tags, recorded))
