@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -19,11 +20,13 @@ import httpx
 import pytest
 from catalog_server.app import open_services
 from catalog_server.errors import Unavailable
+from catalog_server.jobs import leases
 from catalog_server.jobs import restored as after_restore
-from catalog_server.jobs.kinds import kind_called
+from catalog_server.jobs.kinds import KINDS, kind_called
 from catalog_server.jobs.outbox import write_state
-from catalog_server.jobs.runner import run
+from catalog_server.jobs.runner import JobKind, run
 from catalog_server.models.catalog import Catalog
+from catalog_server.models.jobs import Job
 from catalog_server.operations import backup, restore
 from catalog_server.settings import Settings
 from catalog_server.storages import holding
@@ -111,19 +114,28 @@ def test_the_original_commits_nothing_any_more(original: Original, restored: Ser
 
 def test_all_workers_learn_of_it_though_only_the_database_is_changed(start_server: StartServer, tmp_path: Path) -> None:
     original = Original(start_server(CATALOG_WORKERS="2", CATALOG_JOBS_SECONDS="1"), tmp_path)
+    # No job is due any more, and none of what is changed now has to do with a storage.
+    wait_until(lambda: all(is_idle(original.server.services, kind) for kind in KINDS))
     server = original.restored()
+
+    def refused() -> int:
+        """How many of ten changes, each by a connection of its own, are refused."""
+        change = {"name": "Reader"}
+        answers = [original.server.call("PATCH", "/users/reader", "admin", json=change) for _number in range(10)]
+        return [answer.status_code for answer in answers].count(503)
+
     try:
-        change = {"description": "from before"}
-
-        def refused() -> int:
-            """How many answers of ten workers, each by a connection of its own, are refusals."""
-            url = f"/manifests/{original.scene.other.id}"
-            answers = [original.server.call("PATCH", url, "admin", json=change) for _number in range(10)]
-            return [answer.status_code for answer in answers].count(503)
-
         wait_until(lambda: refused() == 10)
     finally:
         server.stop()
+
+
+def is_idle(services: Services, kind: JobKind) -> bool:
+    """Whether nobody runs a job, and nobody has to."""
+    with services.database.reading() as session:
+        job = session.get(Job, kind.name)
+        is_due = leases.is_due(session, kind.name, services.clock(), kind.period_seconds)
+    return (job is None or job.owner is None) and not (is_due and kind.has_work(services))
 
 
 def test_the_original_deletes_nothing_any_more(original: Original, restored: Server) -> None:
@@ -237,6 +249,29 @@ def test_a_storage_is_not_waited_for_for_ever(original: Original, tmp_path: Path
             pass
 
 
+def test_a_mark_that_is_replaced_is_not_held_any_more(
+    original: Original, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is replaced when it is open, and before it is locked. What is held is the one that is there."""
+    opened, times = holding._opened, 1
+
+    def opening(path: Path, mode: int) -> int | None:
+        nonlocal times
+        descriptor = opened(path, mode)
+        if times > 0:
+            times -= 1
+            os.replace(shutil.copy(path, tmp_path / "copy"), path)
+        return descriptor
+
+    monkeypatch.setattr(holding, "_opened", opening)
+    with holding.held(original.mark), original.mark.open() as there:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(there, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    times = 100
+    with pytest.raises(Unavailable, match="is being replaced; try again"), holding.held(original.mark):
+        pass
+
+
 # --- objects ---------------------------------------------------------------------------------------------------------
 
 
@@ -344,7 +379,8 @@ def test_an_epoch_that_cannot_be_read_takes_nobody_in(original: Original, epoch:
     assert mark.read_text() == text
 
 
-def test_a_storage_is_up_that_a_restore_has_taken_over_under_a_running_server(server: Server) -> None:
+def test_a_storage_is_up_that_a_restore_has_taken_over_under_a_running_server(start_server: StartServer) -> None:
+    server = start_server()
     assert value(server, "catalog_storage_up", storage="local") == 1
     with command_work(server.services) as work:
         work.session.execute(update(Catalog).values(epoch=Catalog.epoch + 1))
