@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from catalog_server import access
 from catalog_server.models.audit import AuditEntry
+from packs import make_pack
 from rows import moment
 from running import PASSWORD, Server, wait_until
 from sqlalchemy import select
-from transfer_client import error, good
+from transfer_client import FILES, Client, error, good
 
 Json = dict[str, Any]
 OTHER_PASSWORD = "quite another password"
@@ -327,6 +328,35 @@ def test_a_password_that_somebody_else_has_set_gets_no_right_that_he_had_not(ser
     assert PUSH in claims_by(server, user, OTHER_PASSWORD)
     good(edit(server, user, roles=["READER"]))
     assert claims_by(server, user, OTHER_PASSWORD) == before
+
+
+@pytest.mark.parametrize("use", ["password", "key"])
+def test_a_limited_credential_does_not_read_what_its_user_pushes_for_others(server: Server, use: str) -> None:
+    team, catalog_id = f"TEAM_{secrets.token_hex(4).upper()}", new_name()
+    helper = add(server, roles=["READER", "PUBLISHER"], claims=[access.MANAGE_USERS])
+    user = add(server, by=helper, roles=["READER", "PUBLISHER"])
+    new_key = {"name": "x", "expires_in": None}
+    by_helper = good(server.call("POST", f"/users/{user}/api_keys", helper, json=new_key))
+    by_admin = good(server.call("POST", f"/users/{user}/api_keys", "admin", json=new_key))
+    good(edit(server, user, roles=["READER", "PUBLISHER", team]))
+
+    def of_key(key: Json) -> Client:
+        return Client(server, good(server.call("POST", "/auth/token", json={"api_key": key["secret"]}))["token"])
+
+    own, limited = of_key(by_admin), of_key(by_helper) if use == "key" else Client.of(server, user)
+    wanted = {"required_roles": [team]}
+    upload = str(good(own.begin(catalog_id, **wanted))["id"])
+    pack = make_pack(upload, FILES)
+    own.store(upload, pack)
+    resumed = good(own.begin(catalog_id, **wanted))
+    assert {segment["sha256"] for segment in resumed["segments"]} == pack.segments.keys()
+    for client in (limited, limited.granted(server, "push", catalog_id)):
+        assert good(client.http.get(f"/uploads/{upload}"))["segments"] == []
+        found = good(client.begin(catalog_id, **wanted))
+        assert (found["id"], found["segments"]) == (upload, [])
+        for other in ([], ["READER"]):
+            error(client.begin(catalog_id, required_roles=other), 403, "forbidden")
+    assert good(own.commit(upload, pack.index))["required_roles"] == [team]
 
 
 def test_ones_own_password_has_no_limit(server: Server) -> None:

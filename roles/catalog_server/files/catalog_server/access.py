@@ -139,6 +139,8 @@ class Caller:
     source: Source | None = None
     # How often all grants of this user have been ended
     grant_number: int = 0
+    # Somebody else has made the credential, who did not have all rights: it may not open all that its user's others do.
+    is_limited: bool = False
 
     @property
     def is_super_user(self) -> bool:

@@ -131,6 +131,7 @@ def _caller(standing: Standing, source: Source, credential: str, grant: Grant | 
         grant,
         source,
         standing.grant_number,
+        standing.is_limited,
     )
 
 

@@ -63,6 +63,8 @@ class Standing:
     epoch: int
     key: KeyState | None
     denied: bool
+    # The rights have a ceiling.
+    is_limited: bool
 
 
 def standing_of(
@@ -141,6 +143,7 @@ def _standing(row: Row[t.Any]) -> Standing:
         epoch=row.epoch,
         key=key,
         denied=bool(row.denied),
+        is_limited=ceiling is not None,
     )
 
 

@@ -71,12 +71,18 @@ def begin(work: UnitOfWork, wanted: Begin) -> service.OpenUpload:
     _check_tags(work, catalog_id, version, architecture, wanted, existing)
     upload, abandoned = _open(work, catalog_id, version, architecture)
     before = service.revision_of(work, upload) if upload in work.session else None
+    audience = _audience(wanted, existing).text()
+    if before is not None and audience != upload.audience and not service.is_readable(work, upload):
+        raise Forbidden(
+            f"The open upload {upload.id} of this version is for roles or claims that this login, key or grant does "
+            "not have: go on with it for the same ones, or abort it."
+        )
     upload.chunk_size = wanted.chunk_size
     upload.force = wanted.force
     upload.expected_digest = wanted.expected_digest
     upload.pack.storage = _storage(work, wanted.storage)
     upload.fields = _fields(wanted, existing)
-    upload.audience_text = catalog_queries.audience_row(work.session, _audience(wanted, existing).text())
+    upload.audience_text = catalog_queries.audience_row(work.session, audience)
     upload.expires_at = work.in_seconds(work.settings.upload_seconds)
     work.session.add(upload)
     work.session.flush()

@@ -139,7 +139,7 @@ def _upload_record(context: RequestContext, opened: _Opened, after: str, length:
     """Answer with the record of an upload with at most ``length`` of its segments, those behind ``after``."""
     upload = opened.upload
     pack = packs.pack_of(context.services, upload.storage, upload.id)
-    stored = pack.segments()
+    stored = pack.segments() if upload.is_readable else {}
     left = sorted(name for name in stored if name > after)
     shown = left[:length]
     request = signed_urls.wanted(context, opened.holder, context.services.settings.get_url_seconds)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catalog_server import access
+from catalog_server.access import Audience
 from catalog_server.catalog import authority, tagging
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog
@@ -40,7 +41,10 @@ SUBJECT = "upload"
 
 @dataclass(frozen=True)
 class OpenUpload:
-    """An open upload; ``abandoned`` are the packs of expired ones, which the caller tidies."""
+    """An open upload; ``abandoned`` are the packs of expired ones, which the caller tidies.
+
+    Unless it ``is_readable``, the caller does not get what is stored already.
+    """
 
     id: str
     storage: str
@@ -48,6 +52,7 @@ class OpenUpload:
     expires_at: datetime.datetime
     revision: str
     bases: tuple[Manifest, ...]
+    is_readable: bool
     abandoned: tuple[str, ...] = ()
 
 
@@ -115,6 +120,14 @@ def open_upload(work: UnitOfWork, upload_id: str) -> Upload:
     if upload.expires_at <= work.now:
         raise UploadExpired("The upload was not committed in time.")
     return upload
+
+
+def is_readable(work: UnitOfWork, upload: Upload) -> bool:
+    """Return True if the caller may read what is stored of an upload of its user.
+
+    Whoever has made a limited credential must not see by it what the user pushes for others.
+    """
+    return not work.caller.is_limited or Audience.parse(upload.audience).admits(work.caller)
 
 
 def revision_of(work: UnitOfWork, upload: Upload) -> str:
@@ -189,4 +202,13 @@ def shareable(work: UnitOfWork, upload: Upload, named: Sequence[str], *, strict:
 
 def opened(work: UnitOfWork, upload: Upload, bases: tuple[Manifest, ...], abandoned: tuple[str, ...]) -> OpenUpload:
     revision = revision_of(work, upload)
-    return OpenUpload(upload.id, upload.storage, upload.chunk_size, upload.expires_at, revision, bases, abandoned)
+    return OpenUpload(
+        upload.id,
+        upload.storage,
+        upload.chunk_size,
+        upload.expires_at,
+        revision,
+        bases,
+        is_readable(work, upload),
+        abandoned,
+    )
