@@ -264,11 +264,11 @@ bytes:
       type: int
       returned: success
     downloaded:
-      description: Encoded bytes that were downloaded.
+      description: Encoded bytes of chunks and patches that were downloaded.
       type: int
       returned: success
     downloaded_raw:
-      description: Raw bytes of the downloaded chunks.
+      description: Raw bytes of the chunks that were downloaded whole.
       type: int
       returned: success
     reused:
@@ -277,6 +277,14 @@ bytes:
       returned: success
     copied:
       description: The part of RV(bytes.reused) that had to be copied.
+      type: int
+      returned: success
+    patched:
+      description: Raw bytes of the chunks that were made by patches from those of a cached image.
+      type: int
+      returned: success
+    index:
+      description: Bytes of the index that were downloaded, or of the deltas in its place.
       type: int
       returned: success
     holes:

@@ -33,6 +33,7 @@ extends_documentation_fragment:
   - macfleet.parallels._catalog
   - macfleet.parallels._catalog.handover
   - macfleet.parallels._catalog.transfer
+  - macfleet.parallels._cache
 attributes:
   action:
     support: full
@@ -46,7 +47,8 @@ attributes:
   check_mode:
     support: full
     details:
-      - Reads the whole bundle to tell chunks and raw bytes exactly. The encoded bytes are an estimate from a sample.
+      - Reads the whole bundle to tell chunks and raw bytes exactly. Encoded bytes and deltas are exact, too, if the cache of
+        this host has the bases; otherwise they are an estimate from a sample.
   diff_mode:
     support: full
   idempotent:
@@ -155,10 +157,27 @@ options:
       - Push the bundle of a suspended virtual machine, too, with its memory.
     type: bool
     default: false
-  prlctl_path:
+  deltas:
     description:
-      - The program C(prlctl). The default is to look for it where Parallels Desktop installs it.
-    type: path
+      - Make a delta from each of the first three bases, so that a host that has one of them downloads only the blocks of 4 KiB
+        that changed, and not whole chunks.
+      - Deltas take some room in storage. Nothing is lost with them.
+    type: bool
+    default: true
+  delta_budget:
+    description:
+      - How many bytes of bases may be downloaded to compare chunks with, where the cache of this host does not have the base.
+      - What does not fit is pushed without a patch. V(0) downloads nothing.
+      - The default is at most twice the encoded bytes of the new chunks so far.
+    type: int
+  keep_in_cache:
+    description:
+      - Keep the clone of the bundle that is read as an entry of the cache, so that the next push has its base at hand, and a
+        pull of this version on this host downloads nothing.
+      - It costs no disk space at first, as a clone shares its blocks with the bundle. It needs a file system that has clones,
+        and a cache on the same volume as the bundle; otherwise the task only warns.
+    type: bool
+    default: false
 seealso:
   - module: macfleet.parallels.catalog_pull
   - module: macfleet.parallels.catalog_manifest
@@ -192,6 +211,13 @@ EXAMPLES = r"""
     catalog_id: windows-11-finance
     version: 2026.11.1
     required_roles: [FINANCE]
+
+- name: Publish an update, and keep it so that the next one is compared without a download
+  macfleet.parallels.catalog_push:
+    path: /Users/build/Parallels/macOS 15 runner.macvm
+    catalog_id: macos-15-runner
+    version: 1.5.0
+    keep_in_cache: true
 
 - name: Replace a version, and upload all of it instead of reusing chunks of other versions
   macfleet.parallels.catalog_push:
@@ -254,12 +280,34 @@ bytes:
       description: Encoded bytes of the new chunks, in check mode an estimate.
       type: int
       returned: success
+deltas:
+  description: The deltas that were made, by which hosts that have a base pull this version.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    base:
+      description: The version that the delta starts from.
+      type: str
+      returned: success
+    bytes:
+      description: Bytes of the delta.
+      type: int
+      returned: success
+    patch_bytes:
+      description: Bytes of its patches.
+      type: int
+      returned: success
 encoded_is_estimate:
-  description: True if RV(bytes.encoded) is an estimate.
+  description: True if RV(bytes.encoded) and RV(deltas) are estimates.
   returned: success
   type: bool
 cloned:
   description: True if a clone of the bundle was read, so that its virtual machine could be started meanwhile.
+  returned: success
+  type: bool
+kept_in_cache:
+  description: True if the content is an entry of the cache of this host, because of O(keep_in_cache).
   returned: success
   type: bool
 resumed_bytes:
@@ -308,6 +356,7 @@ def push_spec() -> options.Spec:
         **options.connection_spec(),
         **options.handover_spec(),
         **options.transfer_spec(),
+        **options.cache_spec(),
         "path": {"type": "path", "required": True},
         "catalog_id": {"type": "str", "required": True},
         "version": {"type": "str", "required": True},
@@ -326,7 +375,9 @@ def push_spec() -> options.Spec:
         "chunk_size": {"type": "int"},
         "force": {"type": "bool", "default": False},
         "allow_suspended": {"type": "bool", "default": False},
-        "prlctl_path": {"type": "path"},
+        "deltas": {"type": "bool", "default": True},
+        "delta_budget": {"type": "int"},
+        "keep_in_cache": {"type": "bool", "default": False},
     }
 
 
@@ -349,6 +400,10 @@ def push_request(params: options.Params) -> PushRequest:
         and MinimumRequirements.from_json(params["minimum_requirements"]),
         force=params["force"],
         allow_suspended=params["allow_suspended"],
+        deltas=params["deltas"],
+        delta_budget=params["delta_budget"],
+        keep_in_cache=params["keep_in_cache"],
+        catalog_url=given.url,
         manifests=given.manifests,
         bases=given.bases,
     )

@@ -15,25 +15,31 @@ AT_MOST = "≤"
 
 @dataclass(frozen=True)
 class Bar:
-    """One line: ``limit`` is None for a figure that is only reported, ``value`` is None when it was not measured."""
+    """One line: ``asked`` is None for a figure that is only reported, ``value`` is None when it was not measured."""
 
     what: str
     value: float | None
     unit: str
     relation: str = AT_LEAST
-    limit: float | None = None
+    asked: float | None = None
     note: str = ""
     runs: list[float] = field(default_factory=list)
+
+    @property
+    def met(self) -> bool | None:
+        """True if the bar is met; None where there is no bar or no value."""
+        if self.value is None or self.asked is None:
+            return None
+        return self.value >= self.asked if self.relation == AT_LEAST else self.value <= self.asked
 
     @property
     def verdict(self) -> str:
         """Met, not met, not measured, or nothing to say."""
         if self.value is None:
             return "not measured"
-        if self.limit is None:
+        if self.met is None:
             return "reported"
-        met = self.value >= self.limit if self.relation == AT_LEAST else self.value <= self.limit
-        return "met" if met else "NOT MET"
+        return "met" if self.met else "NOT MET"
 
 
 def as_table(bars: t.Sequence[Bar]) -> str:
@@ -41,11 +47,11 @@ def as_table(bars: t.Sequence[Bar]) -> str:
     lines = ["| what | measured | bar | verdict | how |", "|---|---:|---:|---|---|"]
     for row in bars:
         value = "–" if row.value is None else f"{row.value:.2f} {row.unit}".rstrip()
-        limit = "–" if row.limit is None else f"{row.relation} {row.limit:.2f} {row.unit}".rstrip()
+        limit = "–" if row.asked is None else f"{row.relation} {row.asked:.2f} {row.unit}".rstrip()
         lines.append(f"| {row.what} | {value} | {limit} | {row.verdict} | {row.note} |")
     return "\n".join(lines)
 
 
 def as_json(bars: t.Sequence[Bar]) -> list[dict[str, t.Any]]:
     """The same for programs."""
-    return [{**asdict(row), "verdict": row.verdict} for row in bars]
+    return [{**asdict(row), "met": row.met, "verdict": row.verdict} for row in bars]

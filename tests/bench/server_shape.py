@@ -122,6 +122,7 @@ class Shape:
             "logical_bytes": 64 << 30,
             "data_bytes": 40 << 30,
             "stored_bytes": 20 << 30,
+            "index_bytes": 4 << 20,
             "pack": one[:32],
             "listing_object": f"{one}.listing",
             "locator_object": f"{one}.locator",

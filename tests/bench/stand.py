@@ -44,6 +44,14 @@ class Case:
     asked: float | None
 
 
+CASES = (
+    Case("deflate by zlib", "deflate", "zlib", "plain", 0.8),
+    Case("deflate by isal", "deflate", "isal", "fast", 0.85),
+    Case("zstd", "zstd", "zstandard", "fast", 0.85),
+)
+MAIN_CASE = CASES[1]
+
+
 class Bench:
     """Directories, bundles, hosts."""
 
@@ -172,3 +180,8 @@ def new_stand(bench: Bench, name: str, **settings: str) -> t.Iterator[Stand]:
     settings = {"CATALOG_TOKEN_SECONDS": "86400", **settings}
     with scratch(bench, "server") as place, ServerProcess(place, bench.arguments.server_python, settings) as server:
         yield Stand(bench, server, name)
+
+
+def volume_bytes(machine: bundles.SampleVm) -> int:
+    """The size of a volume for a machine, the images of it in a cache, and what comes with updates."""
+    return 4 * machine.guest.data_bytes + 4 * GIB

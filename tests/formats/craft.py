@@ -163,9 +163,10 @@ def locator_file(header: t.Union[Header, bytes], body: bytes) -> bytes:
     return column_file(b"MFLOCA1\n", header if isinstance(header, bytes) else canonical_json(header), body)
 
 
-def index(listing: bytes, locator: bytes) -> bytes:
+def index(listing: bytes, locator: bytes, deltas: t.Sequence[bytes] = ()) -> bytes:
     """The body of a commit."""
-    return b"MFINDX1\n" + struct.pack("<QQ", len(listing), len(locator)) + listing + locator
+    lengths = struct.pack(f"<QQI{len(deltas)}Q", len(listing), len(locator), len(deltas), *map(len, deltas))
+    return b"MFINDX1\n" + lengths + listing + locator + b"".join(deltas)
 
 
 def trailer_row(identity: bytes, offset: int, length: int, raw_length: int, codec: int) -> bytes:

@@ -210,7 +210,7 @@ def header_cases() -> list[Case]:
 
     def patched(header_bytes: int) -> bytes:
         good = make_index()
-        return good[:32] + struct.pack("<I", header_bytes) + good[36:]
+        return good[:36] + struct.pack("<I", header_bytes) + good[40:]
 
     def fields(name: str, about: str, says: str, error: str = "invalid_index", **changes: t.Any) -> Case:
         return refused(name, about, says, error, listing_changes=changes)
@@ -283,13 +283,13 @@ def column_cases() -> list[Case]:
             "listing-magic",
             "Another magic of the listing.",
             "listing does not begin",
-            good[:24] + b"MFLIST9\n" + good[32:],
+            good[:28] + b"MFLIST9\n" + good[36:],
         ),
         whole(
             "locator-magic",
             "Another magic of the locator.",
             "locator does not begin",
-            good[: 24 + listing_bytes] + b"MFLOCA9\n" + good[32 + listing_bytes :],
+            good[: 28 + listing_bytes] + b"MFLOCA9\n" + good[36 + listing_bytes :],
         ),
     ]
 

@@ -89,6 +89,7 @@ def put_manifest(
                 "logical_bytes": 2_000_000,
                 "data_bytes": 1_000_000,
                 "stored_bytes": 500_000,
+                "index_bytes": 5_000,
                 "pack": upload.id,
                 "listing_object": _put_object(server, upload, "listing"),
                 "locator_object": _put_object(server, upload, "locator"),

@@ -135,17 +135,17 @@ def test_what_grants_open() -> None:
     push = caller([], [access.PUSH_MANIFESTS], grant("push", (), ["m"]))
     for who, needs in (
         (pull, access.pulling("m")),
-        (pull, access.reading_index_of("m")),
-        (push, access.reading_index_of("m")),
+        (pull, access.reading_content_of("m")),
+        (push, access.reading_content_of("m")),
         (push, access.TRANSFER_IN),
     ):
         assert access.check(who, needs) is who
     for who, needs in (
         (pull, access.pulling("other")),
-        (pull, access.reading_index_of("other")),
+        (pull, access.reading_content_of("other")),
         (pull, access.TRANSFER_IN),
         (push, access.pulling("m")),
-        (push, access.reading_index_of("other")),
+        (push, access.reading_content_of("other")),
     ):
         with pytest.raises(GrantScope):
             access.check(who, needs)

@@ -207,6 +207,20 @@ def test_urls_that_are_given_out_are_audited_once_for_a_grant(server: Server) ->
     assert (last.actor, last.credential, last.details) == ("admin", "token", {})
 
 
+def test_a_push_that_reads_its_base_is_audited_and_not_counted(server: Server) -> None:
+    manifest_id = put_manifest(server)
+    catalog_id = _catalog_id_of(server, manifest_id)
+    made = mint(server, "pusher", "push", catalog_id, version="2.0", bases=["1.0"]).json()
+    segments = [{"pack": pack, "sha256": sha256} for pack, sha256 in segments_of(server, manifest_id)]
+    for page in (segments[:1], segments):
+        path = f"/manifests/{manifest_id}/urls"
+        assert server.call("POST", path, bearer=made["grant"], json={"segments": page}).status_code == 200
+    wait_until(lambda: len(audited(server, "manifest.read_urls", manifest_id)) > 0)
+    (entry,) = audited(server, "manifest.read_urls", manifest_id)
+    assert (entry.actor, entry.credential, entry.details) == ("pusher", "grant", {"grant": made["id"]})
+    assert server.call("GET", f"/manifests/{manifest_id}", "admin").json()["download_count"] == 0
+
+
 # A grant opens one thing
 
 

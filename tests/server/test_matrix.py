@@ -311,8 +311,9 @@ MATRIX: dict[tuple[str, str, str], Row] = {
     ("POST", "/manifests/{manifest_id}/revoke", ""): MARKED,
     ("GET", "/manifests/{manifest_id}/listing", ""): INDEXED,
     ("GET", "/manifests/{manifest_id}/locator", ""): INDEXED,
+    ("GET", "/manifests/{manifest_id}/deltas", ""): Row(PULL, PULL, _for(PULL, "admin", otherwise=404)),
     ("POST", "/manifests/{manifest_id}/urls", ""): Row(
-        PULL,
+        INDEX,
         PULL,
         _for(PULL, "admin", otherwise=404),
         lambda scene: {"segments": [{"pack": scene.segment[0], "sha256": scene.segment[1]}]},

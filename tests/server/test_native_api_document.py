@@ -20,8 +20,10 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator i
 from ansible_collections.macfleet.parallels.tests.support.documents import assert_alike
 from catalog_server import access, errors
 from catalog_server.openapi.examples import EXAMPLES
+from delta_packs import update
 from packs import make_pack
 from routes import all_routes
+from rows import new_catalog_id
 from running import Server, Template, command, running, wait_until
 from transfer_client import FILES, Client, good
 
@@ -53,7 +55,7 @@ def test_every_claim_is_named_as_one_that_is_asked_for_or_not() -> None:
     needs = {claim for need in vars(access).values() if isinstance(need, access.Needs) for claim in need.claims}
     # Of the catalog id, which may say otherwise.
     needs.add(access.PUSH_MANIFESTS)
-    needs |= {*access.pulling("m").claims, *access.reading_index_of("m").claims}
+    needs |= {*access.pulling("m").claims, *access.reading_content_of("m").claims}
     assert found == [needs, set(access.CLAIMS) - needs]
 
 
@@ -72,10 +74,10 @@ def test_every_example_is_one(name: str, text: str) -> None:
 TEXTS = dict(EXAMPLE.findall(DOCUMENT))
 # Which examples are sent, and which are compared with what comes back
 REQUESTS = {"LoginRequest", "PullGrantRequest", "PushGrantRequest", "ManifestEdit"}
-REQUESTS |= {"BeginUpload", "NewSegments", "WantedSegments"}
+REQUESTS |= {"BeginUpload", "NewObjects", "WantedObjects"}
 ADMINISTRATION = {"NewUser", "UserEdit", "NewApiKeyRequest", "RoleEdit", "CatalogIdEdit"}
 ANSWERS = {"", "LoginReply", "MintedGrant", "ManifestRecord", "ReadUrls", "UploadRecord", "StoreUrls"}
-ANSWERS |= {"FreedSpace", "JobRecord", "GcPlan", "RetentionPlan"}
+ANSWERS |= {"DeltaRecords", "FreedSpace", "JobRecord", "GcPlan", "RetentionPlan"}
 Json = dict[str, Any]
 
 
@@ -163,7 +165,7 @@ def test_example_of_a_pull(ci: Client, manifest: Json) -> None:
     assert [found["id"] for found in minted["manifests"]] == [manifest["id"]]
 
     (segment, *_others) = _segments(ci, manifest)
-    asked, answer = example("WantedSegments"), example("ReadUrls")
+    asked, answer = example("WantedObjects"), example("ReadUrls")
     (placeholder,) = asked["segments"]
     assert placeholder == {name: answer["urls"][0][name] for name in placeholder}
     made = good(ci.http.post(f"/manifests/{manifest['id']}/urls", json={"segments": [segment]}))
@@ -175,6 +177,13 @@ def test_example_of_a_pull(ci: Client, manifest: Json) -> None:
     mine = {**asked, "digest": manifest["digest"]}
     assert ci.http.post(f"/manifests/{manifest['id']}/urls", json=mine).json()["error"] == "unknown_segment"
     assert ci.http.post(f"/manifests/{manifest['id']}/urls", json=asked).json()["error"] == "replaced"
+
+
+def test_example_of_deltas(ci: Client) -> None:
+    catalog_id = new_catalog_id()
+    updated = update(ci, catalog_id, "1.1", ci.push(catalog_id))
+    told = good(ci.http.get(f"/manifests/{updated.id}/deltas"))
+    assert_alike(example("DeltaRecords"), told, "DeltaRecords")
 
 
 def _segments(ci: Client, manifest: Json) -> list[Json]:
@@ -203,7 +212,7 @@ def test_example_of_a_push(ci: Client, manifest: Json) -> None:
     assert_alike(example("UploadRecord"), upload, "UploadRecord")
     assert [base["id"] for base in upload["bases"]] == [manifest["id"]]
     assert (upload["storage"], upload["chunk_size"]) == ("local", begin["chunk_size"])
-    made = good(ci.http.post(f"/uploads/{upload['id']}/urls", json=example("NewSegments")))
+    made = good(ci.http.post(f"/uploads/{upload['id']}/urls", json=example("NewObjects")))
     assert_alike(example("StoreUrls"), made, "StoreUrls")
     assert_same_url(example("StoreUrls")["urls"][0]["url"], made["urls"][0]["url"])
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from catalog_server.access import Caller
 from catalog_server.app import open_services
-from catalog_server.catalog import queries, records
+from catalog_server.catalog import deltas, queries, records
 from catalog_server.settings import Settings
 from catalog_server.unit_of_work import Services, utc_now
 from rows import put_manifest
@@ -94,6 +94,14 @@ def test_what_is_about_one_version_does_not_read_those_of_all(services: Services
     # The audiences that are in use are read by an index of them, each found behind the one before.
     allowed = ("SCAN used", "SCAN anon_1")
     assert [step for step in steps if step.startswith("SCAN") and not step.startswith(allowed)] == []
+
+
+def test_deltas_are_found_from_manifest_to_manifest(services: Services) -> None:
+    """And not among all versions that the same people may pull: that took seconds where there are a thousand."""
+    (plan,) = plans(services, lambda session: deltas.leading_to(session, "0"))
+    assert [step for step in plan if "ix_manifests_" in step or "MULTI-INDEX" in step] == []
+    assert len([step for step in plan if "ix_deltas_manifest_id" in step]) == 2, plan
+    assert [step for step in plan if step.startswith("SCAN") and not step.endswith(("reached", "CONSTANT ROW"))] == []
 
 
 @pytest.mark.parametrize("after", [None, "image"], ids=["first page", "next page"])

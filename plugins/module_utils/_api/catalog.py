@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import paged
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.auth import bearer
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.deltas import DeltaList
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadReply
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.http import Http
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.json_reader import JsonReader
@@ -33,7 +34,11 @@ URLS_OF_AN_UPLOAD = 64
 # The server looks up every object of the upload before it answers.
 COMMIT_TIMEOUT_SECONDS = 900.0
 
-Segment = t.Tuple[str, str]
+# Kinds of objects of a pack, as requests for URLs name them, and how messages do.
+SEGMENTS, DELTAS, PATCHES = "segments", "deltas", "patches"
+_KINDS = {SEGMENTS: "segments", DELTAS: "deltas", PATCHES: "objects of patches"}
+
+ObjectName = t.Tuple[str, str]
 
 
 def _address(catalog_id: str, version: str | None, architecture: str | None) -> dict[str, str]:
@@ -155,19 +160,26 @@ class CatalogClient:
         doing = f"read the locator of the manifest {manifest_id}"
         return self._http.read_bytes(f"{_of(manifest_id)}/locator", doing, max_bytes=MAX_INDEX_BYTES)
 
-    def segment_urls(self, manifest_id: str, segments: t.Iterable[Segment]) -> dict[Segment, SignedUrl]:
-        """Return URLs that read segments of a manifest, each named by pack and SHA-256."""
-        found: dict[Segment, SignedUrl] = {}
-        for page in _pages(segments, URLS_OF_A_PULL):
+    def deltas(self, manifest_id: str) -> DeltaList:
+        """Return the deltas that lead to a manifest, directly or one after another."""
+        doing = f"read the deltas of the manifest {manifest_id}"
+        return DeltaList.from_json(self._http.json("GET", f"{_of(manifest_id)}/deltas", doing))
+
+    def object_urls(
+        self, manifest_id: str, objects: t.Iterable[ObjectName], kind: str = SEGMENTS
+    ) -> dict[ObjectName, SignedUrl]:
+        """Return URLs that read objects of one kind, each named by pack and SHA-256, for a pull of a manifest."""
+        found: dict[ObjectName, SignedUrl] = {}
+        for page in _pages(objects, URLS_OF_A_PULL):
             reply = self._http.json(
                 "POST",
                 f"{_of(manifest_id)}/urls",
-                f"get URLs of {len(page)} segments of the manifest {manifest_id}",
-                body={"segments": [{"pack": pack, "sha256": sha256} for pack, sha256 in page]},
+                f"get URLs of {len(page)} {_KINDS[kind]} for the manifest {manifest_id}",
+                body={kind: [{"pack": pack, "sha256": sha256} for pack, sha256 in page]},
                 idempotent=True,
             )
             urls = {(item.get("pack"), item.get("sha256")): item for item in _items(reply, "urls")}
-            found.update({segment: _url_of(urls, segment) for segment in page})
+            found.update({name: _url_of(urls, name) for name in page})
         return found
 
     def begin_upload(self, request: UploadRequest) -> Upload:
@@ -200,15 +212,17 @@ class CatalogClient:
             cursor = page.next
         return dataclasses.replace(first, segments=tuple(segments), next=None)
 
-    def upload_urls(self, upload_id: str, segments: t.Iterable[tuple[str, int]]) -> dict[str, SignedUrl]:
-        """Return URLs that store segments, each given by SHA-256 and size in bytes."""
+    def upload_urls(
+        self, upload_id: str, objects: t.Iterable[tuple[str, int]], kind: str = SEGMENTS
+    ) -> dict[str, SignedUrl]:
+        """Return URLs that store objects of one kind, each given by SHA-256 and size in bytes."""
         found: dict[str, SignedUrl] = {}
-        for page in _pages(segments, URLS_OF_AN_UPLOAD):
+        for page in _pages(objects, URLS_OF_AN_UPLOAD):
             reply = self._http.json(
                 "POST",
                 f"{_upload(upload_id)}/urls",
-                f"get URLs for {len(page)} segments of the upload {upload_id}",
-                body={"segments": [{"sha256": sha256, "size": size} for sha256, size in page]},
+                f"get URLs for {len(page)} {_KINDS[kind]} of the upload {upload_id}",
+                body={kind: [{"sha256": sha256, "size": size} for sha256, size in page]},
                 idempotent=True,
             )
             urls = {item.get("sha256"): item for item in _items(reply, "urls")}

@@ -99,8 +99,7 @@ def _connection_count(params: options.Params) -> t.Optional[int]:
 
 
 def _cache_settings(params: options.Params) -> CacheSettings:
-    # A push has no options of the cache: it uses the one that a pull would use by default.
-    given = {name: params.get(name, option.get("default")) for name, option in options.cache_spec().items()}
+    given = {name: params[name] for name in options.cache_spec()}
     return CacheSettings(
         os.path.abspath(os.path.expanduser(given["cache_path"])),
         given["facts_directory"],

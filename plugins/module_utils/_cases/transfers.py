@@ -11,7 +11,7 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import PATCHES, SEGMENTS, CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads import Upload
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.cancellation import Cancellation
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import LinkCost, estimate
@@ -21,16 +21,21 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.retry imp
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.urls import PullUrls, ResumeUrls, UploadUrls
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.chunks import chunk_id
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import SegmentRef
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
+    ObjectRef,
+    PatchesRef,
+    SegmentRef,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage import limited
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.retrying import RetryingTransfer, Transfer
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.sources import (
     Buffer,
-    SegmentSink,
-    SegmentSource,
+    Sink,
+    Source,
 )
 
 Key = t.TypeVar("Key")
+Stored = t.TypeVar("Stored", SegmentRef, PatchesRef)
 
 # Segments that wait for their upload, or are under way: each takes its 32 MiB of memory. While the metadata server is
 # silent, those that have their URL are still stored.
@@ -57,16 +62,20 @@ class Transfers(t.Protocol):
         """Return what a request costs, as far as that is known from the requests so far."""
         ...  # pylint: disable=unnecessary-ellipsis
 
-    def pull_source(self, manifest_id: str, order: t.Iterable[SegmentRef]) -> SegmentSource:
-        """Return a source of the segments of a manifest, which will be read in about this ``order``."""
+    def pull_source(self, manifest_id: str, order: t.Iterable[ObjectRef], kind: str = SEGMENTS) -> Source:
+        """Return a source of objects of one kind for a pull of a manifest, to be read in about this ``order``."""
         ...  # pylint: disable=unnecessary-ellipsis
 
-    def upload_source(self, upload: Upload) -> SegmentSource:
+    def upload_source(self, upload: Upload) -> Source:
         """Return a source of the segments that an open upload has already."""
         ...  # pylint: disable=unnecessary-ellipsis
 
-    def upload_sink(self, upload: Upload) -> SegmentSink:
+    def upload_sink(self, upload: Upload) -> Sink[SegmentRef]:
         """Return a sink for the segments of an open upload."""
+        ...  # pylint: disable=unnecessary-ellipsis
+
+    def patch_sink(self, upload: Upload) -> Sink[PatchesRef]:
+        """Return a sink for the objects of patches of an open upload."""
         ...  # pylint: disable=unnecessary-ellipsis
 
 
@@ -118,23 +127,29 @@ class SignedTransfers:
         """See ``Transfers``."""
         return estimate(self._meter.samples(), sharing=self._settings.connections or limited.LEAST)
 
-    def pull_source(self, manifest_id: str, order: t.Iterable[SegmentRef]) -> SegmentSource:
+    def pull_source(self, manifest_id: str, order: t.Iterable[ObjectRef], kind: str = SEGMENTS) -> Source:
         """See ``Transfers``."""
-        keys = [(segment.pack, segment.sha256) for segment in order]
+        keys = [(item.pack, item.sha256) for item in order]
         cancellation = self._cancellation()
-        urls = PullUrls(self._catalog, manifest_id, keys, cancellation.check)
+        urls = PullUrls(self._catalog, manifest_id, keys, cancellation.check, kind=kind)
         return _SignedSource(self._retrying(urls, cancellation), cancellation)
 
-    def upload_source(self, upload: Upload) -> SegmentSource:
+    def upload_source(self, upload: Upload) -> Source:
         """See ``Transfers``."""
         cancellation = self._cancellation()
         return _SignedSource(self._retrying(ResumeUrls(self._catalog, upload), cancellation), cancellation)
 
-    def upload_sink(self, upload: Upload) -> SegmentSink:
+    def upload_sink(self, upload: Upload) -> Sink[SegmentRef]:
         """See ``Transfers``."""
         cancellation = self._cancellation()
         urls = UploadUrls(self._catalog, upload.id, cancellation.check)
-        return _SignedSink(upload.id, self._retrying(urls, cancellation), cancellation)
+        return _SignedSink(upload.id, self._retrying(urls, cancellation), cancellation, SegmentRef)
+
+    def patch_sink(self, upload: Upload) -> Sink[PatchesRef]:
+        """See ``Transfers``."""
+        cancellation = self._cancellation()
+        urls = UploadUrls(self._catalog, upload.id, cancellation.check, kind=PATCHES)
+        return _SignedSink(upload.id, self._retrying(urls, cancellation), cancellation, PatchesRef)
 
     def _cancellation(self) -> Cancellation:
         return Cancellation(self._progress.alive, self._settings.sleep)
@@ -157,25 +172,30 @@ class _SignedSource:
         self._transfer = transfer
         self._cancellation = cancellation
 
-    def fetch(self, segment: SegmentRef, offset: int, length: int) -> Buffer:
-        return self._transfer.fetch((segment.pack, segment.sha256), offset, length)
+    def fetch(self, item: ObjectRef, offset: int, length: int) -> Buffer:
+        return self._transfer.fetch((item.pack, item.sha256), offset, length)
 
     def cancel(self) -> None:
         self._cancellation.cancel()
 
 
-class _SignedSink:
+class _SignedSink(t.Generic[Stored]):
     def __init__(
-        self, upload_id: str, transfer: RetryingTransfer[t.Tuple[str, int]], cancellation: Cancellation
+        self,
+        upload_id: str,
+        transfer: RetryingTransfer[t.Tuple[str, int]],
+        cancellation: Cancellation,
+        stored: t.Callable[[str, str, int], Stored],
     ) -> None:
         self._upload_id = upload_id
         self._transfer = transfer
         self._cancellation = cancellation
+        self._stored: t.Callable[[str, str, int], Stored] = stored
 
-    def put(self, data: bytes) -> SegmentRef:
+    def put(self, data: bytes) -> Stored:
         name = chunk_id(data).hex()
         self._transfer.put((name, len(data)), data)
-        return SegmentRef(self._upload_id, name, len(data))
+        return self._stored(self._upload_id, name, len(data))
 
     def cancel(self) -> None:
         self._cancellation.cancel()

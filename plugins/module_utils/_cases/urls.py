@@ -15,16 +15,17 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import (
+    SEGMENTS,
     URLS_OF_A_PULL,
     URLS_OF_AN_UPLOAD,
     CatalogClient,
+    ObjectName,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import TEMPORARY
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads import Upload
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.signed_url import SignedUrl
 
 Key = t.TypeVar("Key", bound=t.Hashable)
-SegmentKey = t.Tuple[str, str]
 Alive = t.Callable[[], None]
 Clock = t.Callable[[], float]
 
@@ -173,27 +174,28 @@ def _known(signed: SignedUrl, since: float) -> _Known:
 
 
 class PullUrls:
-    """URLs that read segments of a manifest, held in advance in the order of their use."""
+    """URLs that read objects of one kind for a pull of a manifest, held in advance in the order of their use."""
 
     def __init__(
         self,
         catalog: CatalogClient,
         manifest_id: str,
-        order: t.Iterable[SegmentKey],
+        order: t.Iterable[ObjectName],
         alive: Alive = lambda: None,
         clock: Clock = time.monotonic,
+        kind: str = SEGMENTS,
     ) -> None:
         self._order = list(dict.fromkeys(order))
         self._place = {key: number for number, key in enumerate(self._order)}
-        self._asker: UrlAsker[SegmentKey] = UrlAsker(
-            lambda keys: catalog.segment_urls(manifest_id, keys), URLS_OF_A_PULL, alive, clock
+        self._asker: UrlAsker[ObjectName] = UrlAsker(
+            lambda keys: catalog.object_urls(manifest_id, keys, kind), URLS_OF_A_PULL, alive, clock
         )
         self._clock = clock
         self._furthest = 0
         self._looked = (-1, float("-inf"))
 
-    def __call__(self, key: SegmentKey, refused: t.Optional[SignedUrl]) -> SignedUrl:
-        """Return a URL that reads the segment ``key``."""
+    def __call__(self, key: ObjectName, refused: t.Optional[SignedUrl]) -> SignedUrl:
+        """Return a URL that reads the object ``key``."""
         place = self._place.get(key)
         if place is None:
             # A damaged seed has its chunks in segments that nobody planned to read.
@@ -221,7 +223,7 @@ class ResumeUrls:
         self._urls = _urls_of(upload)
         self._lock = threading.Lock()
 
-    def __call__(self, key: SegmentKey, refused: t.Optional[SignedUrl]) -> SignedUrl:
+    def __call__(self, key: ObjectName, refused: t.Optional[SignedUrl]) -> SignedUrl:
         """Return a URL that reads the segment ``key``."""
         # Reading what an upload has already stops nobody: nothing else goes on meanwhile.
         with self._lock:
@@ -235,26 +237,31 @@ def _urls_of(upload: Upload) -> dict[str, SignedUrl]:
 
 
 class UploadUrls:
-    """URLs that store segments of one upload.
+    """URLs that store objects of one kind in one upload.
 
-    A URL binds the SHA-256 of its segment, so it can be asked for when the segment is there, and not before. Those of
-    segments that are finished while a request is under way are asked for together by the next one.
+    A URL binds the SHA-256 of its object, so it can be asked for when the object is there, and not before. Those of
+    objects that are finished while a request is under way are asked for together by the next one.
     """
 
     def __init__(
-        self, catalog: CatalogClient, upload_id: str, alive: Alive = lambda: None, clock: Clock = time.monotonic
+        self,
+        catalog: CatalogClient,
+        upload_id: str,
+        alive: Alive = lambda: None,
+        clock: Clock = time.monotonic,
+        kind: str = SEGMENTS,
     ) -> None:
         self._asker: UrlAsker[t.Tuple[str, int]] = UrlAsker(
-            lambda keys: _by_key(catalog, upload_id, keys), URLS_OF_AN_UPLOAD, alive, clock
+            lambda keys: _by_key(catalog, upload_id, keys, kind), URLS_OF_AN_UPLOAD, alive, clock
         )
 
     def __call__(self, key: t.Tuple[str, int], refused: t.Optional[SignedUrl]) -> SignedUrl:
-        """Return a URL that stores the segment ``key``, a SHA-256 and a size in bytes."""
+        """Return a URL that stores the object ``key``, a SHA-256 and a size in bytes."""
         return self._asker.get(key, refused)
 
 
 def _by_key(
-    catalog: CatalogClient, upload_id: str, keys: t.Sequence[t.Tuple[str, int]]
+    catalog: CatalogClient, upload_id: str, keys: t.Sequence[t.Tuple[str, int]], kind: str
 ) -> dict[t.Tuple[str, int], SignedUrl]:
-    found = catalog.upload_urls(upload_id, keys)
+    found = catalog.upload_urls(upload_id, keys, kind)
     return {key: found[key[0]] for key in keys}

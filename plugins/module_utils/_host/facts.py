@@ -240,6 +240,7 @@ def _entry(entry: CacheEntry) -> Document:
         "logical_bytes": record.logical_bytes,
         "stored_bytes": record.stored_bytes,
         "allocated_bytes": record.allocated_bytes,
+        "downloaded_bytes": record.downloaded_bytes,
         "exclusive_bytes": _exclusive_bytes(entry),
         "first_used_at": record.first_used_at,
         "last_used_at": record.last_used_at,

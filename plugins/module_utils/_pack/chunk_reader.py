@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""Reads the chunks of a bundle in threads: read, zero test, hash, encode."""
+"""Reads the chunks of a bundle in threads: read, zero test, hash, encode, compare with bases."""
 
 from __future__ import annotations
 
@@ -17,21 +17,38 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bu
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.codecs import Buffer
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import BundleChanged
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import FILE
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.patch_writer import BasePatch
 
 Encode = t.Callable[[Buffer], t.Tuple[int, bytes]]
+# Returns the patches for the chunk at a reference, whose id and bytes are given.
+Compare = t.Callable[[int, bytes, memoryview], t.Tuple[BasePatch, ...]]
 
 
 @dataclass(frozen=True)
 class Chunk:
     """A chunk that was read.
 
-    ``data`` is the encoded chunk, or empty for holes and for chunks that need not be stored.
+    ``data`` is the encoded chunk, or empty for holes and for chunks that need not be stored. ``patches`` make it from
+    chunks of bases.
     """
 
     identity: bytes
     length: int
     codec: int = 0
     data: bytes = b""
+    patches: tuple[BasePatch, ...] = ()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done with the chunks that are read.
+
+    Those that ``store`` returns True for are encoded by ``encode``; ``compare`` makes patches.
+    """
+
+    store: t.Callable[[bytes], bool]
+    encode: Encode
+    compare: t.Optional[Compare] = None
 
 
 def _orders(snapshot: bundle.Snapshot) -> t.Iterator[tuple[str, cut.Order]]:
@@ -47,8 +64,7 @@ def _handle(
     order: cut.Order,
     snapshot: bundle.Snapshot,
     pool: pipeline.BufferPool,
-    store: t.Optional[t.Callable[[bytes], bool]],
-    encode: t.Optional[Encode],
+    work: t.Optional[Work],
 ) -> list[Chunk]:
     start, length = order.start, order.length
     buffer = pool.take()
@@ -63,22 +79,23 @@ def _handle(
             finally:
                 os.close(descriptor)
             found = []
-            for offset, size in order.spans:
+            for reference, (offset, size) in enumerate(order.spans, order.first):
                 with view[offset - start : offset - start + size] as chunk:
-                    found.append(_make_chunk(chunk, store, encode))
+                    found.append(_make_chunk(reference, chunk, work))
             return found
     finally:
         pool.give_back(buffer)
 
 
-def _make_chunk(chunk: memoryview, store: t.Optional[t.Callable[[bytes], bool]], encode: t.Optional[Encode]) -> Chunk:
+def _make_chunk(reference: int, chunk: memoryview, work: t.Optional[Work]) -> Chunk:
     if chunks.is_zero(chunk):
         return Chunk(chunks.ZERO_CHUNK_ID, len(chunk))
     identity = chunks.chunk_id(chunk)
-    if encode is None or store is None or not store(identity):
+    if work is None:
         return Chunk(identity, len(chunk))
-    codec, data = encode(chunk)
-    return Chunk(identity, len(chunk), codec, data)
+    codec, data = work.encode(chunk) if work.store(identity) else (0, b"")
+    patches = work.compare(reference, identity, chunk) if work.compare is not None else ()
+    return Chunk(identity, len(chunk), codec, data, patches)
 
 
 def _changed(snapshot: bundle.Snapshot, path: str) -> BundleChanged:
@@ -91,18 +108,17 @@ def _changed(snapshot: bundle.Snapshot, path: str) -> BundleChanged:
 def read_chunks(
     snapshot: bundle.Snapshot,
     workers: int,
-    store: t.Optional[t.Callable[[bytes], bool]],
-    encode: t.Optional[Encode],
+    work: t.Optional[Work] = None,
 ) -> t.Generator[list[Chunk], None, None]:
     """Yield the chunks of all files in canonical order, some at a time; hold it in ``contextlib.closing``.
 
-    ``encode`` runs in the workers, for the chunks that ``store`` returns True for.
+    ``work`` is done in the workers. Without it, the chunks are only hashed.
 
     :raises BundleChanged: a file has another length or identity than in the snapshot
     """
     pool = pipeline.BufferPool(cut.buffer_bytes(snapshot.chunk_size))
     return pipeline.ordered_map(
-        lambda item: _handle(*item, snapshot, pool, store, encode),
+        lambda item: _handle(*item, snapshot, pool, work),
         _orders(snapshot),
         workers=workers,
         window=2 * workers + 2,

@@ -27,6 +27,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
 _FEATURE = re.compile(r"[a-z0-9-]{1,64}\Z")
 _FEATURES_SHOWN = 5
 _COLUMN_LEVEL = 6
+# The header of a file lies in its first bytes.
+HEAD_BYTES = 12 + MAX_HEADER_BYTES
 # Compressed bytes that are decompressed at a time.
 _FEED_BYTES = 256 << 10
 
@@ -199,6 +201,23 @@ def bounded(header: t.Mapping[str, t.Any], key: str, limit: int, what: str) -> i
     if not _is_integer(value) or not 0 <= value <= limit:
         raise MalformedIndex(f"The {what} has {key} = {str(value)[:40]}, allowed is 0 to {limit}.")
     return value
+
+
+def memory_bytes(magic: bytes, data: bytes, what: str, costs: t.Mapping[str, tuple[int, int]]) -> int:
+    """Return about how many bytes of memory a file takes when it is read, from its header alone.
+
+    ``data`` needs only its first ``HEAD_BYTES``; ``costs`` are limit and bytes of what each number there counts.
+
+    :raises MalformedIndex: there is no such header
+    :raises UnsupportedFormat: it needs something that this version does not know
+    """
+    header, _header_bytes, _columns = split_file(magic, data, what)
+    total = 0
+    for key, (limit, cost) in costs.items():
+        if key not in header:
+            raise MalformedIndex(f"The header of the {what} has no {key}.")
+        total += cost * bounded(header, key, limit, what)
+    return total
 
 
 def cut_texts(data: bytes, lengths: array[int]) -> list[str]:

@@ -19,10 +19,14 @@ ORDER_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Order:
-    """Neighbouring chunks of one file: the path in the listing, offset and length in bytes of each chunk."""
+    """Neighbouring chunks of one file: the path in the listing, offset and length in bytes of each chunk.
+
+    ``first`` is the chunk reference of the first one.
+    """
 
     path: str
     spans: tuple[tuple[int, int], ...]
+    first: int = 0
 
     @property
     def start(self) -> int:
@@ -38,13 +42,15 @@ class Order:
 def orders(entry: Entry, chunk_size: int) -> t.Iterator[Order]:
     """Yield the orders of a file from its first chunk to its last, each of at most ``ORDER_BYTES`` or one chunk."""
     spans: list[tuple[int, int]] = []
+    first = entry.first_chunk
     for span in chunks.chunk_spans(entry.size, entry.data_start, chunk_size):
         if spans and span[0] + span[1] - spans[0][0] > ORDER_BYTES:
-            yield Order(entry.path, tuple(spans))
+            yield Order(entry.path, tuple(spans), first)
+            first += len(spans)
             spans = []
         spans.append(span)
     if spans:
-        yield Order(entry.path, tuple(spans))
+        yield Order(entry.path, tuple(spans), first)
 
 
 def buffer_bytes(chunk_size: int) -> int:

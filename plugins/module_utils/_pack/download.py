@@ -15,13 +15,13 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base import fi
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, codecs
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.codecs import Buffer
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import DamagedChunk
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import SegmentRef
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import ObjectRef
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.open_files import OpenFiles, opened
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.positions import References
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.pull_plan import PullPlan
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ranges import Fetch
 
-FetchRange = t.Callable[[SegmentRef, int, int], Buffer]
+FetchRange = t.Callable[[ObjectRef, int, int], Buffer]
 Advance = t.Callable[[int], None]
 
 # After so many bytes the files are flushed, so that flushing at the end does not take long.
@@ -116,7 +116,7 @@ def _write_range(pull_plan: PullPlan, item: Fetch, references: References, root:
     return written
 
 
-def _decode(codec: int, encoded: memoryview, length: int, identity: bytes, segment: SegmentRef) -> Buffer:
+def _decode(codec: int, encoded: memoryview, length: int, identity: bytes, segment: ObjectRef) -> Buffer:
     try:
         chunk = codecs.decode(codec, encoded, length)
         found = chunks.chunk_id(chunk)
@@ -127,7 +127,7 @@ def _decode(codec: int, encoded: memoryview, length: int, identity: bytes, segme
     return chunk
 
 
-def _damaged(segment: SegmentRef, identity: bytes) -> DamagedChunk:
+def _damaged(segment: ObjectRef, identity: bytes) -> DamagedChunk:
     return DamagedChunk(
         f"The chunk {identity.hex()} downloaded from the segment {segment.sha256} does not have its digest, twice, "
         "so the segment is damaged in storage or on the way.",

@@ -39,6 +39,8 @@ MAX_SEGMENT_BYTES = 64 << 20
 
 # The row of a hole, which has none.
 NO_ROW = 0xFFFFFFFF
+# The segment of a row whose place is not known here: only the locator in storage has it.
+NO_SEGMENT = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,37 @@ class Listing:
 class SegmentRef:
     """One storage object: the upload that made it (32 hex), its SHA-256 (64 hex), its size in bytes."""
 
+    kind: t.ClassVar[str] = "segment"
+
     pack: str
     sha256: str
     size: int
+
+
+@dataclass(frozen=True)
+class DeltaRef:
+    """The object of a delta, with the same fields as ``SegmentRef``."""
+
+    kind: t.ClassVar[str] = "delta"
+
+    pack: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class PatchesRef:
+    """An object of patches, with the same fields as ``SegmentRef``."""
+
+    kind: t.ClassVar[str] = "patches"
+
+    pack: str
+    sha256: str
+    size: int
+
+
+# What a pull reads from storage.
+ObjectRef = t.Union[SegmentRef, DeltaRef, PatchesRef]
 
 
 @dataclass(frozen=True)
@@ -132,7 +162,7 @@ class Locator:
     """Where the chunks of the listing with ``digest`` lie.
 
     The four columns have one row for each distinct non-zero chunk, in the order in which these first
-    appear in the listing.
+    appear in the listing. A locator that was made of deltas has ``NO_SEGMENT`` for chunks whose place they do not tell.
     """
 
     digest: str
@@ -151,6 +181,10 @@ class Locator:
     def stored_bytes(self) -> int:
         """Encoded bytes of all chunks."""
         return sum(self.lengths)
+
+    def is_placed(self, row: int) -> bool:
+        """Return True if the place of the chunk of ``row`` is known."""
+        return self.segment_numbers[row] != NO_SEGMENT
 
     def placement(self, row: int) -> Placement:
         """Return where the chunk of ``row`` lies."""
@@ -181,13 +215,18 @@ class ChunkRows:
 
 @dataclass(frozen=True)
 class Index:
-    """A checked listing and locator, the rows of both, and the files that they were read from."""
+    """A checked listing and locator, the rows of both, and the files that they were read from.
+
+    ``locator_file`` is None if the locator was made of deltas. ``delta_files`` came with it in a commit; they are not
+    checked.
+    """
 
     listing: Listing
     rows: ChunkRows
     locator: Locator
     listing_file: bytes
-    locator_file: bytes
+    locator_file: t.Optional[bytes]
+    delta_files: tuple[bytes, ...] = ()
 
 
 def chunk_rows(listing: Listing) -> ChunkRows:

@@ -3,18 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""Listing and locator in one body, as a commit sends them. Pure."""
+"""Listing, locator and deltas in one body, as a commit sends them. Pure."""
 
 from __future__ import annotations
 
 import struct
+import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import columns
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import MalformedIndex
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     MAX_CHUNKS,
     MAX_ENTRIES,
-    MAX_HEADER_BYTES,
     MAX_SEGMENTS,
     MAX_TEXT_BYTES,
     Index,
@@ -24,7 +24,9 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing i
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import LOCATOR_MAGIC, decode_locator
 
 INDEX_MAGIC = b"MFINDX1\n"
-_HEAD = 12 + MAX_HEADER_BYTES
+# Deltas in one commit.
+MAX_DELTAS = 3
+_FIXED_BYTES = 28
 # What a reader takes at most for one of each, and how many bytes that costs while it is decoded (measured).
 _LISTING_COSTS = {
     "entries": (MAX_ENTRIES, 350),
@@ -35,23 +37,24 @@ _LISTING_COSTS = {
 _LOCATOR_COSTS = {"rows": (MAX_CHUNKS, 24), "segments": (MAX_SEGMENTS, 500)}
 
 
-def encode_index(listing_file: bytes, locator_file: bytes) -> bytes:
-    """Return both files in one body, as a commit sends them."""
-    return b"".join((INDEX_MAGIC, struct.pack("<QQ", len(listing_file), len(locator_file)), listing_file, locator_file))
+def encode_index(listing_file: bytes, locator_file: bytes, delta_files: t.Sequence[bytes] = ()) -> bytes:
+    """Return all files in one body, as a commit sends them."""
+    lengths = [len(delta_file) for delta_file in delta_files]
+    head = struct.pack(f"<QQI{len(lengths)}Q", len(listing_file), len(locator_file), len(lengths), *lengths)
+    return b"".join((INDEX_MAGIC, head, listing_file, locator_file, *delta_files))
 
 
 def decode_index(data: bytes) -> Index:
-    """Read and check both files.
+    """Read and check listing and locator; deltas are only cut out.
 
     :raises MalformedIndex: one breaks the grammar, or they do not belong together
     :raises UnsupportedFormat: one needs something that this version does not know
     """
-    listing_bytes = _listing_bytes(data)
-    listing_file = data[24 : 24 + listing_bytes]
-    locator_file = data[24 + listing_bytes :]
+    listing_file, locator_file, *delta_files = (data[start:end] for start, end in _spans(data))
     listing = decode_listing(listing_file)
     rows = chunk_rows(listing)
-    return Index(listing, rows, decode_locator(locator_file, listing, rows), listing_file, locator_file)
+    locator = decode_locator(locator_file, listing, rows)
+    return Index(listing, rows, locator, listing_file, locator_file, tuple(delta_files))
 
 
 def memory_bytes(data: bytes) -> int:
@@ -60,24 +63,33 @@ def memory_bytes(data: bytes) -> int:
     :raises MalformedIndex: there are no such headers
     :raises UnsupportedFormat: they need something that this version does not know
     """
-    locator_start = 24 + _listing_bytes(data)
-    listing, _bytes, _columns = columns.split_file(LISTING_MAGIC, data[24 : min(locator_start, 24 + _HEAD)], "listing")
-    locator, _bytes, _columns = columns.split_file(
-        LOCATOR_MAGIC, data[locator_start : locator_start + _HEAD], "locator"
+    (listing_start, listing_end), (locator_start, locator_end), *_deltas = _spans(data)
+    return columns.memory_bytes(
+        LISTING_MAGIC,
+        data[listing_start : min(listing_end, listing_start + columns.HEAD_BYTES)],
+        "listing",
+        _LISTING_COSTS,
+    ) + columns.memory_bytes(
+        LOCATOR_MAGIC,
+        data[locator_start : min(locator_end, locator_start + columns.HEAD_BYTES)],
+        "locator",
+        _LOCATOR_COSTS,
     )
-    total = 0
-    for header, costs, what in ((listing, _LISTING_COSTS, "listing"), (locator, _LOCATOR_COSTS, "locator")):
-        for key, (limit, cost) in costs.items():
-            if key not in header:
-                raise MalformedIndex(f"The header of the {what} has no {key}.")
-            total += cost * columns.bounded(header, key, limit, what)
-    return total
 
 
-def _listing_bytes(data: bytes) -> int:
-    if len(data) < 24 or data[:8] != INDEX_MAGIC:
+def _spans(data: bytes) -> list[tuple[int, int]]:
+    """Return where listing, locator and deltas begin and end."""
+    if len(data) < _FIXED_BYTES or data[:8] != INDEX_MAGIC:
         raise MalformedIndex("The index does not begin with the magic bytes of one.")
-    listing_bytes, locator_bytes = struct.unpack_from("<QQ", data, 8)
-    if 24 + listing_bytes + locator_bytes != len(data):
+    listing_bytes, locator_bytes, deltas = struct.unpack_from("<QQI", data, 8)
+    start = _FIXED_BYTES + 8 * deltas
+    if deltas > MAX_DELTAS or start > len(data):
+        raise MalformedIndex(f"The index has {deltas} deltas, allowed is {MAX_DELTAS}, or is shorter than it says.")
+    lengths = (listing_bytes, locator_bytes, *struct.unpack_from(f"<{deltas}Q", data, _FIXED_BYTES))
+    spans = []
+    for length in lengths:
+        spans.append((start, start + length))
+        start += length
+    if start != len(data):
         raise MalformedIndex("The index is shorter or longer than it says.")
-    return int(listing_bytes)
+    return spans

@@ -72,7 +72,7 @@ def decode_listing(data: bytes) -> Listing:
         raise MalformedIndex(f"The listing has the chunk size {chunk_size}.")
     digest = hashlib.sha256(columns.opening(LISTING_MAGIC, header_bytes))
     table = columns.ColumnReader(compressed, "listing", digest.update)
-    entries = _read_entries(table, header, chunk_size)
+    entries = numbered(read_entries(table, header, "listing"), chunk_size)
     needed = sum(entry.chunk_count for entry in entries)
     if needed != chunk_total:
         raise MalformedIndex(f"The sizes of the files ask for {needed} chunks, the listing has {chunk_total}.")
@@ -83,28 +83,43 @@ def decode_listing(data: bytes) -> Listing:
     return listing
 
 
-def _read_entries(table: columns.ColumnReader, header: t.Mapping[str, t.Any], chunk_size: int) -> list[Entry]:
-    total = columns.bounded(header, "entries", MAX_ENTRIES, "listing")
-    path_bytes = columns.bounded(header, "path_bytes", MAX_TEXT_BYTES, "listing")
-    target_bytes = columns.bounded(header, "target_bytes", MAX_TEXT_BYTES, "listing")
+def read_entries(table: columns.ColumnReader, header: t.Mapping[str, t.Any], what: str) -> t.Iterator[Entry]:
+    """Yield entries as ``entry_columns`` wrote them; their chunks are not numbered yet.
+
+    ``what`` is the kind of file, for messages.
+
+    :raises MalformedIndex: the columns break the grammar
+    """
+    total = columns.bounded(header, "entries", MAX_ENTRIES, what)
+    path_bytes = columns.bounded(header, "path_bytes", MAX_TEXT_BYTES, what)
+    target_bytes = columns.bounded(header, "target_bytes", MAX_TEXT_BYTES, what)
     kinds, flags = table.raw(total), table.raw(total)
     sizes, data_starts = table.numbers("Q", total), table.numbers("Q", total)
     path_lengths, target_lengths = table.numbers("I", total), table.numbers("I", total)
     entry_paths = columns.cut_texts(table.raw(path_bytes), path_lengths)
     targets = columns.cut_texts(table.raw(target_bytes), target_lengths)
-    entries = []
-    first_chunk = 0
     for number, (path, size, data_start) in enumerate(zip(entry_paths, sizes, data_starts)):
         if kinds[number] >= len(_KINDS) or flags[number] & ~_EXECUTABLE:
-            raise MalformedIndex(f"Entry {number} of the listing has an unknown type or flag.")
+            raise MalformedIndex(f"Entry {number} of the {what} has an unknown type or flag.")
         if data_start > size:
             raise MalformedIndex(f"The data area of {path!r} starts behind its end.")
         kind, executable = _KINDS[kinds[number]], bool(flags[number])
-        count = chunks.chunk_count(size, data_start, chunk_size) if kind == FILE else 0
-        first = first_chunk if kind == FILE else 0
-        entries.append(Entry(kind, path, executable, size, data_start, targets[number], first, count))
+        yield Entry(kind, path, executable, size, data_start, targets[number])
+
+
+def numbered(entries: t.Iterable[Entry], chunk_size: int) -> list[Entry]:
+    """Return entries with the numbers of their chunks, which follow one another."""
+    found = []
+    first_chunk = 0
+    for entry in entries:
+        count = chunks.chunk_count(entry.size, entry.data_start, chunk_size) if entry.kind == FILE else 0
+        first = first_chunk if entry.kind == FILE else 0
+        # Quicker than dataclasses.replace, which counts with a million files.
+        found.append(
+            Entry(entry.kind, entry.path, entry.executable, entry.size, entry.data_start, entry.target, first, count)
+        )
         first_chunk += count
-    return entries
+    return found
 
 
 def _header(listing: Listing) -> bytes:
@@ -123,7 +138,12 @@ def _header(listing: Listing) -> bytes:
 
 def _table(listing: Listing) -> t.Iterator[bytes]:
     """Yield the columns, in the order in which they lie in the file."""
-    entries = listing.entries
+    yield from entry_columns(listing.entries)
+    yield listing.chunk_ids
+
+
+def entry_columns(entries: t.Sequence[Entry]) -> t.Iterator[bytes]:
+    """Yield the columns of entries, in the order in which they lie in a file."""
     entry_paths = [entry.path.encode("utf-8") for entry in entries]
     targets = [entry.target.encode("utf-8") for entry in entries]
     yield bytes(_KINDS.index(entry.kind) for entry in entries)
@@ -134,7 +154,6 @@ def _table(listing: Listing) -> t.Iterator[bytes]:
     yield columns.little_endian(array("I", [len(target) for target in targets]))
     yield b"".join(entry_paths)
     yield b"".join(targets)
-    yield listing.chunk_ids
 
 
 def _check_listing(listing: Listing) -> None:

@@ -17,7 +17,8 @@ from array import array
 from dataclasses import dataclass, field
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import LinkCost
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import chunks, patch_plan
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.chain import PatchTable
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     NO_ROW,
     ChunkRows,
@@ -25,6 +26,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     Listing,
     Locator,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.patch_plan import PatchedRows
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.positions import Wanted
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.pull_plan import (
     CLONE,
@@ -35,10 +37,13 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.pull_plan
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.seeds import Seed, Sources, clonable
 
+WholeLocator = t.Callable[[], Locator]
+
 
 @dataclass
 class _Draft:
     starts: list[FileStart] = field(default_factory=list)
+    present: dict[str, memoryview] = field(default_factory=dict)
     zeros: array[int] = field(default_factory=lambda: array("I"))
     missing: array[int] = field(default_factory=lambda: array("I"))
     kept_bytes: int = 0
@@ -54,11 +59,14 @@ def plan_pull(
     seeds: t.Sequence[Seed],
     can_clone: bool,
     link: LinkCost,
+    patches: t.Optional[PatchTable] = None,
+    whole_locator: t.Optional[WholeLocator] = None,
 ) -> PullPlan:
     """Compare what is wanted with what is there, and return what has to be done.
 
     ``present_ids`` holds the chunk ids of the files of a partial bundle as ``verify.hash_files`` returns them;
-    ``seeds`` come best first; ``link`` is what a request costs.
+    ``seeds`` come best first; ``link`` is what a request costs. ``patches`` are used if their base is one of the seeds.
+    ``whole_locator`` is asked for the locator in storage if ``locator`` lacks the place of something to download.
     """
     usable = tuple(seed for seed in seeds if seed.listing.chunk_size == listing.chunk_size)
     by_path = clonable(usable) if can_clone else {}
@@ -66,10 +74,14 @@ def plan_pull(
     for entry in listing.files():
         _plan_file(draft, listing, rows, entry, present_ids, by_path)
     copied, origins, missing = _divide(rows, draft.missing, usable)
+    patched: t.Optional[PatchedRows] = None
+    base = next((seed for seed in usable if patches is not None and seed.listing.digest == patches.base), None)
+    if patches is not None and base is not None:
+        patched, missing = patch_plan.divide(missing, listing, rows, locator, patches, base, draft.present)
     plan = PullPlan(
         listing,
         rows,
-        locator,
+        _placing(locator, rows, missing, whole_locator),
         link,
         tuple(draft.starts),
         usable,
@@ -77,6 +89,7 @@ def plan_pull(
         copied,
         origins,
         Wanted(rows, missing),
+        patched,
         draft.kept_bytes,
         draft.hole_bytes,
         copied_bytes=_length(rows, copied),
@@ -105,17 +118,30 @@ def _divide(rows: ChunkRows, missing: array[int], seeds: t.Sequence[Seed]) -> tu
     return copied, origins, others
 
 
-def plan_repair(plan: PullPlan, references: t.Iterable[int]) -> PullPlan:
-    """Return the plan that downloads chunk references whose copies turned out to be damaged."""
+def _placing(
+    locator: Locator, rows: ChunkRows, wanted: t.Iterable[int], whole_locator: t.Optional[WholeLocator]
+) -> Locator:
+    """Return a locator that places all that is wanted: the one that is there, if it does."""
+    if whole_locator is None or all(locator.is_placed(rows.numbers[reference]) for reference in wanted):
+        return locator
+    return whole_locator()
+
+
+def plan_repair(
+    plan: PullPlan, references: t.Iterable[int], whole_locator: t.Optional[WholeLocator] = None
+) -> PullPlan:
+    """Return the plan that downloads chunk references whose copies or patches turned out to be damaged."""
     damaged = array("I", sorted(references))
     return _counted(
         dataclasses.replace(
             plan,
+            locator=_placing(plan.locator, plan.rows, damaged, whole_locator),
             starts=(),
             zeros=array("I"),
             copied=array("I"),
             origins=array("Q"),
             wanted=Wanted(plan.rows, damaged),
+            patched=None,
             kept_bytes=0,
             hole_bytes=0,
             copied_bytes=0,
@@ -134,6 +160,9 @@ def _counted(plan: PullPlan) -> PullPlan:
     for fetch in plan.fetches():
         count += 1
         total += fetch.length
+    for batch in plan.batches():
+        count += len(batch.fetches)
+        total += batch.length
     return dataclasses.replace(plan, download_bytes=total, download_requests=count)
 
 
@@ -148,12 +177,14 @@ def _plan_file(
     candidate = by_path.get(entry.path)
     if entry.path in present_ids:
         draft.starts.append(FileStart(entry, KEEP))
-        _plan_chunks(draft, listing, entry, memoryview(present_ids[entry.path]))
+        draft.present[entry.path] = memoryview(present_ids[entry.path])
+        _plan_chunks(draft, listing, entry, draft.present[entry.path])
     elif candidate and candidate[1].data_start == entry.data_start and candidate[1].size and entry.size:
         seed, other = candidate
         draft.starts.append(FileStart(entry, CLONE, os.path.join(seed.root, other.path)))
         ids = memoryview(seed.listing.chunk_ids)
-        _plan_chunks(draft, listing, entry, ids[other.first_chunk * 32 : (other.first_chunk + other.chunk_count) * 32])
+        draft.present[entry.path] = ids[other.first_chunk * 32 : (other.first_chunk + other.chunk_count) * 32]
+        _plan_chunks(draft, listing, entry, draft.present[entry.path])
     else:
         draft.starts.append(FileStart(entry, EMPTY))
         _plan_new_file(draft, listing, rows, entry)

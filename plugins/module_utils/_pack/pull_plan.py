@@ -20,8 +20,10 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     Entry,
     Listing,
     Locator,
+    ObjectRef,
     SegmentRef,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.patch_plan import Batch, PatchedRows
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.positions import References, Wanted
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ranges import Fetch
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.seeds import Seed
@@ -77,10 +79,11 @@ class PullPlan:
 
     ``zeros`` are the chunk references that have to become holes; ``copied`` those that are copied from seeds, and
     ``origins`` the number of the seed (upper 32 bits) and the reference in it (lower ones) that each is copied from.
-    ``wanted`` are the rows to download, and the references that each is written to.
+    ``wanted`` are the rows to download whole, and the references that each is written to; ``patched`` those to make by
+    patches.
 
     All bytes are raw, except ``download_bytes``: these are what the requests over ``link`` ask for, encoded chunks and
-    the gaps between them.
+    the gaps between them, and patches.
     """
 
     listing: Listing
@@ -93,6 +96,7 @@ class PullPlan:
     copied: array[int]
     origins: array[int]
     wanted: Wanted
+    patched: t.Optional[PatchedRows]
     kept_bytes: int
     hole_bytes: int
     copied_bytes: int
@@ -111,15 +115,40 @@ class PullPlan:
         return sum(self.rows.lengths[row] for row in self.wanted)
 
     @property
+    def patched_bytes(self) -> int:
+        """Raw bytes of all references that patches make."""
+        if self.patched is None:
+            return 0
+        wanted = self.patched.wanted
+        return sum(self.rows.lengths[row] * sum(1 for _reference in wanted.references(row)) for row in wanted)
+
+    @property
+    def patch_bytes(self) -> int:
+        """Bytes that the requests for patches ask for."""
+        return sum(batch.length for batch in self.batches())
+
+    @property
     def codecs(self) -> frozenset[int]:
-        """Codecs of the chunks to download."""
-        return frozenset(self.locator.codecs[row] for row in self.wanted)
+        """Codecs of the chunks to download, and of the patches."""
+        found = {self.locator.codecs[row] for row in self.wanted}
+        if self.patched is not None:
+            for row in self.patched.wanted:
+                found |= {
+                    self.patched.table.codecs[number]
+                    for number in self.patched.patches_of(self.listing, self.rows, row)
+                }
+        return frozenset(found)
 
     @property
     def segments(self) -> tuple[SegmentRef, ...]:
         """Segments to download from, in the order of the ranges."""
         numbers = {self.locator.segment_numbers[row] for row in self.wanted}
         return tuple(self.locator.segments[number] for number in sorted(numbers))
+
+    @property
+    def patch_objects(self) -> tuple[ObjectRef, ...]:
+        """Objects of patches to download from, in the order of the batches."""
+        return tuple(dict.fromkeys(fetch.segment for batch in self.batches() for fetch in batch.fetches))
 
     @property
     def sources(self) -> frozenset[str]:
@@ -170,6 +199,14 @@ class PullPlan:
         """Yield the ranges to download."""
         cost = self.link.request_bytes
         return ranges.coalesce(self.locator, self.wanted, request_bytes=cost, max_range_bytes=MAX_RANGE_BYTES)
+
+    def batches(self) -> t.Iterator[Batch]:
+        """Yield the rows that patches make, with the ranges of these."""
+        if self.patched is None:
+            return iter(())
+        return self.patched.batches(
+            self.listing, self.rows, request_bytes=self.link.request_bytes, max_range_bytes=MAX_RANGE_BYTES
+        )
 
 
 def _join(one: Copy, two: Copy) -> t.Optional[Copy]:

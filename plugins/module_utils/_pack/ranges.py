@@ -12,39 +12,52 @@ from array import array
 from collections import deque
 from dataclasses import dataclass
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import Locator, SegmentRef
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import ObjectRef
+
+
+class Placed(t.Protocol):
+    """Rows that lie in objects: a locator, or a table of patches. Offsets and lengths are in bytes."""
+
+    @property
+    def segments(self) -> t.Sequence[ObjectRef]: ...  # pylint: disable=missing-function-docstring
+    @property
+    def segment_numbers(self) -> array[int]: ...  # pylint: disable=missing-function-docstring
+    @property
+    def offsets(self) -> array[int]: ...  # pylint: disable=missing-function-docstring
+    @property
+    def lengths(self) -> array[int]: ...  # pylint: disable=missing-function-docstring
 
 
 @dataclass(frozen=True)
 class Fetch:
-    """A range of a segment, in bytes, and the rows of the locator to take from it, in order of their offsets."""
+    """A range of an object, in bytes, and the rows to take from it, in order of their offsets."""
 
-    segment: SegmentRef
+    segment: ObjectRef
     offset: int
     length: int
     rows: array[int]
 
 
-def coalesce(locator: Locator, rows: t.Iterable[int], *, request_bytes: int, max_range_bytes: int) -> t.Iterator[Fetch]:
-    """Yield the ranges that hold ``rows``, segment by segment.
+def coalesce(placed: Placed, rows: t.Iterable[int], *, request_bytes: int, max_range_bytes: int) -> t.Iterator[Fetch]:
+    """Yield the ranges that hold ``rows``, object by object.
 
     The sum of their lengths and of ``request_bytes`` for each of them is the least that ranges of at most
     ``max_range_bytes`` (or one row) can have. Of rows that overlap, which no writer makes, it may be more.
     ``rows`` is iterated over twice.
     """
-    for number, run in _by_segment(locator, rows):
-        starts = [locator.offsets[row] for row in run]
-        ends = [locator.offsets[row] + locator.lengths[row] for row in run]
+    for number, run in _by_segment(placed, rows):
+        starts = [placed.offsets[row] for row in run]
+        ends = [placed.offsets[row] + placed.lengths[row] for row in run]
         for first, behind in _cheapest(starts, ends, request_bytes, max_range_bytes):
             length = max(ends[first:behind]) - starts[first]
-            yield Fetch(locator.segments[number], starts[first], length, run[first:behind])
+            yield Fetch(placed.segments[number], starts[first], length, run[first:behind])
 
 
-def _by_segment(locator: Locator, rows: t.Iterable[int]) -> t.Iterator[tuple[int, array[int]]]:
+def _by_segment(placed: Placed, rows: t.Iterable[int]) -> t.Iterator[tuple[int, array[int]]]:
     """Yield the number of each segment that holds some of the rows, and those in order of their offsets."""
-    numbers, offsets = locator.segment_numbers, locator.offsets
+    numbers, offsets = placed.segment_numbers, placed.offsets
     # behind[n] becomes the place behind the last row of segment n in the order of segments.
-    behind = array("I", [0]) * (len(locator.segments) + 1)
+    behind = array("I", [0]) * (len(placed.segments) + 1)
     for row in rows:
         behind[numbers[row] + 1] += 1
     for number in range(1, len(behind)):
@@ -54,7 +67,7 @@ def _by_segment(locator: Locator, rows: t.Iterable[int]) -> t.Iterator[tuple[int
         order[behind[numbers[row]]] = row
         behind[numbers[row]] += 1
     first = 0
-    for number in range(len(locator.segments)):
+    for number in range(len(placed.segments)):
         if behind[number] > first:
             yield number, array("I", sorted(order[first : behind[number]], key=offsets.__getitem__))
         first = behind[number]

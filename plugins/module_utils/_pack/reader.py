@@ -5,11 +5,11 @@
 
 """Carries out a plan: makes the files of a bundle, chunk by verified chunk.
 
-    strays removed ─ starts (clone, create, link) ─ holes ─ copies (threads) ─ ranges ─ modes
-    range: fetch, decode, hash, write (threads)
+    strays removed ─ starts (clone, create, link) ─ holes ─ patches ─ copies ─ ranges ─ modes
+    patches, copies and ranges in threads; range: fetch, decode, hash, write
 
 Nothing is written that does not have the digest which the listing names, except chunks of trusted seeds. A chunk of
-another seed that does not have it is downloaded.
+another seed that does not have it, or that a patch does not make, is downloaded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack import ch
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.download import Advance, FetchRange, download
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import DIRECTORY, LINK
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.open_files import opened
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.plan import plan_repair
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.patching import FetchPatches, apply_patches
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.plan import WholeLocator, plan_repair
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.positions import References
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.pull_plan import (
     CLONE,
@@ -44,12 +45,20 @@ _COPY_BUFFER_BYTES = max(MAX_COPY_BYTES, chunks.MAX_CHUNK_SIZE)
 
 @dataclass(frozen=True)
 class Applied:
-    """What was done, in bytes: downloaded as encoded, repaired as raw bytes of damaged seeds."""
+    """What was done, in bytes: downloaded as encoded, patched as raw bytes.
+
+    ``repaired_chunks`` of ``repaired_bytes`` raw bytes were downloaded in place of damaged ones of seeds, and of
+    ``failed_patches``, whose bytes are ``lost_patch_bytes``.
+    """
 
     downloaded_bytes: int
     written_bytes: int
     copied_bytes: int
     repaired_chunks: int
+    patched_bytes: int = 0
+    failed_patches: int = 0
+    lost_patch_bytes: int = 0
+    repaired_bytes: int = 0
 
 
 def apply_plan(
@@ -62,13 +71,17 @@ def apply_plan(
     transfers: int = TRANSFERS,
     workers: t.Optional[int] = None,
     cancel: pipeline.Cancel = pipeline.ignore,
+    fetch_patches: FetchPatches = lambda item, offset, length: None,
+    whole_locator: t.Optional[WholeLocator] = None,
 ) -> Applied:
     """Make the bundle below the existing directory ``root``, and remove whatever else lies there.
 
     The files are not durable yet: who publishes the bundle fsyncs each of them, once.
 
     ``fetch`` runs in ``transfers`` threads, and ``cancel`` makes its calls end soon; ``advance`` receives encoded bytes
-    as they arrive, in the caller's thread, and 0 for what is done without the network.
+    as they arrive, in the caller's thread, and 0 for what is done without the network. ``fetch_patches`` does the same
+    for patches, and ``whole_locator`` is asked for the locator in storage if something has to be downloaded whose place
+    the plan does not know.
 
     :raises DamagedChunk: a downloaded chunk does not have its digest
     """
@@ -79,17 +92,29 @@ def apply_plan(
         with opened(root, hole.entry.path, os.O_RDWR) as descriptor:
             files.zero_range(descriptor, hole.offset, hole.length)
         advance(0)
-    damaged = _copy(pull_plan, root, workers or pipeline.core_count(), advance)
+    patched = apply_patches(pull_plan, root, fetch=fetch_patches, transfers=transfers, advance=advance, cancel=cancel)
+    damaged = patched.failed + _copy(pull_plan, root, workers or pipeline.core_count(), advance)
     fetching = functools.partial(download, fetch=fetch, transfers=transfers, advance=advance, cancel=cancel)
     downloaded, written = fetching(pull_plan, root)
+    repaired_chunks = repaired_bytes = 0
     if damaged:
-        repair = plan_repair(pull_plan, damaged)
+        repair = plan_repair(pull_plan, damaged, whole_locator)
         more_downloaded, more_written = fetching(repair, root)
         downloaded, written = downloaded + more_downloaded, written + more_written
+        repaired_chunks, repaired_bytes = repair.download_chunks, repair.download_raw_bytes
     for start in pull_plan.starts:
         with opened(root, start.entry.path, os.O_RDONLY) as descriptor:
             os.fchmod(descriptor, 0o755 if start.entry.executable else 0o644)
-    return Applied(downloaded, written, pull_plan.copied_bytes, len(damaged))
+    return Applied(
+        downloaded + patched.fetched_bytes,
+        written + patched.written_bytes,
+        pull_plan.copied_bytes,
+        repaired_chunks,
+        patched.patched_bytes,
+        patched.failed_chunks,
+        patched.lost_bytes,
+        repaired_bytes,
+    )
 
 
 def _make_starts(pull_plan: PullPlan, root: str, clone_file: CloneFile) -> None:

@@ -3,13 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""Chunks that lie in storage already, of base manifests and of an upload that is resumed. Pure."""
+"""Chunks that lie in storage already: of bases, of deltas, and of an upload that is resumed. Pure."""
 
 from __future__ import annotations
 
 import typing as t
 from array import array
 
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.delta import Delta
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.ids import IdTable
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     ChunkRows,
@@ -64,6 +65,11 @@ class KnownChunks:
     def add_index(self, rows: ChunkRows, locator: Locator) -> None:
         """Know all chunks of a base."""
         self._add(locator, rows.row_of.items())
+
+    def add_delta(self, delta: Delta) -> None:
+        """Know all chunks that a delta adds."""
+        ids = delta.chunk_ids
+        self._add(delta.rows, ((ids[32 * row : 32 * row + 32], row) for row in range(delta.rows.row_total)))
 
     def add_trailer(self, segment: SegmentRef, rows: t.Sequence[TrailerRow]) -> None:
         """Know all chunks of one segment."""

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""Where a transfer reads segments from, and where it writes them to.
+"""Where a transfer reads the objects of packs from, and where it writes them to.
 
 A source or sink hides how it is done: by signed URLs, or by a provider directly. Both retry by themselves, and both
 may be used from several threads at once.
@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import SegmentRef
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import ObjectRef
 
 Buffer = t.Union[bytes, bytearray, memoryview]
 
 
-class SegmentSource(t.Protocol):
-    """Reads segments."""
+Ref = t.TypeVar("Ref", bound=ObjectRef, covariant=True)
 
-    def fetch(self, segment: SegmentRef, offset: int, length: int) -> Buffer:
-        """Return exactly ``length`` bytes of a segment, from ``offset`` on.
+
+class Source(t.Protocol):
+    """Reads objects of packs, of one kind."""
+
+    def fetch(self, item: ObjectRef, offset: int, length: int) -> Buffer:
+        """Return exactly ``length`` bytes of an object, from ``offset`` on.
 
         :raises StorageError: they cannot be read
         """
@@ -33,16 +36,16 @@ class SegmentSource(t.Protocol):
         ...  # pylint: disable=unnecessary-ellipsis
 
 
-class SegmentSink(t.Protocol):
-    """Stores segments."""
+class Sink(t.Protocol[Ref]):
+    """Stores objects of one kind in the pack of an upload."""
 
-    def put(self, data: bytes) -> SegmentRef:
-        """Store a segment durably; return what names it.
+    def put(self, data: bytes) -> Ref:
+        """Store an object durably; return what names it.
 
         :raises StorageError: it cannot be stored
         """
         ...  # pylint: disable=unnecessary-ellipsis
 
     def cancel(self) -> None:
-        """See ``SegmentSource``."""
+        """See ``Source``."""
         ...  # pylint: disable=unnecessary-ellipsis

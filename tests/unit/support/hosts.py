@@ -120,7 +120,11 @@ class Host:
         self.catalog.expect(method, path, headers={"Authorization": f"Bearer {token}"}, **answer)
 
     def expect_index(self, image: Image) -> None:
-        """Record what reads the index of a version."""
+        """Record what reads the index of a version. A host that has others asks for deltas, and there are none."""
+        bundles = self.cache / "bundles"
+        if bundles.is_dir() and set(os.listdir(bundles)) - {image.digest}:
+            size = len(image.index.listing_file) + len(image.index.locator_file or b"")
+            self.expect("GET", f"manifests/{image.id}/deltas", reply={"deltas": [], "index_bytes": size})
         self.catalog.expect_bytes(f"manifests/{image.id}/listing", image.index.listing_file)
         self.catalog.expect_bytes(f"manifests/{image.id}/locator", image.index.locator_file)
 

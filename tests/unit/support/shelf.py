@@ -10,7 +10,9 @@ import hashlib
 import typing as t
 from pathlib import Path
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import SEGMENTS, CatalogClient
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.deltas import DeltaList, DeltaRecord
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Missing
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.cancellation import Cancellation
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.progress import Progress
@@ -28,7 +30,9 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.transfer
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache, CacheEntry
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.records import CachedAddress
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.prlctl import Prlctl
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack import index, writer
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.delta_file import decode_delta
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageChanged, StorageMissing
 from ansible_collections.macfleet.parallels.plugins.module_utils._storage.signed import SignedTransfer
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack import helpers
 
@@ -43,6 +47,7 @@ class Shelf:
         self.directory = directory
         self.storage = helpers.MemoryStorage()
         self.indexes: dict[str, index.Index] = {}
+        self.delta_records: list[DeltaRecord] = []
         self.manifests: list[Manifest] = []
         self.warnings: list[str] = []
         self.cache = Cache.open(str(directory / "cache"), create=True)
@@ -50,10 +55,19 @@ class Shelf:
         self.lock_timeout_seconds = 0.0
         self.connections: t.Optional[int] = None
 
-    def push(self, root: Path, version: str = "1.0", **fields: t.Any) -> Manifest:
-        """Put a bundle into the catalog."""
-        options = {name: fields.pop(name) for name in ("codec", "chunk_size") if name in fields}
-        found = helpers.index_of(helpers.pack(root, self.storage, **options))
+    def push(
+        self, root: Path, version: str = "1.0", bases: t.Iterable[tuple[Manifest, Path]] = (), **fields: t.Any
+    ) -> Manifest:
+        """Put a bundle into the catalog, with deltas from ``bases``, whose bundles are given."""
+        options = {name: fields.pop(name) for name in ("codec", "chunk_size", "known") if name in fields}
+        known = [(self.indexes[base.id], bundle) for base, bundle in bases]
+        if known:
+            options.setdefault("known", helpers.known_of(*(found for found, _bundle in known)))
+            options["bases"] = [helpers.base_of(found, bundle) for found, bundle in known]
+            options["put_patches"] = self.storage.put_patches
+        written = helpers.pack(root, self.storage, **options)
+        self.delta_records += [self._delta_record(written, delta) for delta in written.deltas]
+        found = helpers.index_of(written)
         manifest = Manifest(
             **{
                 "id": hashlib.sha256(f"{root} {version}".encode()).hexdigest(),
@@ -71,6 +85,12 @@ class Shelf:
         self.indexes[manifest.id] = found
         return manifest
 
+    def _delta_record(self, written: writer.WrittenPack, delta: writer.WrittenDelta) -> DeltaRecord:
+        name = self.storage.put(delta.file).sha256
+        chunk_bytes = decode_delta(delta.file, helpers.PACK).rows.stored_bytes
+        size = len(delta.file)
+        return DeltaRecord(delta.base, written.listing.digest, helpers.PACK, name, size, delta.patch_bytes, chunk_bytes)
+
     # What is asked of the catalog and the storage
 
     def listing(self, manifest_id: str) -> bytes:
@@ -79,18 +99,34 @@ class Shelf:
 
     def locator(self, manifest_id: str) -> bytes:
         """See ``CatalogClient``."""
-        return self.indexes[manifest_id].locator_file
+        return self.indexes[manifest_id].locator_file or b""
 
-    def segment_urls(self, manifest_id: str, segments: t.Iterable[tuple[str, str]]) -> dict[tuple[str, str], SignedUrl]:
+    def deltas(self, manifest_id: str) -> DeltaList:
         """See ``CatalogClient``."""
-        return {segment: SignedUrl(segment[1], 3600.0) for segment in segments}
+        found = self.indexes[manifest_id]
+        return DeltaList(tuple(self.delta_records), len(found.listing_file) + len(found.locator_file or b""))
+
+    def object_urls(
+        self, manifest_id: str, objects: t.Iterable[tuple[str, str]], kind: str = SEGMENTS
+    ) -> dict[tuple[str, str], SignedUrl]:
+        """See ``CatalogClient``. As the server does, it knows no other segments of a manifest than its locator."""
+        wanted = list(objects)
+        if kind == SEGMENTS:
+            known = {(item.pack, item.sha256) for item in self.indexes[manifest_id].locator.segments}
+            if not known >= set(wanted):
+                raise Missing("The manifest has no such segment.", code="unknown_segment")
+        return {name: SignedUrl(name[1], 3600.0) for name in wanted}
 
     def fetch_into(
         self, signed: SignedUrl, offset: int, buffer: memoryview, cancellation: t.Optional[Cancellation] = None
     ) -> None:
         """See ``SignedTransfer``."""
+        if signed.url not in self.storage.objects:
+            raise StorageMissing(f"There is no object {signed.url}.")
         found = self.storage.fetch(index.SegmentRef(helpers.PACK, signed.url, 0), offset, len(buffer))
-        buffer[: len(found)] = found
+        if len(found) != len(buffer):
+            raise StorageChanged(f"{signed.url} ends after {offset + len(found)} bytes.")
+        buffer[:] = found
 
     # The host
 

@@ -18,7 +18,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.moments i
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import room
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import sentences as tell
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import mending, observe, segmented
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import (
+    content,
+    mending,
+    observe,
+    segmented,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import (
     Damaged,
     Hashed,
@@ -45,6 +50,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import sketch
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import UnsupportedFormat
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import Listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reader import Applied
 
 # How often an image may vanish between being pulled and being used before that is an error.
@@ -177,7 +183,7 @@ def _settle(
             context,
             known,
             verify,
-            lambda held_cache, listing: hold_seeds(stack, held_cache, listing, context),
+            lambda held_cache, listing, first: hold_seeds(stack, held_cache, listing, context, first),
         )
         check_room(plan, cache, room_for(plan))
         if isinstance(plan, Use):
@@ -202,7 +208,7 @@ def _plan(
     context: Context,
     known: t.Optional[Hashed],
     verify: bool,
-    seeds: t.Callable[[Cache, t.Any], Seeds],
+    seeds: t.Callable[[Cache, Listing, t.Optional[str]], Seeds],
 ) -> ImagePlan:
     """Return what has to be done; changes nothing. What it rests on stays so only while the lock is held."""
     if manifest.format != "segmented":
@@ -220,11 +226,10 @@ def _plan(
         if isinstance(condition, Untidy):
             return Mend(seen.entry, condition, verify)
         hashed = condition.hashed
-    index = segmented.fetch_index(manifest, context.catalog)
+    found = content.fetch_content(manifest, cache, context)
     place = seen.entry or seen.partial
-    return segmented.plan_fill(
-        manifest, index, place, hashed, seeds(cache, index.listing), volumes.has_clones(cache.path), context
-    )
+    held = seeds(cache, found.index.listing, found.base)
+    return segmented.plan_fill(manifest, found, place, hashed, held, volumes.has_clones(cache.path), context)
 
 
 def _condition(
@@ -269,13 +274,15 @@ def _filled(fill: Fill, key: ImageKey, cache: Cache, context: Context, verify: b
         require_unchanged(fill.seeds, cache)
         if verify:
             segmented.prove(fill, partial, context)
-    record = _record(fill, earlier, now, now if verify else None).with_address(key.address)
+    record = _record(fill, applied, earlier, now, now if verify else None).with_address(key.address)
     entry = cache.publish(digest, record, proved)
     context.done.add(tell.download(applied.downloaded_bytes, key.name, cache.path))
     return ImageOutcome(True, entry, fill, applied)
 
 
-def _record(fill: Fill, earlier: t.Optional[CacheRecord], now: str, verified_at: t.Optional[str]) -> CacheRecord:
+def _record(
+    fill: Fill, applied: Applied, earlier: t.Optional[CacheRecord], now: str, verified_at: t.Optional[str]
+) -> CacheRecord:
     manifest = fill.manifest
     fresh = CacheRecord(
         digest=manifest.digest,
@@ -290,7 +297,12 @@ def _record(fill: Fill, earlier: t.Optional[CacheRecord], now: str, verified_at:
     )
     record = earlier or fresh
     return dataclasses.replace(
-        record, last_used_at=now, use_count=record.use_count + 1, verified_at=verified_at, sketch=fresh.sketch
+        record,
+        last_used_at=now,
+        use_count=record.use_count + 1,
+        verified_at=verified_at,
+        sketch=fresh.sketch,
+        downloaded_bytes=applied.downloaded_bytes + fill.index_bytes,
     )
 
 

@@ -151,7 +151,7 @@ def examine(entry: CacheEntry, context: Context, *, everything: bool, known: t.O
     for item in listing.entries:
         if item.kind == FILE and item.path in suspects and not has_content(item, listing, known):
             damaged.append(item.path)
-        elif not _is_as_listed(entry, item):
+        elif not is_as_listed(entry, item):
             mends.append(item.path)
     if damaged:
         return Damaged(tuple(damaged), known)
@@ -240,9 +240,9 @@ def has_content(file: Entry, listing: Listing, hashed: Hashed) -> bool:
     )
 
 
-def _is_as_listed(entry: CacheEntry, item: Entry) -> bool:
+def is_as_listed(place: Place, item: Entry) -> bool:
     """Return True if an item is there, of the right kind, with the right target or permission to execute."""
-    path = os.path.join(entry.bundle_path, item.path)
+    path = os.path.join(place.bundle_path, item.path)
     try:
         mode = os.lstat(path).st_mode
         if item.kind == LINK:

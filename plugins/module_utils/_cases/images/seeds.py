@@ -27,13 +27,19 @@ MOST_SEEDS = 3
 # How long to wait for a seed that somebody else is changing at this moment.
 SEED_WAIT_SECONDS = 5.0
 
+# More than any similarity.
+_BEST = 2.0
+
 Seeds = t.Dict[str, Seed]
 
 
-def find_seeds(cache: Cache, listing: Listing) -> Seeds:
-    """Return the best seeds by digest, best first, without holding them: for a plan that is not carried out."""
+def find_seeds(cache: Cache, listing: Listing, first: t.Optional[str] = None) -> Seeds:
+    """Return the best seeds by digest, best first, without holding them: for a plan that is not carried out.
+
+    The image with the digest ``first`` is taken to be the best.
+    """
     found = {}
-    for entry in _ranked(cache, listing):
+    for entry in _ranked(cache, listing, first):
         seed = _seed(entry, listing)
         if seed is not None:
             found[entry.digest] = seed
@@ -42,13 +48,17 @@ def find_seeds(cache: Cache, listing: Listing) -> Seeds:
     return found
 
 
-def hold_seeds(stack: contextlib.ExitStack, cache: Cache, listing: Listing, context: Context) -> Seeds:
+def hold_seeds(
+    stack: contextlib.ExitStack, cache: Cache, listing: Listing, context: Context, first: t.Optional[str] = None
+) -> Seeds:
     """Return the best seeds by digest, best first; nobody removes or repairs them until ``stack`` is left.
+
+    The image with the digest ``first`` is taken to be the best.
 
     A seed that cannot be held is a warning, since what it has must be downloaded.
     """
     held: Seeds = {}
-    for entry in _ranked(cache, listing):
+    for entry in _ranked(cache, listing, first):
         with contextlib.ExitStack() as own:
             try:
                 own.enter_context(
@@ -89,11 +99,11 @@ def require_unchanged(seeds: Seeds, cache: Cache) -> None:
             )
 
 
-def _ranked(cache: Cache, listing: Listing) -> t.List[CacheEntry]:
+def _ranked(cache: Cache, listing: Listing, first: t.Optional[str]) -> t.List[CacheEntry]:
     """Return the entries that have most in common with a listing, a few more than are needed; used last goes first."""
     own = sketch.of(listing)
     scored = (
-        (_similarity(entry, own), -number, entry)
+        (_BEST if entry.digest == first else _similarity(entry, own), -number, entry)
         for number, entry in enumerate(cache.entries())
         if entry.digest != listing.digest
     )

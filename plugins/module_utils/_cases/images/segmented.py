@@ -3,17 +3,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection.
 
-"""Filling the cache from a segmented pack: fetch its index, plan, download what is missing."""
+"""Filling the cache from a segmented pack: plan, then download what is missing."""
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import PATCHES
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import ApiError, Missing
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
+from ansible_collections.macfleet.parallels.plugins.module_utils._base.errors import CatalogError
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.content import Content
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.observe import (
     Hashed,
     has_content,
@@ -33,35 +37,50 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._host.errors im
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import codecs, reader, verify
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import (
     DamagedBundle,
-    MalformedIndex,
+    DamagedChunk,
     UnsupportedCodec,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     CODEC_NAMES,
     Index,
     Listing,
-    chunk_rows,
+    ObjectRef,
 )
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.plan import plan_pull
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.pull_plan import PullPlan
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors import StorageError, StorageMissing
+from ansible_collections.macfleet.parallels.plugins.module_utils._storage.sources import Buffer, Source
 
 
 @dataclass(frozen=True)
 class Fill:
     """What has to happen for an image to be in the cache.
 
-    ``kept`` are the stamps of the files that lie there already, taken before they were hashed; ``complete`` those of
-    them that nothing has to be written to.
+    ``content`` is what the manifest contains. ``kept`` are the stamps of the files that lie there already, taken before
+    they were hashed; ``complete`` those of them that nothing has to be written to.
     """
 
     manifest: Manifest
-    index: Index
+    content: Content
     pack: PullPlan
     seeds: Seeds
     kept: TreeStamps
     complete: TreeStamps
+
+    @property
+    def index(self) -> Index:
+        """The index of the manifest."""
+        return self.content.index
+
+    @property
+    def index_bytes(self) -> int:
+        """What the index, or the deltas in place of it, have taken so far."""
+        return self.content.fetched_bytes + self.content.whole_locator.fetched_bytes
+
+    @property
+    def has_told_places(self) -> bool:
+        """True if deltas tell where the chunks lie that are downloaded whole, and not the locator in storage."""
+        return self.index.locator_file is None and self.pack.locator is self.index.locator
 
     @property
     def resumes(self) -> bool:
@@ -74,27 +93,9 @@ class Fill:
         return self.index.listing.unpacked_bytes
 
 
-def fetch_index(manifest: Manifest, catalog: CatalogClient) -> Index:
-    """Fetch and check the index of a manifest.
-
-    :raises MalformedIndex: it breaks its grammar, or is that of another content
-    """
-    listing_file = catalog.listing(manifest.id)
-    listing = decode_listing(listing_file)
-    if listing.digest != manifest.digest:
-        raise MalformedIndex(
-            f"The listing of {manifest.catalog_id} {manifest.version} has the digest {listing.digest} instead of "
-            f"{manifest.digest}.",
-            hint="Tell the administrator of the catalog; nothing was changed on this host.",
-        )
-    locator_file = catalog.locator(manifest.id)
-    rows = chunk_rows(listing)
-    return Index(listing, rows, decode_locator(locator_file, listing, rows), listing_file, locator_file)
-
-
 def plan_fill(
     manifest: Manifest,
-    index: Index,
+    content: Content,
     place: t.Optional[Place],
     hashed: t.Optional[Hashed],
     seeds: Seeds,
@@ -107,6 +108,7 @@ def plan_fill(
 
     :raises UnsupportedCodec: this host cannot decode what it would download
     """
+    index = content.index
     present = _hashed(place, index.listing, hashed, context)
     pack = plan_pull(
         index.listing,
@@ -116,11 +118,13 @@ def plan_fill(
         seeds=list(seeds.values()),
         can_clone=can_clone,
         link=context.transfers.link(),
+        patches=content.patches,
+        whole_locator=content.whole_locator,
     )
     _check_codecs(pack, manifest)
     complete = {file.path for file in index.listing.files() if has_content(file, index.listing, present)}
     kept = TreeStamps({path: stamp for path, stamp in present.stamps.files.items() if path in present.chunk_ids})
-    return Fill(manifest, index, pack, seeds, kept, kept.only(complete))
+    return Fill(manifest, content, pack, seeds, kept, kept.only(complete))
 
 
 def _hashed(place: t.Optional[Place], listing: Listing, hashed: t.Optional[Hashed], context: Context) -> Hashed:
@@ -143,20 +147,79 @@ def download(fill: Fill, partial: Partial, context: Context) -> reader.Applied:
     _require_unwritten(fill.kept, partial, _read_stamps(fill, partial))
     with translated(CacheError, f"Writing the index of {manifest.catalog_id} {manifest.version} to {partial.path}"):
         files.write_file_durably(partial.listing_path, fill.index.listing_file, 0o600)
-        files.write_file_durably(partial.locator_path, fill.index.locator_file, 0o600)
-    source = context.transfers.pull_source(manifest.id, pack.segments)
-    context.progress.start("download", pack.download_bytes)
+        if fill.index.locator_file is not None:
+            files.write_file_durably(partial.locator_path, fill.index.locator_file, 0o600)
     context.progress.reused(pack.kept_bytes + pack.copied_bytes)
+    arrived = 0
+
+    def advance(count: int) -> None:
+        nonlocal arrived
+        arrived += count
+        context.progress.advance(count)
+
+    try:
+        return _apply(fill, pack, partial, advance, context)
+    except (DamagedChunk, StorageMissing, Missing) as error:
+        if not fill.has_told_places:
+            raise
+        # The version may have been pushed beside those that the deltas come through, with chunks in other segments.
+        pack = dataclasses.replace(pack, locator=fill.content.whole_locator())
+        context.warn(
+            f"Chunks of {manifest.catalog_id} {manifest.version} do not lie where its deltas of "
+            f"{fill.content.fetched_bytes} bytes tell, so its locator is downloaded: {error.message}"
+        )
+    lost = arrived
+    applied = _apply(fill, pack, partial, advance, context)
+    return dataclasses.replace(applied, downloaded_bytes=applied.downloaded_bytes + lost)
+
+
+def _apply(fill: Fill, pack: PullPlan, partial: Partial, advance: reader.Advance, context: Context) -> reader.Applied:
+    """Carry out a plan from its beginning."""
+    manifest = fill.manifest
+    source = context.transfers.pull_source(manifest.id, pack.segments)
+    patches = _PatchSource(context.transfers.pull_source(manifest.id, pack.patch_objects, PATCHES))
+
+    def cancel() -> None:
+        source.cancel()
+        patches.cancel()
+
+    context.progress.start("download", pack.download_bytes)
     with translated(CacheError, f"Writing {manifest.catalog_id} {manifest.version} to {partial.bundle_path}"):
-        return reader.apply_plan(
+        applied = reader.apply_plan(
             pack,
             partial.bundle_path,
             fetch=source.fetch,
             clone_file=file_clone.clone_file,
             transfers=context.transfers.fetch_workers,
-            advance=context.progress.advance,
-            cancel=source.cancel,
+            advance=advance,
+            cancel=cancel,
+            fetch_patches=patches.fetch,
+            whole_locator=fill.content.whole_locator,
         )
+    if applied.failed_patches:
+        why = f": {patches.error.message}" if patches.error is not None else "."
+        context.warn(
+            f"Patches of {applied.lost_patch_bytes} bytes for {manifest.catalog_id} {manifest.version} could not be "
+            f"used, so {applied.failed_patches} chunks were downloaded whole{why}"
+        )
+    return applied
+
+
+class _PatchSource:
+    """Fetches patches. What cannot be had is not an error: the whole chunk is downloaded."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.cancel = source.cancel
+        self.error: t.Optional[CatalogError] = None
+
+    def fetch(self, item: ObjectRef, offset: int, length: int) -> t.Optional[Buffer]:
+        """Return the bytes of a range, or None."""
+        try:
+            return self._source.fetch(item, offset, length)
+        except (StorageError, ApiError) as error:
+            self.error = error
+            return None
 
 
 def stamps_after(fill: Fill, partial: Partial) -> TreeStamps:

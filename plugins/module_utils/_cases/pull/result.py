@@ -65,6 +65,7 @@ def result_of(outcome: Outcome, request: PullRequest) -> dict[str, t.Any]:
     downloaded = pack.download_bytes if pack is not None else 0
     if image.applied is not None:
         downloaded = image.applied.downloaded_bytes
+    chunks, raw = _whole(image)
     before, after = _diff(outcome)
     return {
         "changed": outcome.changed,
@@ -73,19 +74,37 @@ def result_of(outcome: Outcome, request: PullRequest) -> dict[str, t.Any]:
         "update_available": outcome.update_available,
         "manifest_state": outcome.blocked.code if outcome.blocked is not None else records.ACTIVE,
         "actions": _actions(outcome, request, downloaded),
-        "chunks": {"downloaded": pack.download_chunks if pack is not None else 0},
+        "chunks": {"downloaded": chunks},
         "bytes": {
             "logical": outcome.manifest.logical_bytes if outcome.manifest is not None else 0,
             "downloaded": downloaded,
-            "downloaded_raw": pack.download_raw_bytes if pack is not None else 0,
+            "downloaded_raw": raw,
             "reused": pack.kept_bytes + pack.copied_bytes if pack is not None else 0,
             "copied": pack.copied_bytes if pack is not None else 0,
+            "patched": _patched(image),
+            "index": image.fill.index_bytes if image.fill is not None else 0,
             "holes": pack.hole_bytes if pack is not None else 0,
         },
         "freed_bytes": outcome.purged.freed_bytes,
         "resumed": image.fill is not None and image.fill.resumes,
         "diff": {"before": before, "after": after},
     }
+
+
+def _whole(image: ImageOutcome) -> tuple[int, int]:
+    """Return the distinct chunks that were downloaded whole, or would be, and their raw bytes."""
+    if image.fill is None:
+        return 0, 0
+    chunks, raw = image.fill.pack.download_chunks, image.fill.pack.download_raw_bytes
+    if image.applied is None:
+        return chunks, raw
+    return chunks + image.applied.repaired_chunks, raw + image.applied.repaired_bytes
+
+
+def _patched(image: ImageOutcome) -> int:
+    if image.applied is not None:
+        return image.applied.patched_bytes
+    return image.fill.pack.patched_bytes if image.fill is not None else 0
 
 
 def _vm(vm: ManagedVm) -> dict[str, t.Any]:

@@ -12,23 +12,27 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
+from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import Missing
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads import Upload as OpenUpload
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads import UploadedSegment, UploadRequest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push import bases
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.keep import keep
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.plan import (
     Change,
     Nothing,
     Subject,
     Upload,
-    add_bases,
     encoder,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.readable import readable
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.stopped import check_untouched
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import power
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, index, segments, writer
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.delta_apply import apply_delta
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.delta_file import decode_delta
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors import MalformedIndex, PackError
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index, encode_index
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import encode_listing
@@ -53,17 +57,28 @@ class Sizes:
 
 
 @dataclass(frozen=True)
+class DeltaSizes:
+    """The bytes of a delta and of its patches, and the version that it starts from."""
+
+    base: str
+    delta_bytes: int
+    patch_bytes: int
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What a push did, or in check mode would do; ``encoded_is_estimate`` marks the latter."""
+    """What a push did, or in check mode would do; ``is_estimate`` if encoded bytes and deltas are not exact."""
 
     changed: bool
     manifest: t.Mapping[str, t.Any]
     before: t.Mapping[str, t.Any]
     sizes: Sizes
-    encoded_is_estimate: bool = False
+    is_estimate: bool = False
     cloned: bool = False
     resumed_bytes: int = 0
     bases: tuple[str, ...] = ()
+    deltas: tuple[DeltaSizes, ...] = ()
+    kept_in_cache: bool = False
 
 
 def unchanged(made: Nothing) -> Outcome:
@@ -86,15 +101,17 @@ def predict(made: Change) -> Outcome:
         scan.new_bytes,
         scan.reused_chunks,
         scan.reused_bytes,
-        scan.estimated_encoded_bytes,
+        scan.encoded_bytes,
     )
+    versions = {base.digest: base.version for base in made.subject.bases}
     return Outcome(
         True,
         _predicted_manifest(made),
         made.replaced.to_json() if made.replaced else {},
         sizes,
-        encoded_is_estimate=True,
+        is_estimate=scan.is_estimate,
         bases=_versions(made.subject.bases),
+        deltas=tuple(DeltaSizes(versions[delta.base], delta.delta_bytes, delta.patch_bytes) for delta in scan.deltas),
     )
 
 
@@ -105,17 +122,23 @@ def apply(made: t.Union[Upload, Change], context: Context) -> Outcome:
     """
     subject = made.subject
     upload = context.catalog.begin_upload(_upload_request(made))
-    bases = tuple(base for base in upload.bases if base.chunk_size == subject.snapshot.chunk_size)
+    shared = tuple(base for base in upload.bases if base.chunk_size == subject.snapshot.chunk_size)
     with readable(subject, upload.id, context) as (snapshot, cloned):
         known = KnownChunks()
         resumed_bytes = _add_resumed(known, upload, context)
-        add_bases(known, bases, context.catalog)
-        written = _write(snapshot, known, upload, subject, context)
-        body = encode_index(encode_listing(written.listing), encode_locator(written.locator))
-        _check_own_index(body, written)
+        read = bases.read_bases(shared, context.catalog)
+        bases.add_bases(known, read)
+        written = _write(snapshot, known, read, upload, subject, context)
+        body = _index_of(written, written.deltas)
+        _check_own_index(body, written, read, upload)
         if not cloned:
             check_untouched(subject.request, subject.snapshot, context.parallels)
-    manifest = context.catalog.commit_upload(upload.id, upload.revision, body)
+        manifest, deltas = _commit(body, written, upload, context)
+        kept = (
+            subject.request.keep_in_cache
+            and cloned
+            and keep(snapshot, written.listing, manifest, subject.request.catalog_url, context)
+        )
     sizes = Sizes(
         snapshot.logical_bytes,
         written.new_chunks,
@@ -132,15 +155,57 @@ def apply(made: t.Union[Upload, Change], context: Context) -> Outcome:
         sizes,
         cloned=cloned,
         resumed_bytes=resumed_bytes,
-        bases=_versions(bases),
+        bases=_versions(shared),
+        deltas=_delta_sizes(shared, deltas),
+        kept_in_cache=kept,
     )
 
 
+def _index_of(written: writer.WrittenPack, deltas: t.Iterable[writer.WrittenDelta]) -> bytes:
+    """Return the body of a commit."""
+    files = [delta.file for delta in deltas]
+    return encode_index(encode_listing(written.listing), encode_locator(written.locator), files)
+
+
+def _commit(
+    body: bytes, written: writer.WrittenPack, upload: OpenUpload, context: Context
+) -> tuple[Manifest, tuple[writer.WrittenDelta, ...]]:
+    """Commit an upload; return the manifest and the deltas that were taken with it."""
+    try:
+        return context.catalog.commit_upload(upload.id, upload.revision, body), written.deltas
+    except Missing as error:
+        # What is used of a base is leased, and its content may have been replaced since: no delta starts from it then.
+        if error.code != "unknown_segment" or not written.deltas:
+            raise
+        manifest = context.catalog.commit_upload(upload.id, upload.revision, _index_of(written, ()))
+        context.warn(
+            f"{manifest.catalog_id} {manifest.version} is pushed without deltas, because a version that they start "
+            f"from was changed meanwhile: {error.message}"
+        )
+        return manifest, ()
+
+
+def _delta_sizes(shared: t.Iterable[Manifest], deltas: t.Iterable[writer.WrittenDelta]) -> tuple[DeltaSizes, ...]:
+    versions = {base.digest: base.version for base in shared}
+    return tuple(DeltaSizes(versions[delta.base], len(delta.file), delta.patch_bytes) for delta in deltas)
+
+
 def _write(
-    snapshot: bundle.Snapshot, known: KnownChunks, upload: OpenUpload, subject: Subject, context: Context
+    snapshot: bundle.Snapshot,
+    known: KnownChunks,
+    read: t.Sequence[bases.KnownBase],
+    upload: OpenUpload,
+    subject: Subject,
+    context: Context,
 ) -> writer.WrittenPack:
     context.progress.start("push", snapshot.logical_bytes)
-    sink = context.transfers.upload_sink(upload)
+    sink, patch_sink = context.transfers.upload_sink(upload), context.transfers.patch_sink(upload)
+    budget = bases.Budget(subject.request.delta_budget)
+
+    def cancel() -> None:
+        sink.cancel()
+        patch_sink.cancel()
+
     with power.awake(power.caffeinate()):
         written = writer.write_pack(
             snapshot,
@@ -149,7 +214,10 @@ def _write(
             sink.put,
             uploads=context.transfers.put_workers,
             advance=context.progress.advance,
-            cancel=sink.cancel,
+            cancel=cancel,
+            bases=bases.compared(read if subject.request.deltas else (), budget, context).bases,
+            put_patches=patch_sink.put,
+            encoded=budget.earn,
         )
     context.progress.reused(written.reused_bytes)
     return written
@@ -226,18 +294,24 @@ def _predicted_manifest(made: Change) -> dict[str, t.Any]:
     }
 
 
-def _check_own_index(body: bytes, written: writer.WrittenPack) -> None:
+def _check_own_index(
+    body: bytes, written: writer.WrittenPack, read: t.Sequence[bases.KnownBase], upload: OpenUpload
+) -> None:
     """Read back what is about to be committed: a fault of memory must not become a manifest."""
     again = decode_index(body)
-    if again.listing != written.listing or again.locator != written.locator:
+    listings = {base.listing.digest: base.listing for base in read}
+    is_same = again.listing == written.listing and again.locator == written.locator
+    for delta, file in zip(written.deltas, again.delta_files):
+        is_same = is_same and apply_delta(decode_delta(file, upload.id), listings[delta.base]).listing == again.listing
+    if not is_same:
         raise PackError(
             "The index that was made does not read back as itself, so the memory or the processor of this host "
             "is faulty."
         )
 
 
-def _versions(bases: t.Iterable[Manifest]) -> tuple[str, ...]:
-    return tuple(base.version for base in bases)
+def _versions(manifests: t.Iterable[Manifest]) -> tuple[str, ...]:
+    return tuple(base.version for base in manifests)
 
 
 def _tuple(names: t.Optional[t.Sequence[str]]) -> t.Optional[tuple[str, ...]]:

@@ -18,7 +18,8 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests 
 class PushRequest:
     """What the task asks for, and what the controller found out: manifests at the address, and bases.
 
-    What describes the version and is None stays as it is, or becomes empty. ``chunk_size`` is in bytes.
+    What describes the version and is None stays as it is, or becomes empty. ``chunk_size`` and ``delta_budget`` are in
+    bytes; without the latter, the budget follows from what is new.
     """
 
     path: str
@@ -35,6 +36,10 @@ class PushRequest:
     minimum_requirements: t.Optional[MinimumRequirements]
     force: bool
     allow_suspended: bool
+    deltas: bool = True
+    delta_budget: t.Optional[int] = None
+    keep_in_cache: bool = False
+    catalog_url: str = ""
     manifests: tuple[Manifest, ...] = ()
     bases: tuple[Manifest, ...] = ()
 

@@ -15,17 +15,18 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses
-from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.errors import BadRequest, Conflict
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push import bases
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.metadata import Metadata, PushRequest
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.stopped import check_stopped
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import requirements
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, codecs, index, writer
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import decode_locator
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reuse import KnownChunks
+
+# What a prediction downloads at most to compare some chunks with those of bases that this host does not have.
+_SAMPLED_BYTES = 16 << 20
 
 CODECS = {"deflate": index.CODEC_DEFLATE, "zstd": index.CODEC_ZSTD, "raw": index.CODEC_RAW}
 
@@ -81,7 +82,7 @@ def plan(request: PushRequest, context: Context) -> Plan:
 
 def plan_exactly(request: PushRequest, context: Context) -> t.Union[Nothing, Change]:
     """Plan as ``plan`` does, but always read the bundle, to predict what a push would do."""
-    return _compare(*_observe(request, context), context)
+    return _compare(*_observe(request, context), context, exactly=True)
 
 
 def encoder(request: PushRequest) -> t.Callable[[codecs.Buffer], tuple[int, bytes]]:
@@ -89,38 +90,29 @@ def encoder(request: PushRequest) -> t.Callable[[codecs.Buffer], tuple[int, byte
     return codecs.make_encoder(CODECS[request.codec], request.compression_level)
 
 
-def add_bases(known: KnownChunks, bases: t.Iterable[Manifest], catalog: CatalogClient) -> None:
-    """Make the chunks of earlier versions known."""
-    for base in bases:
-        listing = decode_listing(catalog.listing(base.id))
-        rows = index.chunk_rows(listing)
-        known.add_index(rows, decode_locator(catalog.locator(base.id), listing, rows))
-
-
 def _observe(request: PushRequest, context: Context) -> tuple[Subject, t.Optional[Manifest]]:
     architecture = addresses.normalise_architecture(request.architecture or requirements.hardware_architecture())
     existing = next((manifest for manifest in request.manifests if manifest.architecture == architecture), None)
     metadata = Metadata.wanted(request, existing)
     check_stopped(request, context.parallels)
-    bases = tuple(
+    shared = tuple(
         base
         for base in request.bases
         if base.architecture == architecture and Metadata.of(base).audience == metadata.audience
     )
-    chunk_size = _chunk_size(request, existing, bases, context)
+    chunk_size = _chunk_size(request, existing, shared, context)
     snapshot = bundle.inspect(request.path, chunk_size, allow_suspended=request.allow_suspended)
     for warning in snapshot.warnings:
         context.warn(warning)
-    usable = tuple(base for base in bases if base.chunk_size == chunk_size)
+    usable = tuple(base for base in shared if base.chunk_size == chunk_size)
     return Subject(request, architecture, metadata, snapshot, usable), existing
 
 
-def _compare(subject: Subject, existing: t.Optional[Manifest], context: Context) -> t.Union[Nothing, Change]:
+def _compare(
+    subject: Subject, existing: t.Optional[Manifest], context: Context, *, exactly: bool = False
+) -> t.Union[Nothing, Change]:
     request, snapshot = subject.request, subject.snapshot
-    known = KnownChunks()
-    add_bases(known, subject.bases, context.catalog)
-    context.progress.start("read", snapshot.logical_bytes)
-    scan = writer.scan(snapshot, known, encoder(request), advance=context.progress.advance)
+    scan = _scan(subject, context, exactly)
     # prlctl is asked again when something is uploaded.
     bundle.check_unchanged(snapshot, allow_suspended=request.allow_suspended)
     if existing is None:
@@ -137,8 +129,26 @@ def _compare(subject: Subject, existing: t.Optional[Manifest], context: Context)
     return Change(subject, existing, scan)
 
 
+def _scan(subject: Subject, context: Context, exactly: bool) -> writer.Scan:
+    """Read the bundle. Deltas are predicted ``exactly`` where this host has the chunks of all bases."""
+    snapshot, encode = subject.snapshot, encoder(subject.request)
+    known = KnownChunks()
+    read = bases.read_bases(subject.bases, context.catalog)
+    bases.add_bases(known, read)
+    context.progress.start("read", snapshot.logical_bytes)
+    advance = context.progress.advance
+    if not exactly:
+        return writer.scan(snapshot, known, advance=advance)
+    budget = subject.request.delta_budget
+    compared = read if subject.request.deltas else ()
+    found = bases.compared(compared, bases.Budget(_SAMPLED_BYTES if budget is None else budget), context)
+    if found.bases and found.is_local:
+        return writer.rehearse(snapshot, known, encode, found.bases, advance=advance)
+    return writer.scan(snapshot, known, encode, bases=found.bases, advance=advance)
+
+
 def _chunk_size(
-    request: PushRequest, existing: t.Optional[Manifest], bases: t.Sequence[Manifest], context: Context
+    request: PushRequest, existing: t.Optional[Manifest], shared: t.Sequence[Manifest], context: Context
 ) -> int:
     """Returns the chunk size in bytes: that of the version, of the task, of the base, or what the size asks for."""
     if request.chunk_size is not None and not chunks.is_chunk_size(request.chunk_size):
@@ -151,7 +161,7 @@ def _chunk_size(
     if existing is None and request.chunk_size is not None:
         return request.chunk_size
     # The digest covers the chunk size: only with the same one can contents be compared, and chunks be shared.
-    earlier = existing or (bases[0] if bases else None)
+    earlier = existing or (shared[0] if shared else None)
     extent = bundle.measure(request.path)
     if earlier is not None and extent.most_chunks(earlier.chunk_size) <= index.MAX_CHUNKS:
         return earlier.chunk_size

@@ -47,8 +47,13 @@ def run(request: PushRequest, context: Context, *, check_mode: bool) -> dict[str
             "reused": sizes.reused_bytes,
             "encoded": sizes.encoded_bytes,
         },
-        "encoded_is_estimate": outcome.encoded_is_estimate,
+        "deltas": [
+            {"base": delta.base, "bytes": delta.delta_bytes, "patch_bytes": delta.patch_bytes}
+            for delta in outcome.deltas
+        ],
+        "encoded_is_estimate": outcome.is_estimate,
         "cloned": outcome.cloned,
+        "kept_in_cache": outcome.kept_in_cache,
         "resumed_bytes": outcome.resumed_bytes,
         "bases": list(outcome.bases),
         "diff": {"before": shown(outcome.before), "after": shown(outcome.manifest)},

@@ -66,9 +66,10 @@ class Origin:
 class CacheRecord:
     """One entry. Timestamps are texts in UTC.
 
-    ``stored_bytes`` is what the pack takes in the catalog's storage, ``allocated_bytes`` what the unpacked bundle took
-    on this disk when it was published. ``stamps`` were taken when the content was proved. ``sketch`` tells how much the
-    content has in common with another one. ``extra`` holds the keys of later versions.
+    ``stored_bytes`` is what the pack takes in the catalog's storage, ``downloaded_bytes`` what was downloaded of it,
+    its index or deltas included. ``allocated_bytes`` is what the unpacked bundle took on this disk when it was
+    published. ``stamps`` were taken when the content was proved. ``sketch`` tells how much the content has in common
+    with another one. ``extra`` holds the keys of later versions.
     """
 
     digest: str
@@ -82,6 +83,7 @@ class CacheRecord:
     use_count: int = 0
     verified_at: t.Optional[str] = None
     allocated_bytes: int = 0
+    downloaded_bytes: int = 0
     stamps: TreeStamps = dataclasses.field(default_factory=TreeStamps)
     sketch: str = ""
     extra: Json = dataclasses.field(default_factory=dict)
@@ -117,6 +119,7 @@ _SIMPLE = (
     "use_count",
     "verified_at",
     "allocated_bytes",
+    "downloaded_bytes",
     "sketch",
 )
 _KNOWN = frozenset({*_SIMPLE, "format", "addresses", "files", "links", "directories"})
@@ -144,6 +147,7 @@ def decode_record(data: bytes) -> CacheRecord:
             use_count=int(document.get("use_count", 0)),
             verified_at=None if verified_at is None else _text(verified_at),
             allocated_bytes=int(document.get("allocated_bytes", 0)),
+            downloaded_bytes=int(document.get("downloaded_bytes", 0)),
             stamps=_stamps(document),
             sketch=_text(document.get("sketch", "")),
             extra={name: value for name, value in document.items() if name not in _KNOWN},

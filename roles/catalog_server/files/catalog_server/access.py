@@ -232,13 +232,13 @@ RENEW = Needs(claims=(LIST_MANIFESTS,), renewal=True)
 TRANSFER_IN = Needs(push=True)
 
 
-def reading_index_of(manifest_id: str) -> Needs:
-    """Reading listing or locator: a user, a grant to pull the manifest, or one to push onto it."""
+def reading_content_of(manifest_id: str) -> Needs:
+    """Reading index or segments of a manifest: a user, a grant to pull it, or one to push onto it."""
     return Needs(claims=(LIST_MANIFESTS,), pull_of=manifest_id, base_of=manifest_id)
 
 
 def pulling(manifest_id: str) -> Needs:
-    """Reading the bytes of a manifest: a user, or a grant to pull it."""
+    """What only a pull of a manifest needs: a user, or a grant to pull it."""
     return Needs(claims=(LIST_MANIFESTS,), pull_of=manifest_id)
 
 

@@ -7,18 +7,26 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import typing as t
 from collections.abc import Callable, Mapping
 
+from catalog_server import clock
+from catalog_server.catalog import deltas
 from catalog_server.catalog.retention import HELD, IN_USE, REQUIRED, TAGGED
+from catalog_server.catalog.service import SEGMENTS_LOCK
 from catalog_server.errors import BadRequest
 from catalog_server.jobs import gc, restored, retention, service
 from catalog_server.jobs.kinds import KINDS, kind_called
 from catalog_server.jobs.runner import JobKind, new_owner, run
 from catalog_server.jobs.schemas import JobRecord
-from catalog_server.unit_of_work import Services, command_unit
+from catalog_server.os_user import os_user
+from catalog_server.unit_of_work import Services, UnitOfWork, command_unit
+
+# Some hundred years: what a time can be counted back by.
+_MOST_DAYS = 100_000
 
 
 def add_to(commands: t.Any) -> None:
@@ -41,7 +49,21 @@ def add_to(commands: t.Any) -> None:
         action="store_true",
         help="list the packs that the database does not know, and switch the collection on again",
     )
+    how.add_argument(
+        "--drop-deltas",
+        type=_days,
+        metavar="DAYS",
+        help="also drop the deltas of versions that were pushed more than DAYS days ago; "
+        "hosts download whole chunks then",
+    )
     collect.set_defaults(run_with_services=_collect)
+
+
+def _days(text: str) -> int:
+    days = int(text)
+    if not 0 <= days <= _MOST_DAYS:
+        raise ValueError
+    return days
 
 
 def _list(options: argparse.Namespace, services: Services) -> int:
@@ -87,7 +109,18 @@ def _tell_left_alone(storages: Mapping[str, str]) -> None:
 def _collect(options: argparse.Namespace, services: Services) -> int:
     if options.after_restore:
         return _after_restore(services)
+    if options.drop_deltas is not None:
+        dropped = command_unit(services, lambda work: _drop_deltas(work, options.drop_deltas), SEGMENTS_LOCK)
+        print(f"{dropped} deltas are dropped; their objects go when no signed URL opens them any more")
     return _plan_gc(services) if options.dry_run else _run_kind(kind_called("gc"), services)
+
+
+def _drop_deltas(work: UnitOfWork, days: int) -> int:
+    clock.require_plausible(work.session, work.now)
+    dropped = deltas.drop_older(work, work.now - datetime.timedelta(days=days))
+    if dropped:
+        work.record("delta.drop", "catalog", "catalog", deltas=dropped, older_than_days=days, **os_user())
+    return dropped
 
 
 def _plan_gc(services: Services) -> int:

@@ -71,6 +71,8 @@ class Pusher:
             "version": "1.5",
             "architecture": "arm64",
             "chunk_size": CHUNK,
+            "cache_path": str(self.host.cache),
+            "deltas": False,
             **options,
         }
         return self.host.run(catalog_push.main, given, check_mode=check_mode)

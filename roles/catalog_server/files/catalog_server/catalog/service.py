@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ansible_collections.macfleet.parallels.plugins.module_utils._api import addresses, resolution
 
 from catalog_server.access import Audience
-from catalog_server.catalog import authority, outbox, queries, records, tagging
+from catalog_server.catalog import authority, deltas, outbox, queries, records, tagging
 from catalog_server.catalog.tags import wanted_tags
 from catalog_server.database import Lock
 from catalog_server.errors import Revoked, SharedSegments, UnknownManifest
@@ -186,6 +186,7 @@ def _move_audience(
     work.session.flush()
     # What others use as well keeps its audience, and no push with the new one may refer to it.
     queries.move_own_segments(work.session, manifest.id, manifest.audience_id)
+    deltas.drop_touching(work, manifest.id)
 
 
 def next_push_number(work: UnitOfWork, catalog_id: str) -> int:

@@ -207,6 +207,8 @@ class SegmentedContent(Base):
     logical_bytes: Mapped[int] = mapped_column(BigInteger)
     data_bytes: Mapped[int] = mapped_column(BigInteger)
     stored_bytes: Mapped[int] = mapped_column(BigInteger)
+    # Bytes of listing and locator, as they are stored.
+    index_bytes: Mapped[int] = mapped_column(BigInteger)
     # The pack that holds its index, and the last parts of the keys there.
     pack: Mapped[str] = mapped_column(ShortId, ForeignKey("packs.id"), index=True)
     listing_object: Mapped[str] = mapped_column(String(80))

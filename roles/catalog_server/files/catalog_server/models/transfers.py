@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Uploads and segments."""
+"""Uploads, segments and deltas."""
 
 from __future__ import annotations
 
@@ -115,3 +115,34 @@ class Segment(Base):
     # When the last that kept it let it go; no commit may refer to it any more.
     condemned_at: Mapped[datetime.datetime | None] = mapped_column(Timestamp)
     created_at: Mapped[datetime.datetime] = mapped_column(Timestamp)
+
+
+class Delta(Base):
+    """An object that turns the content with ``base_digest`` into that of a manifest. Nothing is lost with it."""
+
+    __tablename__ = "deltas"
+
+    # That of the index of its manifest.
+    pack: Mapped[str] = mapped_column(ShortId, ForeignKey("packs.id"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(LongId, primary_key=True)
+    manifest_id: Mapped[str] = mapped_column(LongId, ForeignKey("manifests.id", ondelete="CASCADE"), index=True)
+    # Not a key: the base may be deleted.
+    base_manifest_id: Mapped[str] = mapped_column(LongId, index=True)
+    base_digest: Mapped[str] = mapped_column(LongId)
+    size: Mapped[int] = mapped_column(BigInteger)
+    # Bytes of all its patches, and of the chunks that it adds.
+    patch_bytes: Mapped[int] = mapped_column(BigInteger)
+    chunk_bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class PatchObject(Base):
+    """An object of patches of a delta."""
+
+    __tablename__ = "patch_objects"
+    __table_args__ = (ForeignKeyConstraint(["pack", "delta"], ["deltas.pack", "deltas.sha256"], ondelete="CASCADE"),)
+
+    pack: Mapped[str] = mapped_column(ShortId, primary_key=True)
+    # The SHA-256 of the delta, and its own.
+    delta: Mapped[str] = mapped_column(LongId, primary_key=True)
+    sha256: Mapped[str] = mapped_column(LongId, primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)

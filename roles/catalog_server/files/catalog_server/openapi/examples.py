@@ -168,11 +168,31 @@ _OPEN_UPLOAD: Example = {
 }
 _WANTED: Example = {"pack": _PACK, "sha256": _SEGMENT}
 _NEW_SEGMENT: Example = {"sha256": _SEGMENT, "size": 33554432}
+_DELTA_SHA256 = "de17a00d" * 8
+_PATCHES_SHA256 = "9a7c4e5" * 9 + "9"
+_WANTED_DELTA: Example = {"pack": _PACK, "sha256": _DELTA_SHA256}
+_WANTED_PATCHES: Example = {"pack": _PACK, "sha256": _PATCHES_SHA256}
+_NEW_PATCHES: Example = {"sha256": _PATCHES_SHA256, "size": 2831155}
+_DELTA: Example = {
+    "base_digest": "1b4f0e9851971998e732078544c96b36c3d01cedf7caa332359d6f1d83567014",
+    "digest": _DIGEST,
+    **_WANTED_DELTA,
+    "size": 81920,
+    "patch_bytes": 2831155,
+    "chunk_bytes": 197132288,
+}
 _READ_URL: Example = {
     **_WANTED,
     "url": f"{_OBJECTS}/3c9d…?method=GET&expires=1795485042&for=manifest~5f2b…&signature=…",
     "headers": {},
     "expires_at": 1795485042,
+    "expires_in": 900,
+}
+_STORE_PATCHES_URL: Example = {
+    "sha256": _PATCHES_SHA256,
+    "url": f"{_OBJECTS}/7d6c…?method=PUT&expires=1795486000&for=upload~7d6c…&size=2831155&signature=…",
+    "headers": {},
+    "expires_at": 1795486000,
     "expires_in": 900,
 }
 _STORE_URL: Example = {
@@ -227,6 +247,8 @@ EXAMPLES: dict[str, Example] = {
     "ClaimRecord": _CLAIM,
     "Claims": {"claims": [_CLAIM]},
     "Empty": {},
+    "DeltaRecord": _DELTA,
+    "DeltaRecords": {"deltas": [_DELTA], "index_bytes": 750592},
     "DoomedVersion": _DOOMED,
     "Error": {
         "message": "There is no manifest 00, or you may not see it.",
@@ -269,8 +291,9 @@ EXAMPLES: dict[str, Example] = {
     "NewApiKey": {**_API_KEY, "secret": "NFFYN00yS0Q6…"},
     "NewApiKeyRequest": {"name": "ci", "expires_in": 7776000},
     "NewNames": {"roles": ["TEAM_A"], "claims": []},
+    "NewObjects": {"segments": [_NEW_SEGMENT], "patches": [_NEW_PATCHES]},
+    "NewPatches": _NEW_PATCHES,
     "NewSegment": _NEW_SEGMENT,
-    "NewSegments": {"segments": [_NEW_SEGMENT]},
     "NewUser": _NEW_USER,
     "OpenUpload": _OPEN_UPLOAD,
     "PullGrantRequest": {
@@ -312,7 +335,7 @@ EXAMPLES: dict[str, Example] = {
     },
     "Status": {"status": "OK"},
     "StoreUrl": _STORE_URL,
-    "StoreUrls": {"urls": [_STORE_URL]},
+    "StoreUrls": {"urls": [_STORE_URL, _STORE_PATCHES_URL]},
     "StoredSegment": _STORED_SEGMENT,
     "Transfers": {"pulls": [_GRANT_IN_USE], "uploads": [_OPEN_UPLOAD]},
     "UploadRecord": {
@@ -328,6 +351,8 @@ EXAMPLES: dict[str, Example] = {
     "UserEdit": {"roles": ["PUBLISHER", "TEAM_A"], "disabled": False},
     "UserPage": {"users": [_USER_RECORD], "next": None},
     "UserRecord": _USER_RECORD,
+    "WantedDelta": _WANTED_DELTA,
+    "WantedObjects": {"digest": _DIGEST, "segments": [_WANTED], "deltas": [], "patches": []},
+    "WantedPatches": _WANTED_PATCHES,
     "WantedSegment": _WANTED,
-    "WantedSegments": {"digest": _DIGEST, "segments": [_WANTED]},
 }

@@ -118,7 +118,7 @@ class Provider(t.Protocol):
         """Return a URL that reads an object."""
 
     def presign_put(self, key: str, size: int, request: UrlRequest) -> Signed:
-        """Return a URL that stores an object of ``size`` bytes, whose SHA-256 is the last part of its key."""
+        """Return a URL that stores an object of ``size`` bytes, whose SHA-256 begins the last part of its key."""
 
     def open(self, key: str) -> OpenedObject:
         """Open an object to read it in pieces."""

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The content of manifests: read its index and its segments, and delete it."""
+"""The content of manifests: read its index, its segments and deltas, and delete it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ from catalog_server.openapi.operation import USERS, USERS_AND_GRANTS, operation
 from catalog_server.parameters import ManifestId
 from catalog_server.storages.base import OpenedObject
 from catalog_server.transfers import holders, packs, reading, removal, signed_urls
-from catalog_server.transfers.schemas import FreedSpace, ReadUrl, ReadUrls, Sha256, WantedSegments
+from catalog_server.transfers.schemas import (
+    DeltaRecord,
+    DeltaRecords,
+    FreedSpace,
+    ReadUrl,
+    ReadUrls,
+    Sha256,
+    WantedObjects,
+)
 from catalog_server.transfers.streaming import object_response
 from catalog_server.unit_of_work import Context, RequestContext, UnitOfWork
 
@@ -35,7 +43,7 @@ Digest = t.Annotated[
 
 _CONTENT: list[str | t.Any] = ["content"]
 # A URL takes some microseconds. So many do not keep others waiting.
-_FEW_SEGMENTS = 32
+_FEW_OBJECTS = 32
 _INDEX_FILE = operation(
     USERS_AND_GRANTS,
     "catalog_id_denied",
@@ -93,7 +101,7 @@ async def _index_file(
     """Stream an index file: its bytes are checked where they are written, and by whoever reads them."""
 
     def lookup() -> reading.IndexObject:
-        with context.reading(access.reading_index_of(manifest_id)) as work:
+        with context.reading(access.reading_content_of(manifest_id)) as work:
             return find(work)
 
     def opened(found: reading.IndexObject) -> OpenedObject:
@@ -107,24 +115,58 @@ async def _index_file(
     return object_response(request, file, sha256, context.pools.objects, headers)
 
 
+@router.get(
+    "/manifests/{manifest_id}/deltas",
+    tags=_CONTENT,
+    openapi_extra=operation(USERS_AND_GRANTS, "unknown_manifest", "tainted", "revoked", "replaced"),
+)
+def list_deltas(context: Context, manifest_id: ManifestId, digest: Digest = None) -> DeltaRecords:
+    """List the deltas by which a host that has an older version can pull a manifest.
+
+    A version that may not be pulled any more can still be the base of one, and no delta leads to it.
+    """
+    with context.reading(access.pulling(manifest_id)) as work:
+        leading = reading.leading_deltas(work, manifest_id, digest)
+    return DeltaRecords(
+        deltas=[
+            DeltaRecord(
+                base_digest=delta.base_digest,
+                digest=delta.digest,
+                pack=delta.pack,
+                sha256=delta.sha256,
+                size=delta.size,
+                patch_bytes=delta.patch_bytes,
+                chunk_bytes=delta.chunk_bytes,
+            )
+            for delta in leading.deltas
+        ],
+        index_bytes=leading.index_bytes,
+    )
+
+
 @router.post(
     "/manifests/{manifest_id}/urls",
     tags=_CONTENT,
-    openapi_extra=operation(USERS_AND_GRANTS, "unknown_manifest", "unknown_segment", "tainted", "revoked", "replaced"),
+    openapi_extra=operation(
+        USERS_AND_GRANTS, "catalog_id_denied", "unknown_manifest", "unknown_segment", "tainted", "revoked", "replaced"
+    ),
 )
-@answers.written_at_once(lambda context, manifest_id, body: len(body.segments) <= _FEW_SEGMENTS)
-def make_read_urls(context: Context, manifest_id: ManifestId, body: WantedSegments) -> ReadUrls:
-    """Make URLs that read segments of a manifest."""
-    wanted = [(segment.pack, segment.sha256) for segment in body.segments]
-    needs = access.pulling(manifest_id)
-    with context.reading(needs) as work:
-        found = reading.wanted_segments(work, manifest_id, wanted, body.digest)
+@answers.written_at_once(
+    lambda context, manifest_id, body: len(body.segments) + len(body.deltas) + len(body.patches) <= _FEW_OBJECTS
+)
+def make_read_urls(context: Context, manifest_id: ManifestId, body: WantedObjects) -> ReadUrls:
+    """Make URLs that read segments of a manifest, or deltas and patches that lead to it."""
+    wanted = reading.Wanted(
+        *([(item.pack, item.sha256) for item in items] for items in (body.segments, body.deltas, body.patches))
+    )
+    with context.reading(access.reading_content_of(manifest_id)) as work:
+        found = reading.wanted_objects(work, manifest_id, wanted, body.digest)
         holder = holders.of_manifest(work.caller, manifest_id)
     if found.download is not None:
         context.services.behind.downloads.add(found.download)
     request = signed_urls.wanted(context, holder, context.services.settings.get_url_seconds)
     urls = []
-    for pack, sha256 in wanted:
-        objects_of = packs.pack_of(context.services, found.storages[pack, sha256], pack)
-        urls.append(ReadUrl(pack=pack, sha256=sha256, **signed_urls.fields(objects_of.presign_get(sha256, request))))
+    for place in found.objects:
+        signed = packs.pack_of(context.services, place.storage, place.pack).presign_get(place.name, request)
+        urls.append(ReadUrl(pack=place.pack, sha256=place.sha256, **signed_urls.fields(signed)))
     return ReadUrls(urls=urls)

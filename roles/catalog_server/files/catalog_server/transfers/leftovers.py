@@ -20,6 +20,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._storage.errors
 from sqlalchemy import select
 
 from catalog_server import clock
+from catalog_server.catalog import deltas
 from catalog_server.errors import Unavailable
 from catalog_server.models.catalog import Catalog
 from catalog_server.models.jobs import OutboxEntry
@@ -111,7 +112,12 @@ def _known(services: Services, pack_id: str) -> _Known | None:
             return None
         if pack.state == GROWING if upload is None else upload.state == OPEN:
             return None
-        names = set(queries.segments_in(session, pack_id))
+        held, patches = deltas.names_in(session, pack_id)
+        names = {
+            *queries.segments_in(session, pack_id),
+            *map(packs.delta_name, held),
+            *map(packs.patches_name, patches),
+        }
         proofs = proofs_of_commit(pack, upload)
         manifest = queries.manifest_of(session, pack_id)
         if manifest is None:

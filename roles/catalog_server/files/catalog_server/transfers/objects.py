@@ -33,7 +33,7 @@ from catalog_server.settings import LONGEST_URL_SECONDS
 from catalog_server.storages.embedded import EmbeddedStorage
 from catalog_server.storages.signing import GET, PUT, Permit
 from catalog_server.texts import Line
-from catalog_server.transfers import holders
+from catalog_server.transfers import holders, packs
 from catalog_server.transfers.streaming import object_response, receive_object
 from catalog_server.unit_of_work import Services
 
@@ -125,7 +125,7 @@ async def read_object(
         opened = await pool.run(opening)
     except (StorageMissing, InvalidKey):
         raise NotFound(f"There is no object {key}.") from None
-    return object_response(request, opened, key.rpartition("/")[2], pool, {"Cache-Control": _IMMUTABLE})
+    return object_response(request, opened, packs.sha256_of(key), pool, {"Cache-Control": _IMMUTABLE})
 
 
 @router.put("/objects/{storage}/{key:path}", response_class=octets.Octets, openapi_extra=_STORE)
@@ -164,7 +164,7 @@ async def store_object(
     volume = await pool.run(partial(services.receivers.volume, admitted.root))
     try:
         with services.receivers.place(Body(user_id, size, key=f"{storage}/{key}"), volume):
-            incoming = await pool.run(partial(admitted.files.receive, key, key.rpartition("/")[2], size))
+            incoming = await pool.run(partial(admitted.files.receive, key, packs.sha256_of(key), size))
             await receive_object(request, incoming, pool, still_admitting)
     except (StorageChanged, InvalidKey) as error:
         raise BadRequest(error.message) from None

@@ -7,6 +7,8 @@
     <prefix>/packs/<upload id>/<sha256>           a segment
     <prefix>/packs/<upload id>/<sha256>.listing   the listing of the manifest that the upload became
     <prefix>/packs/<upload id>/<sha256>.locator   its locator
+    <prefix>/packs/<upload id>/<sha256>.delta     a delta that leads to it
+    <prefix>/packs/<upload id>/<sha256>.patches   patches of a delta
     <prefix>/packs/<upload id>/manifest.json      its record, for the day the database is lost
     <prefix>/packs/<upload id>/state.json         what has become of it since: see jobs/outbox.py
 
@@ -49,13 +51,15 @@ RECORDED = (
     "logical_bytes",
     "data_bytes",
     "stored_bytes",
+    "index_bytes",
     "storage",
     "pack",
     "listing_object",
     "locator_object",
 )
+_PATCHES = re.compile(r"([0-9a-f]{64})\.patches\Z")
 _SEGMENT = re.compile(r"[0-9a-f]{64}\Z")
-_OURS = re.compile(r"(?:[0-9a-f]{64}(?:\.listing|\.locator)?|manifest\.json|state\.json)\Z")
+_OURS = re.compile(r"(?:[0-9a-f]{64}(?:\.listing|\.locator|\.delta|\.patches)?|manifest\.json|state\.json)\Z")
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,15 @@ class PackObjects:
         """Names and sizes of the segments that are there."""
         found = ((info.key.rpartition("/")[2], info.size) for info in self.storage.list(self.folder))
         return {name: size for name, size in found if _SEGMENT.match(name)}
+
+    def patches(self) -> dict[str, int]:
+        """SHA-256 and sizes of the objects of patches that are there."""
+        found = {}
+        for info in self.storage.list(self.folder):
+            name = _PATCHES.match(info.key.rpartition("/")[2])
+            if name:
+                found[name.group(1)] = info.size
+        return found
 
     def get(self, name: str) -> bytes:
         """All of one object."""
@@ -121,6 +134,21 @@ def record(upload: Upload, manifest: Manifest) -> bytes:
     content = manifest.segmented
     columns = {name: getattr(content if hasattr(content, name) else manifest, name) for name in RECORDED}
     return record_of(manifest.id, upload.fields["tags"], columns)
+
+
+def delta_name(sha256: str) -> str:
+    """The name of the object of a delta."""
+    return f"{sha256}.delta"
+
+
+def patches_name(sha256: str) -> str:
+    """The name of an object of patches."""
+    return f"{sha256}.patches"
+
+
+def sha256_of(key: str) -> str:
+    """The SHA-256 of the object of a pack, which is a part of its key."""
+    return key.rpartition("/")[2].partition(".")[0]
 
 
 def packs_folder(prefix: str) -> str:

@@ -10,13 +10,13 @@ import datetime
 import typing as t
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import and_, bindparam, delete, exists, func, insert, or_, select, tuple_, union, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, insert, or_, select, tuple_, union, update
 from sqlalchemy.orm import Session, aliased
 
 from catalog_server.models.catalog import Manifest, ManifestSegment, SegmentedContent
 from catalog_server.models.identity import DeniedGrant, GrantUse
 from catalog_server.models.storage import Pack
-from catalog_server.models.transfers import OPEN, LeasedSegment, Segment, Upload, UploadBase
+from catalog_server.models.transfers import OPEN, Delta, LeasedSegment, Segment, Upload, UploadBase
 
 SegmentName = tuple[str, str]
 # SQLite takes 32766 parameters in a statement.
@@ -217,7 +217,7 @@ def condemn(session: Session, names: Sequence[SegmentName], now: datetime.dateti
 
 
 def bytes_of(session: Session, catalog_id: str) -> int:
-    """What the segments that the versions of a catalog id use take in storage, each counted once."""
+    """What the segments, deltas and patches of the versions of a catalog id take in storage, each counted once."""
     used = (
         select(Segment.pack, Segment.sha256, Segment.size)
         .join(ManifestSegment, (ManifestSegment.pack == Segment.pack) & (ManifestSegment.sha256 == Segment.sha256))
@@ -226,4 +226,11 @@ def bytes_of(session: Session, catalog_id: str) -> int:
         .distinct()
         .subquery()
     )
-    return int(session.scalar(select(func.coalesce(func.sum(used.c.size), 0))) or 0)
+    segments = session.scalar(select(func.coalesce(func.sum(used.c.size), 0)))
+    return int(segments or 0) + delta_bytes(session, Manifest.catalog_id == catalog_id)
+
+
+def delta_bytes(session: Session, condition: ColumnElement[bool]) -> int:
+    """What the deltas of the manifests that fulfil a condition take in storage, with their patches."""
+    total = func.coalesce(func.sum(Delta.size + Delta.patch_bytes), 0)
+    return int(session.scalar(select(total).join(Manifest, Manifest.id == Delta.manifest_id).where(condition)) or 0)

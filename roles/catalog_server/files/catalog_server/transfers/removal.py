@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from catalog_server.catalog import outbox
 from catalog_server.catalog import service as catalog
+from catalog_server.models.catalog import Manifest
 from catalog_server.settings import LONGEST_URL_SECONDS
 from catalog_server.transfers import leases, queries
 from catalog_server.unit_of_work import UnitOfWork
@@ -29,8 +30,9 @@ def delete(work: UnitOfWork, manifest_id: str, reason: str | None = None) -> Fre
     manifest = catalog.get(work, manifest_id)
     packs = [manifest.content.pack] if manifest.content is not None else []
     used = queries.segments_of(work.session, manifest_id)
+    deltas = queries.delta_bytes(work.session, Manifest.id == manifest_id)
     catalog.delete(work, manifest_id, reason)
     for pack in packs:
         leases.let_go_pack(work, pack)
     outbox.packs_changed(work, packs)
-    return Freed(leases.release(work, used), work.in_seconds(LONGEST_URL_SECONDS))
+    return Freed(leases.release(work, used) + deltas, work.in_seconds(LONGEST_URL_SECONDS))

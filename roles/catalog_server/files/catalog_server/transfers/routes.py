@@ -28,7 +28,7 @@ from catalog_server.transfers.commit import run
 from catalog_server.transfers.schemas import (
     SEGMENTS_OF_A_PAGE,
     BeginUpload,
-    NewSegments,
+    NewObjects,
     Revision,
     StoredSegment,
     StoreUrl,
@@ -64,7 +64,9 @@ _COMMIT = operation(
     "too_many_receivers",
     "insufficient_storage",
     body="index",
-    requestBody=octets.received("The index of the pack: its listing and its locator, as docs/pack-format.md says."),
+    requestBody=octets.received(
+        "The index of the pack: its listing, its locator and its deltas, as docs/pack-format.md says."
+    ),
 )
 
 
@@ -161,20 +163,20 @@ def _upload_record(context: RequestContext, opened: _Opened, after: str, length:
 
 @router.post("/uploads/{upload_id}/urls", openapi_extra=operation(USERS_AND_GRANTS, *_OF_UPLOAD))
 @answers.written
-def make_store_urls(context: Context, upload_id: UploadId, body: NewSegments) -> StoreUrls:
-    """Make URLs that store segments of an open upload."""
+def make_store_urls(context: Context, upload_id: UploadId, body: NewObjects) -> StoreUrls:
+    """Make URLs that store segments and patches of an open upload."""
     context.services.storages.require_current()
     with context.reading(access.TRANSFER_IN) as work:
         upload = service.open_upload(work, upload_id)
         pack = packs.pack_of(context.services, upload.storage, upload.id)
         holder = holders.of_upload(work.caller, upload.id)
         request = signed_urls.wanted(context, holder, work.settings.put_url_seconds, upload.expires_at)
+    wanted = [(segment.sha256, segment.sha256, segment.size) for segment in body.segments]
+    wanted += [(item.sha256, packs.patches_name(item.sha256), item.size) for item in body.patches]
     return StoreUrls(
         urls=[
-            StoreUrl(
-                sha256=segment.sha256, **signed_urls.fields(pack.presign_put(segment.sha256, segment.size, request))
-            )
-            for segment in body.segments
+            StoreUrl(sha256=sha256, **signed_urls.fields(pack.presign_put(name, size, request)))
+            for sha256, name, size in wanted
         ]
     )
 

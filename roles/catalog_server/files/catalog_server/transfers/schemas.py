@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import MAX_SEGMENT_BYTES
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.patches import MAX_PATCHES_BYTES
 from pydantic import ConfigDict, Field
 
 from catalog_server.bodies import RequestBody, ResponseBody
@@ -123,25 +124,36 @@ class NewSegment(RequestBody):
     """Size of the segment in bytes."""
 
 
-class NewSegments(RequestBody):
-    """Segments that are about to be stored."""
+class NewPatches(RequestBody):
+    """An object of patches that is about to be stored."""
 
-    segments: t.Annotated[list[NewSegment], Field(max_length=URLS_OF_AN_UPLOAD)]
+    sha256: Sha256
+    """SHA-256 of the object, in hexadecimal."""
+    size: t.Annotated[int, Field(gt=0, le=MAX_PATCHES_BYTES)]
+    """Size of the object in bytes."""
+
+
+class NewObjects(RequestBody):
+    """Objects that are about to be stored."""
+
+    segments: t.Annotated[list[NewSegment], Field(max_length=URLS_OF_AN_UPLOAD)] = []
     """The segments, each named by its SHA-256."""
+    patches: t.Annotated[list[NewPatches], Field(max_length=URLS_OF_AN_UPLOAD)] = []
+    """The objects of patches, each named by its SHA-256."""
 
 
 class StoreUrl(SignedUrl):
-    """A URL that stores one segment, by a PUT of exactly its bytes."""
+    """A URL that stores one object, by a PUT of exactly its bytes."""
 
     sha256: str
-    """SHA-256 of the segment, in hexadecimal."""
+    """SHA-256 of the object, in hexadecimal."""
 
 
 class StoreUrls(ResponseBody):
-    """URLs that store segments."""
+    """URLs that store objects."""
 
     urls: list[StoreUrl]
-    """One for each segment, in the order of the request."""
+    """One for each object, in the order of the request: segments, then patches."""
 
 
 class FreedSpace(ResponseBody):
@@ -162,26 +174,76 @@ class WantedSegment(RequestBody):
     """SHA-256 of the segment, in hexadecimal."""
 
 
-class WantedSegments(RequestBody):
-    """Segments that are about to be read."""
+class WantedDelta(RequestBody):
+    """A delta that leads to a manifest."""
+
+    pack: PackId
+    """Id of the pack that the delta belongs to."""
+    sha256: Sha256
+    """SHA-256 of the delta, in hexadecimal."""
+
+
+class WantedPatches(RequestBody):
+    """An object of patches of a delta that leads to a manifest."""
+
+    pack: PackId
+    """Id of the pack that the delta belongs to."""
+    sha256: Sha256
+    """SHA-256 of the object, in hexadecimal."""
+
+
+class WantedObjects(RequestBody):
+    """Objects that are about to be read."""
 
     digest: Sha256 | None = None
     """Digest of the content that is meant; if the version has other content now, the error is `replaced`."""
-    segments: t.Annotated[list[WantedSegment], Field(max_length=URLS_OF_A_PULL)]
+    segments: t.Annotated[list[WantedSegment], Field(max_length=URLS_OF_A_PULL)] = []
     """The segments, named as in the locator."""
+    deltas: t.Annotated[list[WantedDelta], Field(max_length=URLS_OF_A_PULL)] = []
+    """Deltas that lead to the manifest."""
+    patches: t.Annotated[list[WantedPatches], Field(max_length=URLS_OF_A_PULL)] = []
+    """Objects of patches, named as in these deltas."""
 
 
 class ReadUrl(SignedUrl):
-    """A URL that reads one segment, or one range of its bytes."""
+    """A URL that reads one object, or one range of its bytes."""
 
     pack: str
-    """Id of the pack that the segment belongs to."""
+    """Id of the pack that the object belongs to."""
     sha256: str
-    """SHA-256 of the segment, in hexadecimal."""
+    """SHA-256 of the object, in hexadecimal."""
 
 
 class ReadUrls(ResponseBody):
-    """URLs that read segments."""
+    """URLs that read objects."""
 
     urls: list[ReadUrl]
-    """One for each segment, in the order of the request."""
+    """One for each object, in the order of the request: segments, deltas, then patches."""
+
+
+class DeltaRecord(ResponseBody):
+    """A delta between the contents with two digests."""
+
+    base_digest: str
+    """Digest of the content that it starts from."""
+    digest: str
+    """Digest of the content that it leads to."""
+    pack: str
+    """Id of the pack that it belongs to."""
+    sha256: str
+    """SHA-256 of its object, in hexadecimal."""
+    size: int
+    """Size of its object in bytes."""
+    patch_bytes: int
+    """Bytes of all its patches."""
+    chunk_bytes: int
+    """Bytes that the chunks which it adds take in segments."""
+
+
+class DeltaRecords(ResponseBody):
+    """The deltas that lead to a manifest."""
+
+    deltas: list[DeltaRecord]
+    """Those that lead to it directly or one after another, those of the newest versions first."""
+    index_bytes: int
+    """Bytes of its listing and locator, which whoever follows deltas does not need."""

@@ -109,7 +109,7 @@ def test_urls_of_segments_come_in_pages(server: Recording, catalog: CatalogClien
         wanted = [{"pack": pack, "sha256": sha256} for pack, sha256 in page]
         urls = [{**segment, "url": f"https://s/{segment['sha256']}", "expires_in": 5} for segment in wanted]
         server.expect("POST", f"manifests/{ID}/urls", body={"segments": wanted}, reply={"urls": urls[::-1]})
-    found = catalog.segment_urls(ID, segments)
+    found = catalog.object_urls(ID, segments)
     assert list(found) == segments
     assert found[segments[7]].url.endswith(segments[7][1])
 
@@ -117,8 +117,8 @@ def test_urls_of_segments_come_in_pages(server: Recording, catalog: CatalogClien
 def test_a_url_that_was_not_sent(server: Recording, catalog: CatalogClient) -> None:
     server.expect("POST", f"manifests/{ID}/urls", body={"segments": [{"pack": "p", "sha256": SHA}]}, reply={"urls": []})
     with pytest.raises(BadReply, match="did not send all"):
-        catalog.segment_urls(ID, [("p", SHA)])
-    assert catalog.segment_urls(ID, []) == {}
+        catalog.object_urls(ID, [("p", SHA)])
+    assert catalog.object_urls(ID, []) == {}
 
 
 def test_an_upload(server: Recording, catalog: CatalogClient) -> None:

@@ -41,12 +41,14 @@ class Catalog:
         self.storage = storage
         self.silent = False
 
-    def segment_urls(self, manifest_id: str, keys: t.Sequence[tuple[str, str]]) -> dict[tuple[str, str], SignedUrl]:
+    def object_urls(
+        self, manifest_id: str, keys: t.Sequence[tuple[str, str]], kind: str
+    ) -> dict[tuple[str, str], SignedUrl]:
         if self.silent and keys[0][1] != SEGMENTS[0].sha256:
             self.storage.released.wait(10)
         return {key: self.storage.url(key[1]) for key in keys}
 
-    def upload_urls(self, upload_id: str, keys: t.Sequence[tuple[str, int]]) -> dict[str, SignedUrl]:
+    def upload_urls(self, upload_id: str, keys: t.Sequence[tuple[str, int]], kind: str) -> dict[str, SignedUrl]:
         return {key[0]: self.storage.url(key[0]) for key in keys}
 
 

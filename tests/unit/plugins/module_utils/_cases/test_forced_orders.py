@@ -23,7 +23,13 @@ from pathlib import Path
 import pytest
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases import cache as cache_case
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import mending, observe, seeds, segmented
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import (
+    content,
+    mending,
+    observe,
+    seeds,
+    segmented,
+)
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.machines import vms
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull import plan, run
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.pull.wanted import PRESENT
@@ -59,7 +65,7 @@ STEPS: tuple[tuple[t.Any, str], ...] = (
     (observe, "hash_place"),
     (mending, "mend"),
     (seeds, "hold_seeds"),
-    (segmented, "fetch_index"),
+    (content, "fetch_content"),
     (segmented, "plan_fill"),
     (reader, "apply_plan"),
     (bundle, "inspect"),

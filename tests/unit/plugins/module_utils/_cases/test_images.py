@@ -23,6 +23,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._base.link impo
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache import CacheRequest
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.cache import change as change_cache
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images import (
+    content,
     ensure,
     mending,
     observe,
@@ -57,13 +58,13 @@ def shelf_fixture(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: p
     return Shelf(tmp_path)
 
 
-def content(*chunks: int) -> bytes:
+def filled(*chunks: int) -> bytes:
     """A disk of these chunks."""
     return b"".join(noise(number, CHUNK) for number in chunks)
 
 
 def push(shelf: Shelf, version: str, *chunks: int, **fields: t.Any) -> Manifest:
-    root = make_bundle(shelf.directory / version / "Runner.pvm", {IMAGE: content(*chunks)})
+    root = make_bundle(shelf.directory / version / "Runner.pvm", {IMAGE: filled(*chunks)})
     return shelf.push(root, version, **fields)
 
 
@@ -108,7 +109,7 @@ def forbidden(*_arguments: t.Any, **_options: t.Any) -> t.NoReturn:
 def test_links_and_directories_are_put_back_without_reading_a_file(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = make_bundle(shelf.directory / "1.0" / "Runner.pvm", {IMAGE: content(1, 2)})
+    root = make_bundle(shelf.directory / "1.0" / "Runner.pvm", {IMAGE: filled(1, 2)})
     (root / "Snapshots").mkdir()
     (root / "current").symlink_to("config.pvs")
     manifest = shelf.push(root, "1.0")
@@ -207,17 +208,18 @@ def test_chunks_that_nobody_here_can_decode_are_refused_before_the_download(
     shelf.pull(manifest)
     newer = push(shelf, "1.1", 1, 3)
     zstd = bytes([index.CODEC_ZSTD]) * len(shelf.indexes[newer.id].locator.codecs)
-    real = segmented.fetch_index
+    real = content.fetch_content
 
-    def fetch(wanted: Manifest, catalog: t.Any) -> index.Index:
-        found = real(wanted, catalog)
+    def fetch(*arguments: t.Any) -> content.Content:
+        whole = real(*arguments)
+        found = whole.index
         locator = found.locator
         changed = index.Locator(
             locator.digest, locator.segments, locator.segment_numbers, locator.offsets, locator.lengths, zstd
         )
-        return index.Index(found.listing, found.rows, changed, found.listing_file, found.locator_file)
+        return dataclasses.replace(whole, index=dataclasses.replace(found, locator=changed))
 
-    monkeypatch.setattr(segmented, "fetch_index", fetch)
+    monkeypatch.setattr(content, "fetch_content", fetch)
     monkeypatch.setattr(codecs, "decodable", lambda: frozenset({index.CODEC_RAW, index.CODEC_DEFLATE}))
     shelf.storage.fetched.clear()
     with pytest.raises(UnsupportedCodec, match=r"macos-15 1\.1 .* zstd.*zstandard") as caught:

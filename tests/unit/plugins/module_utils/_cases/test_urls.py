@@ -49,10 +49,10 @@ class Catalog:
         self.lifetime_seconds = lifetime_seconds
         self._changed = threading.Condition()
 
-    def segment_urls(self, manifest_id: str, keys: t.Sequence[t.Any]) -> dict[t.Any, SignedUrl]:
+    def object_urls(self, manifest_id: str, keys: t.Sequence[t.Any], kind: str) -> dict[t.Any, SignedUrl]:
         return self._answer(list(keys), lambda key: key)
 
-    def upload_urls(self, upload_id: str, keys: t.Sequence[tuple[str, int]]) -> dict[str, SignedUrl]:
+    def upload_urls(self, upload_id: str, keys: t.Sequence[tuple[str, int]], kind: str) -> dict[str, SignedUrl]:
         return self._answer(list(keys), lambda key: key[0])
 
     def wait_for(self, requests: int) -> None:
@@ -104,8 +104,8 @@ def test_a_long_pull_asks_for_many_urls_at_once() -> None:
 class LongUrls(Catalog):
     """Each URL has 2 kB, as those of Azure and of sessions of AWS have."""
 
-    def segment_urls(self, manifest_id: str, keys: t.Sequence[t.Any]) -> dict[t.Any, SignedUrl]:
-        found = super().segment_urls(manifest_id, keys)
+    def object_urls(self, manifest_id: str, keys: t.Sequence[t.Any], kind: str) -> dict[t.Any, SignedUrl]:
+        found = super().object_urls(manifest_id, keys, kind)
         return {key: SignedUrl(key[1] * 32, signed.lifetime_seconds) for key, signed in found.items()}
 
 
@@ -149,7 +149,7 @@ def test_a_url_that_is_dropped_before_its_waiter_sees_it_is_asked_for_again(monk
             asker.prefetch(["b", "c", "d"])
             settle(catalog)
 
-    asker: UrlAsker[str] = UrlAsker(lambda keys: catalog.segment_urls("m", keys), 1, others_come_first)
+    asker: UrlAsker[str] = UrlAsker(lambda keys: catalog.object_urls("m", keys, "segments"), 1, others_come_first)
     catalog.answers.clear()
     found: list[SignedUrl] = []
     waiting = threading.Thread(target=lambda: found.append(asker.get("a", None)), daemon=True)

@@ -23,13 +23,17 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
     Entry,
     Index,
     Listing,
+    ObjectRef,
+    PatchesRef,
     SegmentRef,
     chunk_rows,
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index, encode_index
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import encode_listing, make_listing
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.locator import encode_locator
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.patch_writer import Base
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.plan import plan_pull
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.positions import References
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.pull_plan import PullPlan
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.reuse import KnownChunks
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.seeds import Seed
@@ -126,8 +130,13 @@ class MemoryStorage:
             self.objects[name] = data
         return SegmentRef(PACK, name, len(data))
 
-    def fetch(self, segment: SegmentRef, offset: int, length: int) -> bytes:
-        """A range of a segment."""
+    def put_patches(self, data: bytes) -> PatchesRef:
+        """Keep one object of patches."""
+        segment = self.put(data)
+        return PatchesRef(segment.pack, segment.sha256, segment.size)
+
+    def fetch(self, segment: ObjectRef, offset: int, length: int) -> bytes:
+        """A range of an object."""
         with self._lock:
             if self.fail_at is not None:
                 self.fail_at -= 1
@@ -159,6 +168,19 @@ def pack(
         storage.put,
         **options,
     )
+
+
+def base_of(found: t.Union[writer.WrittenPack, Index], root: t.Union[str, Path]) -> Base:
+    """A base whose bundle lies at ``root``."""
+    references = References(found.listing)
+
+    def read(reference: int) -> bytes:
+        entry, offset, length = references.find(reference)
+        with (Path(root) / entry.path).open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(length)
+
+    return Base(found.listing, chunk_rows(found.listing), read)
 
 
 def index_of(written: writer.WrittenPack) -> Index:

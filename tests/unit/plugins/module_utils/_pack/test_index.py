@@ -222,7 +222,7 @@ def test_every_inserted_or_removed_byte_is_refused() -> None:
 @QUICK
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_index_or_a_pack_error(data: bytes) -> None:
-    for candidate in (data, INDEX_MAGIC + data, SMALL_INDEX[:24] + data, SMALL_INDEX[:36] + data):
+    for candidate in (data, INDEX_MAGIC + data, SMALL_INDEX[:28] + data, SMALL_INDEX[:40] + data):
         assert is_refused(candidate)
     for candidate in (data, LISTING_MAGIC + data):
         with pytest.raises(PackError):
@@ -366,9 +366,9 @@ def test_what_is_no_index_has_no_headers(data: bytes) -> None:
 
 def test_the_headers_are_bounded() -> None:
     assert 0 < memory_bytes(SMALL_INDEX) < 1 << 20
-    (length,) = struct.unpack_from("<I", SMALL_INDEX, 24 + 8)
-    header = json.loads(SMALL_INDEX[36 : 36 + length])
+    (length,) = struct.unpack_from("<I", SMALL_INDEX, 28 + 8)
+    header = json.loads(SMALL_INDEX[40 : 40 + length])
     for fields in ({**header, "entries": 1 << 40}, {**header, "entries": -1}, {"features": [], "format": 1}):
         listing = columns.encode_file(LISTING_MAGIC, columns.canonical_json(fields), [])
         with pytest.raises(MalformedIndex):
-            memory_bytes(encode_index(listing, SMALL_INDEX[24 + struct.unpack_from("<Q", SMALL_INDEX, 8)[0] :]))
+            memory_bytes(encode_index(listing, SMALL_INDEX[28 + struct.unpack_from("<Q", SMALL_INDEX, 8)[0] :]))

@@ -123,8 +123,8 @@ def test_a_pass_without_storing_sees_the_same(root: Path) -> None:
     assert scan.listing.digest == written.listing.digest
     assert (scan.new_chunks, scan.new_bytes) == (written.new_chunks, written.new_bytes)
     # Every chunk is in the sample of so small a bundle.
-    assert scan.estimated_encoded_bytes == written.new_encoded_bytes
-    assert writer.scan(snapshot, KnownChunks()).estimated_encoded_bytes == 0
+    assert scan.encoded_bytes == written.new_encoded_bytes
+    assert writer.scan(snapshot, KnownChunks()).encoded_bytes == 0
 
 
 def test_the_estimate_of_many_chunks_is_near(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_the_estimate_of_many_chunks_is_near(tmp_path: Path) -> None:
     root = make_bundle(tmp_path / "A.pvm", {IMAGE: b"".join(pieces)})
     written = pack(root, MemoryStorage())
     scan = writer.scan(bundle.inspect(str(root), CHUNK), KnownChunks(), codecs.make_encoder(CODEC_DEFLATE, 1))
-    assert abs(scan.estimated_encoded_bytes - written.new_encoded_bytes) < written.new_encoded_bytes / 20
+    assert abs(scan.encoded_bytes - written.new_encoded_bytes) < written.new_encoded_bytes / 20
 
 
 def test_progress_adds_up_to_all_bytes_and_stays_in_the_thread_of_the_caller(root: Path) -> None:

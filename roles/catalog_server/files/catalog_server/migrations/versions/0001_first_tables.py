@@ -375,6 +375,24 @@ def upgrade() -> None:
     )
     op.create_index("ix_leased_segments_segment", "leased_segments", ["pack", "sha256"], unique=False)
     op.create_table(
+        "deltas",
+        sa.Column("pack", SHORT_ID, nullable=False),
+        sa.Column("sha256", LONG_ID, nullable=False),
+        sa.Column("manifest_id", LONG_ID, nullable=False),
+        sa.Column("base_manifest_id", LONG_ID, nullable=False),
+        sa.Column("base_digest", LONG_ID, nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("patch_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("chunk_bytes", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["manifest_id"], ["manifests.id"], name=op.f("fk_deltas_manifest_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["pack"], ["packs.id"], name=op.f("fk_deltas_pack")),
+        sa.PrimaryKeyConstraint("pack", "sha256", name=op.f("pk_deltas")),
+    )
+    op.create_index(op.f("ix_deltas_base_manifest_id"), "deltas", ["base_manifest_id"], unique=False)
+    op.create_index(op.f("ix_deltas_manifest_id"), "deltas", ["manifest_id"], unique=False)
+    op.create_table(
         "manifest_segments",
         sa.Column("manifest_id", LONG_ID, nullable=False),
         sa.Column("pack", SHORT_ID, nullable=False),
@@ -428,6 +446,7 @@ def upgrade() -> None:
         sa.Column("logical_bytes", sa.BigInteger(), nullable=False),
         sa.Column("data_bytes", sa.BigInteger(), nullable=False),
         sa.Column("stored_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("index_bytes", sa.BigInteger(), nullable=False),
         sa.Column("pack", SHORT_ID, nullable=False),
         sa.Column("listing_object", sa.String(length=80), nullable=False),
         sa.Column("locator_object", sa.String(length=80), nullable=False),
@@ -449,3 +468,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("upload_id", "manifest_id", name=op.f("pk_upload_bases")),
     )
     op.create_index(op.f("ix_upload_bases_manifest_id"), "upload_bases", ["manifest_id"], unique=False)
+    op.create_table(
+        "patch_objects",
+        sa.Column("pack", SHORT_ID, nullable=False),
+        sa.Column("delta", LONG_ID, nullable=False),
+        sa.Column("sha256", LONG_ID, nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["pack", "delta"],
+            ["deltas.pack", "deltas.sha256"],
+            name=op.f("fk_patch_objects_pack_delta"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("pack", "delta", "sha256", name=op.f("pk_patch_objects")),
+    )

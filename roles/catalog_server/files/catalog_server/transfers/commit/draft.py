@@ -21,11 +21,24 @@ from catalog_server.unit_of_work import UnitOfWork
 
 
 @dataclass(frozen=True)
+class Base:
+    """A base that the caller may use now: its manifest, and where its listing lies."""
+
+    manifest_id: str
+    digest: str
+    chunks: int
+    storage: str
+    pack: str
+    listing_object: str
+
+
+@dataclass(frozen=True)
 class Draft:
     """What an upload would become.
 
     ``columns`` are those of the manifest, ``content`` those of its content that do not depend on the index.
-    ``reusable`` are the sizes of the segments of other packs that the index may refer to.
+    ``reusable`` are the sizes of the segments of other packs that the index may refer to, ``bases`` what its deltas may
+    start from.
     """
 
     upload_id: str
@@ -39,6 +52,7 @@ class Draft:
     content: Mapping[str, t.Any]
     tags: tuple[str, ...]
     reusable: Mapping[queries.SegmentName, int]
+    bases: tuple[Base, ...]
 
 
 def committable(work: UnitOfWork, upload_id: str, revision: str) -> Upload:
@@ -74,7 +88,13 @@ def draft(work: UnitOfWork, upload_id: str, revision: str) -> Draft:
         content={"chunk_size": upload.chunk_size, "pack": upload.id},
         tags=tuple(upload.fields["tags"]),
         reusable=reusable_segments(work, upload),
+        bases=tuple(_base_of(base) for base in service.usable_bases(work, upload)),
     )
+
+
+def _base_of(manifest: Manifest) -> Base:
+    content = manifest.segmented
+    return Base(manifest.id, content.digest, content.chunks, content.storage, content.pack, content.listing_object)
 
 
 def at_address(work: UnitOfWork, upload: Upload) -> Manifest | None:

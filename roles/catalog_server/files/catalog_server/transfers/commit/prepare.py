@@ -20,6 +20,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_fil
 
 from catalog_server.errors import InvalidIndex, MissingSegment, UnknownSegment
 from catalog_server.transfers import packs, queries
+from catalog_server.transfers.commit.deltas import CheckedDelta, check_deltas, needed_memory
 from catalog_server.transfers.commit.draft import Draft
 from catalog_server.transfers.commit.placements import check_placements
 from catalog_server.unit_of_work import Services
@@ -36,6 +37,7 @@ class Prepared:
     draft: Draft
     locator: Locator
     content: Mapping[str, t.Any]
+    deltas: tuple[CheckedDelta, ...] = ()
 
 
 def prepare(services: Services, made: Draft, body: bytes) -> Prepared:
@@ -46,25 +48,27 @@ def prepare(services: Services, made: Draft, body: bytes) -> Prepared:
     :raises MissingSegment: an object that it refers to is not in storage, or has another size
     :raises InvalidIndex: a segment does not list a chunk where the index places it
     """
-    _check_memory(body)
+    _check_memory(memory_bytes(body), len(body))
     index = decode_index(body)
     _check_announced(made, index)
-    prepared = Prepared(made, index.locator, {**made.content, **_content_of_index(index)})
-    if made.is_open:
-        check_references(index.locator.segments, made.upload_id, made.reusable)
-        _check_objects(services, made, index.locator.segments)
-        check_placements(services, made, index)
-        _store(services, prepared, index)
+    content = {**made.content, **_content_of_index(index)}
+    if not made.is_open:
+        return Prepared(made, index.locator, content)
+    check_references(index.locator.segments, made.upload_id, made.reusable)
+    _check_objects(services, made, index.locator.segments)
+    check_placements(services, made, index)
+    _check_memory(needed_memory(made, index.delta_files), len(body))
+    prepared = Prepared(made, index.locator, content, check_deltas(services, made, index))
+    _store(services, prepared, index)
     return prepared
 
 
-def _check_memory(body: bytes) -> None:
+def _check_memory(needed: int, body_bytes: int) -> None:
     """Refuse an index that says little and needs much: an honest one hardly shrinks, as ids are random.
 
     What all need, and what comes with each byte, leaves room for the largest disks, which are mostly holes.
     """
-    allowed = _MEMORY_BYTES + _MEMORY_OF_A_BYTE * len(body)
-    needed = memory_bytes(body)
+    allowed = _MEMORY_BYTES + _MEMORY_OF_A_BYTE * body_bytes
     if needed > allowed:
         raise InvalidIndex(
             f"The index needs {needed >> 20} MiB of memory, and an index of its size may need {allowed >> 20} MiB."
@@ -90,8 +94,9 @@ def _content_of_index(index: Index) -> dict[str, t.Any]:
         "logical_bytes": listing.logical_bytes,
         "data_bytes": index.rows.data_bytes,
         "stored_bytes": index.locator.stored_bytes,
+        "index_bytes": len(index.listing_file) + len(index.locator_file or b""),
         "listing_object": f"{hashlib.sha256(index.listing_file).hexdigest()}.listing",
-        "locator_object": f"{hashlib.sha256(index.locator_file).hexdigest()}.locator",
+        "locator_object": f"{hashlib.sha256(index.locator_file or b'').hexdigest()}.locator",
     }
 
 
@@ -136,6 +141,8 @@ def _store(services: Services, prepared: Prepared, index: Index) -> None:
     recorded = {**made.columns, **content, "audience": made.audience, "storage": made.storage}
     with services.storages.own(made.storage):
         pack.put(content["listing_object"], index.listing_file)
-        pack.put(content["locator_object"], index.locator_file)
+        pack.put(content["locator_object"], index.locator_file or b"")
+        for delta in prepared.deltas:
+            pack.put(packs.delta_name(delta.sha256), delta.file)
         # Written before the transaction: if the server dies right after that, storage has what a rebuild needs.
         pack.put(packs.RECORD, packs.record_of(made.manifest_id, made.tags, recorded))

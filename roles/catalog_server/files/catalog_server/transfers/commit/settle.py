@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import typing as t
 
-from catalog_server.catalog import authority, outbox, tagging
+from catalog_server.catalog import authority, deltas, outbox, tagging
 from catalog_server.catalog import queries as catalog_queries
 from catalog_server.catalog import service as catalog
 from catalog_server.errors import NameTaken, UploadClosed, VersionExists
 from catalog_server.models.catalog import Manifest, SegmentedContent
-from catalog_server.models.transfers import ABORTED, COMMITTED, OPEN, Upload
+from catalog_server.models.transfers import ABORTED, COMMITTED, OPEN, Delta, PatchObject, Upload
 from catalog_server.transfers import leases, queries, quotas, service
 from catalog_server.transfers.commit.draft import at_address, committable, reusable_segments
 from catalog_server.transfers.commit.prepare import Prepared, check_references
@@ -92,10 +92,13 @@ def _write(work: UnitOfWork, prepared: Prepared, upload: Upload, existing: Manif
         leases.let_go_pack(work, content.pack)
         outbox.packs_changed(work, [content.pack])
         old_digest = content.digest
+        drop = deltas.drop_of if existing.audience_id == upload.audience_id else deltas.drop_touching
         for row, values in ((existing, columns), (content, prepared.content)):
             for name, value in values.items():
                 setattr(row, name, value)
+        drop(work, existing.id)
     session.flush()
+    _add_deltas(work, prepared, upload, existing.id)
     queries.set_uses(session, existing.id, ((segment.pack, segment.sha256) for segment in prepared.locator.segments))
     tagging.tag_push(work, existing, made.tags)
     work.record(
@@ -111,6 +114,33 @@ def _write(work: UnitOfWork, prepared: Prepared, upload: Upload, existing: Manif
     )
     outbox.packs_changed(work, [upload.id])
     leases.release(work, before)
+
+
+def _add_deltas(work: UnitOfWork, prepared: Prepared, upload: Upload, manifest_id: str) -> None:
+    """Add the deltas whose base may still be used; the objects of others are tidied away."""
+    if not prepared.deltas:
+        return
+    usable = {base.id for base in service.usable_bases(work, upload)}
+    for delta in prepared.deltas:
+        if delta.base.manifest_id not in usable:
+            continue
+        work.session.add(
+            Delta(
+                pack=upload.id,
+                sha256=delta.sha256,
+                manifest_id=manifest_id,
+                base_manifest_id=delta.base.manifest_id,
+                base_digest=delta.base.digest,
+                size=len(delta.file),
+                patch_bytes=delta.patch_bytes,
+                chunk_bytes=delta.chunk_bytes,
+            )
+        )
+        work.session.flush()
+        work.session.add_all(
+            PatchObject(pack=upload.id, delta=delta.sha256, sha256=item.sha256, size=item.size)
+            for item in delta.objects
+        )
 
 
 def _times(work: UnitOfWork) -> dict[str, t.Any]:

@@ -48,7 +48,7 @@ class Catalog:
     def begin_upload(self, request: t.Any) -> Upload:
         return Upload(UPLOAD_ID, 0.0, "local", request.chunk_size, "r", (), ())
 
-    def upload_urls(self, upload_id: str, keys: t.Sequence[tuple[str, int]]) -> dict[str, SignedUrl]:
+    def upload_urls(self, upload_id: str, keys: t.Sequence[tuple[str, int]], kind: str) -> dict[str, SignedUrl]:
         return {sha256: self.storage.url(sha256) for sha256, _size in keys}
 
     def commit_upload(self, upload_id: str, revision: str, body: bytes) -> Manifest:
