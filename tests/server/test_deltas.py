@@ -18,7 +18,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.delta_fil
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import PatchesRef
 from catalog_server.catalog import deltas
 from catalog_server.models.audit import AuditEntry
-from catalog_server.models.catalog import CatalogId
+from catalog_server.models.catalog import CatalogId, SegmentedContent
 from catalog_server.models.transfers import Delta
 from delta_packs import Updated, begin_update, commit, leading, read, update
 from freeing import age
@@ -213,6 +213,16 @@ def test_a_delta_that_does_not_lead_there_is_refused(fault: str, server: Server,
         f"{made.sha256}.delta",
         *(f"{name}.patches" for name in made.objects),
     }
+
+
+def test_a_large_disk_that_is_mostly_holes_may_have_a_delta(server: Server, pusher: Client) -> None:
+    """Its base was accepted, so what that takes in memory is no reason to refuse what starts from it."""
+    catalog_id = new_catalog_id()
+    base = pusher.push(catalog_id)
+    upload_id, pack, _files, made = begin_update(pusher, catalog_id, "1.1", base, FILES)
+    with command_work(server.services) as work:
+        work.session.get_one(SegmentedContent, base.id).chunks = 2 << 20
+    good(commit(pusher, upload_id, pack, made.file))
 
 
 def test_one_base_has_one_delta(pusher: Client) -> None:

@@ -67,14 +67,12 @@ def check_deltas(services: Services, made: Draft, index: Index) -> tuple[Checked
     return tuple(found)
 
 
-def needed_memory(made: Draft, index_bytes: Sequence[bytes]) -> int:
-    """Return about how many bytes of memory the largest of some deltas takes, with the listing of its base."""
-    largest = max((base.chunks for base in made.bases), default=0)
-    return max((memory_bytes(file) + _BYTES_OF_A_CHUNK * largest for file in index_bytes), default=0)
+def needed_memory(index_bytes: Sequence[bytes]) -> int:
+    """Return about how many bytes of memory the largest of some deltas takes, beside the listing of its base.
 
-
-# Of the listing of a base: its id, and what is noted of it while a delta is applied.
-_BYTES_OF_A_CHUNK = 72
+    That was accepted when the base was pushed, however many holes it has.
+    """
+    return max((memory_bytes(file) for file in index_bytes), default=0)
 
 
 def _base_of(made: Draft, delta: Delta, before: Sequence[CheckedDelta]) -> Base:

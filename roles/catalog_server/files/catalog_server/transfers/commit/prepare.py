@@ -57,7 +57,7 @@ def prepare(services: Services, made: Draft, body: bytes) -> Prepared:
     check_references(index.locator.segments, made.upload_id, made.reusable)
     _check_objects(services, made, index.locator.segments)
     check_placements(services, made, index)
-    _check_memory(needed_memory(made, index.delta_files), len(body))
+    _check_memory(needed_memory(index.delta_files), len(body))
     prepared = Prepared(made, index.locator, content, check_deltas(services, made, index))
     _store(services, prepared, index)
     return prepared
