@@ -220,19 +220,19 @@ def memory_bytes(magic: bytes, data: bytes, what: str, costs: t.Mapping[str, tup
     return total
 
 
-def cut_texts(data: bytes, lengths: array[int]) -> list[str]:
+def cut_texts(data: bytes, lengths: array[int], what: str) -> list[str]:
     """Return the texts that lie one behind the other in ``data``.
 
     :raises MalformedIndex: they are not UTF-8, or not as long as ``lengths`` says
     """
     if sum(lengths) != len(data):
-        raise MalformedIndex("The texts of the listing are shorter or longer than their lengths.")
+        raise MalformedIndex(f"The texts of the {what} are shorter or longer than their lengths.")
     texts = []
     position = 0
     for length in lengths:
         try:
             texts.append(data[position : position + length].decode("utf-8"))
         except UnicodeDecodeError as error:
-            raise MalformedIndex("A path or target of the listing is not UTF-8.") from error
+            raise MalformedIndex(f"A path or target of the {what} is not UTF-8.") from error
         position += length
     return texts

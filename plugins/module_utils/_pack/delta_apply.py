@@ -55,10 +55,7 @@ def apply_delta(delta: Delta, base: Listing) -> Applied:
     if delta.base != base.digest:
         raise MalformedIndex(f"The delta starts from the listing {delta.base}, not from {base.digest}.")
     # Each entry, and each place, of the base is used at most once: a short delta must not make a long listing.
-    most_entries = len(base.entries) + len(delta.entries.entries)
     most_chunks = min(base.chunk_total + len(delta.changes.origins), MAX_CHUNKS)
-    if sum(delta.entries.counts) + len(delta.entries.entries) > most_entries:
-        raise MalformedIndex("The delta copies an entry of its base twice.")
     entries = numbered(_entries(delta, base), base.chunk_size)
     total = sum(entry.chunk_count for entry in entries)
     if total > most_chunks:
@@ -75,10 +72,13 @@ def apply_delta(delta: Delta, base: Listing) -> Applied:
 
 def _entries(delta: Delta, base: Listing) -> t.Iterator[Entry]:
     runs = delta.entries
-    added = 0
+    added = end = 0
     for first, count, more in zip(runs.firsts, runs.counts, runs.added):
         if first + count > len(base.entries):
             raise MalformedIndex("The delta copies entries that its base does not have.")
+        if first < end:
+            raise MalformedIndex("The delta does not copy the entries of its base in order, each once.")
+        end = first + count
         yield from base.entries[first : first + count]
         yield from runs.entries[added : added + more]
         added += more

@@ -225,8 +225,11 @@ def _placed(
 
 
 def _check_runs(runs: EntryRuns, changes: Changes) -> None:
-    if sum(runs.added) != len(runs.entries) or sum(runs.counts) > MAX_ENTRIES:
+    if sum(runs.added) != len(runs.entries):
         raise MalformedIndex("The runs of entries of the delta are shorter or longer than its entries.")
+    total = sum(runs.counts) + len(runs.entries)
+    if total > MAX_ENTRIES:
+        raise MalformedIndex(f"The delta leads to {total} entries, allowed is {MAX_ENTRIES}.")
     if sum(changes.counts) != len(changes.origins) or 0 in changes.counts:
         raise MalformedIndex("The runs of references of the delta are shorter or longer than its references.")
     if any(gap == 0 for gap in changes.gaps[1:]):

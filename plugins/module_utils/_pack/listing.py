@@ -96,8 +96,8 @@ def read_entries(table: columns.ColumnReader, header: t.Mapping[str, t.Any], wha
     kinds, flags = table.raw(total), table.raw(total)
     sizes, data_starts = table.numbers("Q", total), table.numbers("Q", total)
     path_lengths, target_lengths = table.numbers("I", total), table.numbers("I", total)
-    entry_paths = columns.cut_texts(table.raw(path_bytes), path_lengths)
-    targets = columns.cut_texts(table.raw(target_bytes), target_lengths)
+    entry_paths = columns.cut_texts(table.raw(path_bytes), path_lengths, what)
+    targets = columns.cut_texts(table.raw(target_bytes), target_lengths, what)
     for number, (path, size, data_start) in enumerate(zip(entry_paths, sizes, data_starts)):
         if kinds[number] >= len(_KINDS) or flags[number] & ~_EXECUTABLE:
             raise MalformedIndex(f"Entry {number} of the {what} has an unknown type or flag.")
