@@ -32,14 +32,15 @@ class Case:
     files: t.Mapping[str, bytes]
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)
     error: str = ""
-    says: str = ""
+    says: t.Optional[str] = ""
 
     def description(self) -> dict[str, t.Any]:
         """The content of ``case.json``."""
         made: dict[str, t.Any] = {"about": self.about, "reads": self.reads, **self.facts}
         if self.error:
             made["error"] = self.error
-            made["says"] = self.says
+            if self.says is not None:
+                made["says"] = self.says
         return made
 
 

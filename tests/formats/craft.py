@@ -87,9 +87,12 @@ def stored(data: bytes) -> bytes:
 
 def zeros_without_end(repeats: int = 4096) -> bytes:
     """DEFLATE of one zero and ``repeats`` times the longest copy of it, each 13 bits for 258 bytes."""
-    bits = "1" + "10" + "00110000" + ("11000101" + "00000") * repeats + "0000000"
+    return from_bits("1" + "10" + "00110000" + ("11000101" + "00000") * repeats + "0000000")
+
+
+def from_bits(bits: str) -> bytes:
+    """The bytes of a DEFLATE stream: codes are written from their first bit on, bytes from the lowest bit on."""
     bits += "0" * (-len(bits) % 8)
-    # Huffman codes are written from their first bit on, bytes are filled from the lowest bit on.
     return bytes(int(bits[start : start + 8][::-1], 2) for start in range(0, len(bits), 8))
 
 

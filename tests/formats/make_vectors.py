@@ -29,7 +29,10 @@ from ansible_collections.macfleet.parallels.tests.formats.cases import (
     pack_case,
     text,
 )
+from ansible_collections.macfleet.parallels.tests.formats.delta_faults import exact_delta_faults
+from ansible_collections.macfleet.parallels.tests.formats.deltas import exact_deltas
 from ansible_collections.macfleet.parallels.tests.formats.faults import exact_faults
+from ansible_collections.macfleet.parallels.tests.formats.patch_faults import exact_patch_faults
 
 VECTORS = Path(__file__).parent / "vectors"
 _SAMPLE_BYTES = 40000
@@ -38,7 +41,7 @@ _SAMPLE_BYTES = 40000
 def exact_files() -> dict[str, bytes]:
     """The vectors that are the same bytes whoever makes them: content by path below the vectors."""
     found: dict[str, bytes] = {}
-    for case in (*exact_cases(), *exact_faults()):
+    for case in (*exact_cases(), *exact_faults(), *exact_deltas(), *exact_delta_faults(), *exact_patch_faults()):
         _add(found, case)
     return found
 

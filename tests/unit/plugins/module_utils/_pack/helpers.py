@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._base.link import LinkCost
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack import bundle, chunks, codecs, reader, writer
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.chain import Followed
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
     CODEC_DEFLATE,
     FILE,
@@ -196,7 +197,7 @@ def known_of(*packs: t.Union[writer.WrittenPack, Index]) -> KnownChunks:
     return known
 
 
-def plan_of(index: t.Union[writer.WrittenPack, Index], **options: t.Any) -> PullPlan:
+def plan_of(index: t.Union[writer.WrittenPack, Index, Followed], **options: t.Any) -> PullPlan:
     """The plan of a pull, of a cold one unless told otherwise."""
     settings_of_plan: dict[str, t.Any] = {"present_ids": {}, "seeds": [], "can_clone": False, "link": LINK, **options}
     return plan_pull(index.listing, chunk_rows(index.listing), index.locator, **settings_of_plan)
@@ -251,4 +252,18 @@ def tree(root: t.Union[str, Path]) -> dict[str, t.Any]:
                 found[relative] = "directory"
             else:
                 found[relative] = ("file", Path(path).read_bytes(), bool(os.stat(path).st_mode & 0o100))
+    return found
+
+
+def tree_of_case(root: t.Union[str, Path]) -> dict[str, dict[str, t.Any]]:
+    """The same as the ``case.json`` of a vector tells it."""
+    found: dict[str, dict[str, t.Any]] = {}
+    for path, item in tree(root).items():
+        if item == "directory":
+            found[path] = {"type": "directory"}
+        elif item[0] == "link":
+            found[path] = {"type": "link", "target": item[1]}
+        else:
+            sha256 = hashlib.sha256(item[1]).hexdigest()
+            found[path] = {"type": "file", "size": len(item[1]), "sha256": sha256, "executable": item[2]}
     return found
