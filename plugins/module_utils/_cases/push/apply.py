@@ -134,10 +134,8 @@ def apply(made: t.Union[Upload, Change], context: Context) -> Outcome:
         if not cloned:
             check_untouched(subject.request, subject.snapshot, context.parallels)
         manifest, deltas = _commit(body, written, upload, context)
-        kept = (
-            subject.request.keep_in_cache
-            and cloned
-            and keep(snapshot, written.listing, manifest, subject.request.catalog_url, context)
+        kept = subject.request.keep_in_cache and keep(
+            snapshot, written.listing, manifest, subject.request.catalog_url, context, cloned=cloned
         )
     sizes = Sizes(
         snapshot.logical_bytes,

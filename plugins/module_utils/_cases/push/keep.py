@@ -7,8 +7,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import time
+import typing as t
 
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.manifests import Manifest
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import files
@@ -44,20 +47,32 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing i
 _LOCK_SECONDS = 5.0
 
 
-def keep(snapshot: bundle.Snapshot, listing: Listing, manifest: Manifest, catalog_url: str, context: Context) -> bool:
+def keep(
+    snapshot: bundle.Snapshot,
+    listing: Listing,
+    manifest: Manifest,
+    catalog_url: str,
+    context: Context,
+    *,
+    cloned: bool = True,
+) -> bool:
     """Make the clone that ``snapshot`` describes the cache entry of its digest; return True if it is one now.
 
     The push is done, so what goes wrong here is a warning.
     """
     try:
+        if not cloned:
+            raise CacheError(f"No clone of {snapshot.root} could be made where it lies.")
         cache = open_cache(context)
         if not volumes.share_volume(snapshot.root, cache.path):
             raise CacheError(f"{cache.path} is on another volume than {snapshot.root}.")
         address = CachedAddress(catalog_url, manifest.catalog_id, manifest.version, manifest.architecture)
-        with cache.lock(listing.digest, locking.FILL, context.doing, _LOCK_SECONDS, alive=context.progress.alive):
-            if cache.find(listing.digest) is not None:
-                cache.touch(listing.digest, utc_text(time.time()), address)
-            else:
+        with _locked(listing, locking.USE, cache, context):
+            if _touch(listing, address, cache):
+                return True
+        with _locked(listing, locking.FILL, cache, context):
+            # Another task may have made it meanwhile.
+            if not _touch(listing, address, cache):
                 _publish(snapshot, listing, manifest, address, cache)
         return True
     except (CatalogError, OSError) as error:
@@ -68,12 +83,40 @@ def keep(snapshot: bundle.Snapshot, listing: Listing, manifest: Manifest, catalo
         return False
 
 
+def _locked(listing: Listing, operation: str, cache: Cache, context: Context) -> t.ContextManager[None]:
+    return cache.lock(listing.digest, operation, context.doing, _LOCK_SECONDS, alive=context.progress.alive)
+
+
+def _touch(listing: Listing, address: CachedAddress, cache: Cache) -> bool:
+    """Count a use of the entry; return False if there is none."""
+    if cache.find(listing.digest) is None:
+        return False
+    cache.touch(listing.digest, utc_text(time.time()), address)
+    return True
+
+
 def _publish(
     snapshot: bundle.Snapshot, listing: Listing, manifest: Manifest, address: CachedAddress, cache: Cache
 ) -> None:
     now = utc_text(time.time())
-    partial = cache.partial(listing.digest, Origin(address, now))
-    # The clone was private to the push, but not out of everybody's reach.
+    try:
+        partial = cache.partial(listing.digest, Origin(address, now))
+        present = _moved(snapshot, listing, partial)
+        record = _record(listing, manifest, cache.partial_record(listing.digest), now).with_address(address)
+        cache.publish(listing.digest, record, present)
+    except BaseException:
+        # Nobody knows what is in it, and it shares ever fewer blocks with the bundle.
+        with contextlib.suppress(CatalogError, OSError):
+            cache.discard_partial(listing.digest)
+            cache.empty_trash()
+        raise
+
+
+def _moved(snapshot: bundle.Snapshot, listing: Listing, partial: Partial) -> TreeStamps:
+    """Move the clone into the cache, and leave in it what is listed alone; return the stamps that it has then.
+
+    :raises CacheChanged: it is not what was read: it was private to the push, but not out of everybody's reach
+    """
     read, directories = TreeStamps(snapshot.stamps), listed_directories(listing)
     require_unwritten(partial, compare(read, read_stamps(snapshot.root, directories).only(read.paths)))
     with translated(CacheError, f"Moving {snapshot.root} to {partial.bundle_path}"):
@@ -88,18 +131,31 @@ def _publish(
     with translated(CacheError, f"Examining {partial.bundle_path}"):
         changed = [item.path for item in listing.entries if not is_as_listed(partial, item)]
     require_unwritten(partial, Difference(frozenset(changed), ()))
-    record = CacheRecord(
+    return present
+
+
+def _record(listing: Listing, manifest: Manifest, earlier: t.Optional[CacheRecord], now: str) -> CacheRecord:
+    """Return the record of a bundle that was not downloaded; ``earlier`` is that of the entry which it was before."""
+    fresh = CacheRecord(
         digest=listing.digest,
         bundle_name=manifest.name,
         type=manifest.type,
-        addresses=(address,),
+        addresses=(),
         logical_bytes=manifest.logical_bytes,
         stored_bytes=manifest.stored_bytes,
         first_used_at=now,
         last_used_at=now,
         sketch=sketch.encode(sketch.of(listing)),
     )
-    cache.publish(listing.digest, record, present)
+    record = earlier or fresh
+    return dataclasses.replace(
+        record,
+        last_used_at=now,
+        use_count=record.use_count + 1,
+        verified_at=None,
+        sketch=fresh.sketch,
+        downloaded_bytes=0,
+    )
 
 
 def _spell_as_listed(snapshot: bundle.Snapshot, partial: Partial) -> None:
