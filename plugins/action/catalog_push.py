@@ -15,14 +15,12 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.addresses 
 )
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.catalog import CatalogClient
 from ansible_collections.macfleet.parallels.plugins.module_utils._api.tokens import MintedGrant
-from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import Spec, connection_spec
+from ansible_collections.macfleet.parallels.plugins.module_utils._bridge.options import Spec
 from ansible_collections.macfleet.parallels.plugins.plugin_utils._transfer import TransferAction
 
 
 class ActionModule(TransferAction):
     """Finds what is there at the address, and mints the grant, with one request."""
-
-    group_options: t.ClassVar[t.Collection[str]] = frozenset({*connection_spec(), "prlctl_path"})
 
     spec: t.ClassVar[Spec] = {
         "catalog_id": {"type": "str", "required": True},

@@ -155,12 +155,21 @@ def test_a_pull_is_one_request_and_one_module(server: Recording, monkeypatch: py
 def test_a_push_names_its_bases(server: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     body = {"verb": "push", "catalog_id": "macos-15", "version": "1.5", "architecture": "x86_64", "bases": ["1.4"]}
     grants(server, body, reply={**GRANT, "manifests": [], "bases": [manifest()]})
-    args = {**PUSH, "architecture": "amd64", "bases": "1.4", "cache_path": "/default/of/the/group"}
+    args = {**PUSH, "architecture": "amd64", "bases": "1.4"}
     host = host_of(monkeypatch, "catalog_push", args, check_mode=True)
     host.results.append({"changed": True})
     assert run(host)["changed"]
-    assert "cache_path" not in host.modules[0][0]
     assert host.modules[0][0]["handover"]["bases"] == [manifest()]
+
+
+@pytest.mark.parametrize("option", ["cache_path", "lock_timeout", "facts_directory", "prlctl_path"])
+def test_a_push_knows_the_cache_of_its_host(server: Recording, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    body = {"verb": "push", "catalog_id": "macos-15", "version": "1.5"}
+    grants(server, body, reply={**GRANT, "manifests": [], "bases": []})
+    host = host_of(monkeypatch, "catalog_push", {**PUSH, option: "7"}, check_mode=True)
+    host.results.append({"changed": True})
+    assert run(host)["changed"]
+    assert host.modules[0][0][option] == "7"
 
 
 def test_absent_needs_no_server_and_no_credentials(server: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
