@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import typing as t
 from dataclasses import dataclass
@@ -14,12 +15,16 @@ from pathlib import Path
 import pytest
 from ansible_collections.macfleet.parallels.tests.integration.images import MIB, Tree, small_bundle, tree
 from ansible_collections.macfleet.parallels.tests.integration.stage import Results, Stage, task, thrice
+from ansible_collections.macfleet.parallels.tests.support import bundles
+from ansible_collections.macfleet.parallels.tests.support.volume import make_reflink_image
 
 IMAGE = "updated-runner"
 BLOCK = 4096
 BLOCKS = 12
 # What a delta and the heads of patches take beside the blocks.
 BESIDE_BYTES = 8 << 10
+# Blocks of a disk that is kept, behind its header.
+WRITTEN = (600, 601, 1000, 1500, 2000)
 
 
 def write_blocks(bundle: Path, seed: int) -> None:
@@ -118,3 +123,83 @@ def test_facts_tell_what_each_version_cost(updates: Updates) -> None:
     }
     done = updates.without["last"].result["bytes"]
     assert costs["1.2.0"] == done["downloaded"] + done["index"] < costs["1.0.0"]
+
+
+# A builder that keeps what it pushes
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Two versions that were pushed from a disk with clones, where the cache lies, too, and a pull of the second."""
+
+    results: Results
+    read: list[str]
+
+
+@pytest.fixture(scope="module")
+def kept(stage: Stage) -> Kept:
+    if os.geteuid() != 0 or stage.missing_ssh:
+        pytest.skip("a disk with clones can be mounted by root only, in the mount namespace of a host")
+    disk = stage.builder.home / "disk of the cache"
+    bundle = small_bundle(stage.builder.home / "kept", "Kept", 8 * MIB)
+    there = disk / bundle.name
+    make_reflink_image(disk.with_suffix(".img"), 512 * MIB, stage.work / "packages")
+    cache = {"cache_path": str(disk / "cache")}
+    wanted = {"path": str(there), "catalog_id": "kept", "keep_in_cache": True, **cache}
+    image = bundles.image_path(str(there))
+    blocks = [f"dd if=/dev/urandom of='{image}' bs={BLOCK} count=1 seek={seek} conv=notrunc" for seek in WRITTEN]
+    try:
+        first = stage.play(
+            "builder",
+            [
+                _command("mkdir", str(disk)),
+                _command("mount", "-o", "loop", f"{disk}.img", str(disk)),
+                _command("cp", "-a", str(bundle), str(disk)),
+                task("first", "catalog_push", {**wanted, "version": "1.0.0"}),
+                _command("sh", "-c", " && ".join(blocks)),
+            ],
+        )
+        asked = len(stage.server.process.requests())
+        second = stage.play(
+            "builder",
+            [
+                *thrice("next", "catalog_push", {**wanted, "version": "1.1.0", "delta_budget": 0}),
+                *thrice("pull", "catalog_pull", {"catalog_id": "kept", "version": "1.1.0", "state": "cached", **cache}),
+                task("facts", "catalog_cache_facts", cache),
+                _command("find", str(disk), "-maxdepth", "1", name="left"),
+            ],
+        )
+    finally:
+        stage.play("builder", [_command("umount", str(disk))])
+    read = [line for line in stage.server.process.requests()[asked:] if "GET" in line and "/objects/" in line]
+    return Kept(Results([*first.rows, *second.rows], second.log), read)
+
+
+def _command(*words: str, name: str = "command") -> t.Any:
+    return task(name, "ansible.builtin.command", {"argv": list(words)})
+
+
+def test_check_mode_predicts_deltas_exactly_from_a_base_that_was_kept(kept: Kept) -> None:
+    assert kept.results["first"].result["kept_in_cache"]
+    predicted, done = (kept.results[name].result for name in ("next, check", "next"))
+    assert not predicted["encoded_is_estimate"] and not predicted["kept_in_cache"]
+    assert predicted["deltas"] == done["deltas"] and predicted["bytes"] == done["bytes"]
+    (delta,) = done["deltas"]
+    assert delta["base"] == "1.0.0"
+    assert len(WRITTEN) * BLOCK < delta["patch_bytes"] < len(WRITTEN) * BLOCK + BESIDE_BYTES
+
+
+def test_neither_the_next_push_nor_a_pull_of_it_downloads_anything(kept: Kept) -> None:
+    assert kept.results["next"].result["kept_in_cache"] and not kept.results["next, again"].result["changed"]
+    for name in ("pull, check", "pull", "pull, again"):
+        assert not kept.results[name].result["changed"] and kept.results[name].result["bytes"]["downloaded"] == 0
+    assert kept.read == []
+    assert not any(row.result.get("warnings") for row in kept.results.rows)
+
+
+def test_what_was_kept_is_in_the_facts_and_no_clone_is_left(kept: Kept) -> None:
+    (cache,) = kept.results["facts"].result["ansible_facts"]["parallels_catalog"]["caches"].values()
+    found = {address["version"] for entry in cache["entries"] for address in entry["addresses"]}
+    assert found == {"1.0.0", "1.1.0"}
+    left = {Path(path).name for path in kept.results["left"].result["stdout_lines"]}
+    assert left == {"disk of the cache", "Kept.pvm", "cache"}
