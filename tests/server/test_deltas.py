@@ -14,18 +14,30 @@ from array import array
 import delta_packs
 import pytest
 import sqlalchemy
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.chunks import MIN_CHUNK_SIZE
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.delta_file import decode_delta, encode_delta
-from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import PatchesRef
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.delta_make import StoredPatches, make_delta
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import (
+    FILE,
+    Entry,
+    Locator,
+    PatchesRef,
+    chunk_rows,
+)
+from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import make_listing, numbered
 from catalog_server.catalog import deltas
 from catalog_server.models.audit import AuditEntry
 from catalog_server.models.catalog import CatalogId, SegmentedContent
 from catalog_server.models.transfers import Delta
 from delta_packs import Updated, begin_update, commit, leading, read, update
 from freeing import age
-from packs import content, sha256
+from packs import HandMade, content, sha256
 from rows import new_catalog_id
 from running import Server, command, command_work, wait_until
 from transfer_client import FILES, Client, error, good, objects
+
+# What a bundle of the default chunk size has at most.
+CHUNKS_OF_LARGEST = 2_097_152
 
 
 @pytest.fixture(name="pusher")
@@ -351,3 +363,22 @@ def test_a_quota_counts_deltas(server: Server, pusher: Client) -> None:
         work.session.get_one(CatalogId, catalog_id).quota_bytes = used + more
     error(commit(pusher, upload_id, pack, made.file), 413, "quota_exceeded")
     good(commit(pusher, upload_id, pack))
+
+
+def test_the_largest_disk_that_has_hardly_any_data_is_updated(pusher: Client) -> None:
+    """Its index is small, and what it needs of memory is not."""
+    catalog_id = new_catalog_id()
+    base, update = (_holes(CHUNKS_OF_LARGEST, *others) for others in ((), ("note",)))
+    upload_id = good(pusher.begin(catalog_id, "1.0", chunk_size=MIN_CHUNK_SIZE))["id"]
+    pushed = good(pusher.commit(upload_id, base.index))
+    upload_id = good(pusher.begin(catalog_id, "1.1", chunk_size=MIN_CHUNK_SIZE, bases=[pushed["id"]]))["id"]
+    delta = make_delta(base.listing, update.listing, chunk_rows(update.listing), update.locator, StoredPatches())
+    manifest = good(commit(pusher, upload_id, update, encode_delta(delta)))
+    assert [told["base_digest"] for told in leading(pusher, manifest["id"])] == [base.digest]
+
+
+def _holes(count: int, *others: str) -> HandMade:
+    """A disk of holes, and empty files."""
+    files = [Entry(FILE, "disk", size=count * MIN_CHUNK_SIZE), *(Entry(FILE, path) for path in others)]
+    listing = make_listing(MIN_CHUNK_SIZE, numbered(files, MIN_CHUNK_SIZE), bytes(32 * count))
+    return HandMade(listing, Locator(listing.digest, (), array("I"), array("I"), array("I"), b""))
