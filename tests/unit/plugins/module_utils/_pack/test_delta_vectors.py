@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
 import typing as t
 import zlib
@@ -25,7 +26,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.errors im
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index import CODEC_RAW, Index, ObjectRef
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index_file import decode_index
 from ansible_collections.macfleet.parallels.plugins.module_utils._pack.listing import decode_listing, encode_listing
-from ansible_collections.macfleet.parallels.tests.formats import make_vectors
+from ansible_collections.macfleet.parallels.tests.formats import craft, craft_deltas, deltas, make_vectors, versions
 from ansible_collections.macfleet.parallels.tests.unit.plugins.module_utils._pack.helpers import (
     PACK,
     MemoryStorage,
@@ -207,14 +208,51 @@ def test_a_delta_places_its_chunks_where_the_locator_does(case: str, before: int
 def test_a_writer_makes_the_same_delta(case: str, before: int, after: int) -> None:
     update = read_update(case)
     delta, index = update.delta(before, after), update.indexes[after]
+    made = _made_again(delta, update.indexes[before], index)
+    assert made == delta
+    assert unpacked(encode_delta(made)) in [unpacked(file) for file in index.delta_files]
+
+
+def _made_again(delta: Delta, base: Index, index: Index) -> Delta:
+    """The delta that our writer makes with the same patches."""
     stored = StoredPatches(bases=array("I", delta.patches.bases), lengths=delta.patches.lengths)
     stored.codecs, stored.numbers = bytearray(delta.patches.codecs), delta.patches.numbers
     stored.objects = list(delta.patches.objects)
     for chunk in delta.patches.chunks:
         stored.identities.add(delta.chunk_ids[32 * chunk : 32 * chunk + 32])
-    made = make_delta(update.indexes[before].listing, index.listing, index.rows, index.locator, stored)
-    assert made == delta
-    assert unpacked(encode_delta(made)) in [unpacked(file) for file in index.delta_files]
+    return make_delta(base.listing, index.listing, index.rows, index.locator, stored)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_both_writers_make_the_same_delta_of_any_two_versions(seed: int) -> None:
+    rnd, made = random.Random(seed), versions.Catalog()
+    for number in range(3):
+        made.push(_any_version(rnd), list(range(number)), patches_per_object=2)
+    indexes = [decode_index(data) for data in made.indexes]
+    for after, index in enumerate(indexes):
+        assert len(index.delta_files) == after
+        for file, base in zip(index.delta_files, indexes):
+            delta = decode_delta(file, PACK)
+            assert apply_delta(delta, base.listing).listing == index.listing
+            assert _made_again(delta, base, index) == delta
+
+
+def _any_version(rnd: random.Random) -> versions.Version:
+    """Files of a few chunks, of which the same come again at other places, in other files, and after headers."""
+    pool = [deltas.chunk(1), deltas.chunk(21), deltas.written(deltas.chunk(1), 3), bytes(craft.CHUNK_SIZE)]
+    tails = [b"", b"end", deltas.chunk(1, 2), bytes(9)]
+    files = {
+        path: b"".join(rnd.choices(pool, k=rnd.randrange(4))) + rnd.choice(tails)
+        for path in ("a", "d/b", "disk.hds", "z")
+        if rnd.random() < 0.8
+    }
+    data_start = rnd.choice([0, 512, craft.CHUNK_SIZE + 512])
+    if "disk.hds" in files:
+        files["disk.hds"] = craft_deltas.noise("head", data_start) + files["disk.hds"]
+    others = [craft.Row(craft.DIRECTORY, b"d")]
+    if rnd.random() < 0.5:
+        others.append(craft.Row(craft.LINK, b"link", target=rnd.choice([b"a", b"z"])))
+    return versions.version(files, *others, data_start=data_start, executables=rnd.choice([(), ("a",)]))
 
 
 def unpacked(data: bytes) -> bytes:
