@@ -178,13 +178,13 @@ def _plan_file(
     if entry.path in present_ids:
         draft.starts.append(FileStart(entry, KEEP))
         draft.present[entry.path] = memoryview(present_ids[entry.path])
-        _plan_chunks(draft, listing, entry, draft.present[entry.path])
+        _plan_chunks(draft, listing, entry, draft.present[entry.path], entry)
     elif candidate and candidate[1].data_start == entry.data_start and candidate[1].size and entry.size:
         seed, other = candidate
         draft.starts.append(FileStart(entry, CLONE, os.path.join(seed.root, other.path)))
         ids = memoryview(seed.listing.chunk_ids)
         draft.present[entry.path] = ids[other.first_chunk * 32 : (other.first_chunk + other.chunk_count) * 32]
-        _plan_chunks(draft, listing, entry, draft.present[entry.path])
+        _plan_chunks(draft, listing, entry, draft.present[entry.path], other)
     else:
         draft.starts.append(FileStart(entry, EMPTY))
         _plan_new_file(draft, listing, rows, entry)
@@ -200,20 +200,24 @@ def _plan_new_file(draft: _Draft, listing: Listing, rows: ChunkRows, entry: Entr
             draft.missing.append(entry.first_chunk + number)
 
 
-def _plan_chunks(draft: _Draft, listing: Listing, entry: Entry, present: memoryview) -> None:
-    """Plan a file that begins as the chunks with the ids ``present``."""
+def _plan_chunks(draft: _Draft, listing: Listing, entry: Entry, present: memoryview, like: Entry) -> None:
+    """Plan a file that begins as the chunks with the ids ``present``, which are cut as those of the file ``like``.
+
+    A chunk of another length is another one, whatever a listing says of its id.
+    """
     wanted = memoryview(listing.chunk_ids)[entry.first_chunk * 32 : (entry.first_chunk + entry.chunk_count) * 32]
-    if wanted == present:
+    if wanted == present and entry.size == like.size:
         draft.kept_bytes += entry.size
         return
     zero = chunks.ZERO_CHUNK_ID
     short = chunks.short_chunks(entry.size, entry.data_start, listing.chunk_size)
+    short_there = chunks.short_chunks(like.size, like.data_start, listing.chunk_size)
     for number in range(entry.chunk_count):
         identity = bytes(wanted[number * 32 : number * 32 + 32])
         length = short.get(number, listing.chunk_size)
         # Behind the end of what is there the file is extended, and reads as zeros.
         there = bytes(present[number * 32 : number * 32 + 32]) or zero
-        if identity == there and identity != zero:
+        if identity == there and identity != zero and length == short_there.get(number, listing.chunk_size):
             draft.kept_bytes += length
         elif identity != zero:
             draft.missing.append(entry.first_chunk + number)

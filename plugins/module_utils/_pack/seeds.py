@@ -72,16 +72,23 @@ class Sources:
             self._places[row] = _NOT_FOUND
         for number, seed in enumerate(seeds):
             if open_rows:
-                open_rows -= self._look(number << 32, seed.listing.chunk_ids)
+                open_rows -= self._look(number << 32, seed.listing)
 
-    def _look(self, origin: int, ids: bytes) -> int:
-        """Look through the ids of a seed; return how many rows were found."""
+    def _look(self, origin: int, listing: Listing) -> int:
+        """Look through the ids of a seed; return how many rows were found.
+
+        A chunk of another length is another one, whatever the listing says of its id.
+        """
+        ids, short = listing.chunk_ids, _short_references(listing)
+        lengths, chunk_size = self._rows.lengths, listing.chunk_size
         find, places, zero = self._rows.row_of.find, self._places, chunks.ZERO_CHUNK_ID
         found = 0
         for reference in range(len(ids) // 32):
             identity = ids[reference * 32 : reference * 32 + 32]
             row = -1 if identity == zero else find(identity)
-            if row >= 0 and places[row] == _NOT_FOUND:
+            if row < 0 or places[row] != _NOT_FOUND:
+                continue
+            if lengths[row] == short.get(reference, chunk_size):
                 places[row] = origin + reference
                 found += 1
         return found
@@ -93,3 +100,12 @@ class Sources:
         """
         place = self._places[self._rows.numbers[reference]]
         return None if place >= _NOT_FOUND else place
+
+
+def _short_references(listing: Listing) -> dict[int, int]:
+    """Return the lengths of the chunks that are shorter than the others, by their references."""
+    return {
+        entry.first_chunk + number: length
+        for entry in listing.files()
+        for number, length in chunks.short_chunks(entry.size, entry.data_start, listing.chunk_size).items()
+    }

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import types
 import typing as t
@@ -281,6 +282,25 @@ def test_a_seed_with_another_chunk_size_is_of_no_use() -> None:
     made = planned({"a": [1, 2]}, seeds=[seed("/s", {"a": [1, 2]}, chunk_size=2 * CHUNK)], can_clone=True)
     assert made.starts[0].start == EMPTY
     assert made.download_chunks == 2
+
+
+@pytest.mark.parametrize("can_clone", [True, False], ids=["clones", "copies"])
+@pytest.mark.parametrize(("length", "told"), [(100, 200), (CHUNK, 200), (100, CHUNK)])
+def test_a_chunk_of_a_seed_that_has_another_length_is_downloaded(can_clone: bool, length: int, told: int) -> None:
+    """A listing that says otherwise is wrong. What is downloaded shows that; what is taken from a seed would not."""
+    there = listing_of({"a": noise(1, length)})
+    (entry,) = there.entries
+    wrong = make_listing(CHUNK, [dataclasses.replace(entry, size=told)], there.chunk_ids)
+    made = plan.plan_pull(
+        wrong,
+        chunk_rows(wrong),
+        locate(wrong),
+        present_ids={},
+        seeds=[Seed("/s", there, frozenset({"a"}))],
+        can_clone=can_clone,
+        link=LINK,
+    )
+    assert (made.download_chunks, made.kept_bytes, made.copied_bytes) == (1, 0, 0)
 
 
 def test_a_file_with_another_data_area_is_not_cloned_but_copied_from() -> None:
