@@ -217,8 +217,8 @@ def _entry_cases() -> list[Case]:
         entry("delta-entry-data-start", "A data area behind the end.", "behind its end", data_start=99),
         entry("delta-entry-path", "A path that goes up.", "'..'", "unsafe_path", path=b"../new"),
         entry("delta-entry-order", "A path that does not come after the one before it.", "does not come", path=b"0"),
-        entry("delta-entry-size-huge", "A file of a tebibyte without chunks.", "it can tell", size=_HUGE),
-        entry("delta-entry-size-most", "A file of 2^64 - 1 bytes.", "it can tell", size=2**64 - 1),
+        entry("delta-entry-size-huge", "A file of a tebibyte without chunks.", "and tells at most", size=_HUGE),
+        entry("delta-entry-size-most", "A file of 2^64 - 1 bytes.", "and tells at most", size=2**64 - 1),
         entry("delta-entry-not-utf8", "A path that is not UTF-8.", "target of the delta is not UTF-8", path=b"c/n\xe9"),
     ]
 

@@ -54,7 +54,7 @@ def apply_delta(delta: Delta, base: Listing) -> Applied:
     """
     if delta.base != base.digest:
         raise MalformedIndex(f"The delta starts from the listing {delta.base}, not from {base.digest}.")
-    # Each entry, and each place, of the base is used at most once: a short delta must not make a long listing.
+    # Each place of the base is used at most once: a short delta must not make a long listing.
     most_chunks = min(base.chunk_total + len(delta.changes.origins), MAX_CHUNKS)
     entries = numbered(_entries(delta, base), base.chunk_size)
     total = sum(entry.chunk_count for entry in entries)
