@@ -26,8 +26,7 @@ from catalog_server.transfers.commit.placements import check_placements
 from catalog_server.unit_of_work import Services
 
 _MOST_NAMED = 20
-# A delta of the largest disk, whose data may be next to nothing, needs 144 MiB and what it says of its changes.
-_MEMORY_BYTES = 160 << 20
+_MEMORY_BYTES = 140 << 20
 _MEMORY_OF_A_BYTE = 8
 
 
