@@ -28,13 +28,13 @@ SERVER_PACKAGES = "roles/catalog_server/files"
 NOT_ON_MANAGED_HOSTS = ("plugins/action", "plugins/plugin_utils", "roles/catalog_server", "tools")
 SHELL_SCRIPT = re.compile(rb"#!.*\b(sh|bash)\b")
 INTEGRATION = "tests/integration"
-# Each process of pytest-xdist has its own servers and volumes. None is idle while the other has tests left, so a file
-# may be shared out, and what its tests share is made twice then.
-IN_PARALLEL = ("--numprocesses=2", "--dist=worksteal")
+# Each process of pytest-xdist has its own servers and volumes. None is idle while another has tests left, so a file
+# may be shared out, and what its tests share is made again then. A good part of them waits.
+IN_PARALLEL = ("--numprocesses=3", "--dist=worksteal")
 # Where the tests of a file share what takes long to make.
 FILE_BY_FILE = ("--numprocesses=2", "--dist=loadfile")
 # Plays wait a good part of their time.
-PLAYS = ("--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder")
+PLAYS = ("--numprocesses=4", "--dist=loadfile", "--no-loadscope-reorder")
 LIFE_OF_AN_IMAGE = f"{INTEGRATION}/test_life_of_an_image.py"
 FUZZING = "tests/server/test_api_fuzzing.py"
 FUZZING_SECONDS = 30
