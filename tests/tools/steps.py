@@ -37,7 +37,7 @@ FILE_BY_FILE = ("--numprocesses=2", "--dist=loadfile")
 PLAYS = ("--numprocesses=4", "--dist=loadfile", "--no-loadscope-reorder")
 LIFE_OF_AN_IMAGE = f"{INTEGRATION}/test_life_of_an_image.py"
 FUZZING = "tests/server/test_api_fuzzing.py"
-FUZZING_SECONDS = 30
+FUZZING_SECONDS = 60
 FULL_FUZZING_SECONDS = 600
 LONG_ROLE_TESTS = (
     f"{INTEGRATION}/test_server_role_faults.py",
