@@ -61,8 +61,8 @@ def measure_versions(updates: UpdateStand, first: bundles.SampleVm, volume: Path
         check_cached(updates, following.name)
         updates.remove(version.name)
     updates.bench.bars += [
-        bar("each of 20 versions, one behind: over the changed blocks", one_behind, 1.25),
-        bar("1 to 19 versions behind: over the cheaper of deltas and no deltas", behind, MOST_BEHIND),
+        worst("each of 20 versions, one behind: over the changed blocks", one_behind, 1.25),
+        worst("1 to 19 versions behind: over the cheaper of deltas and no deltas", behind, MOST_BEHIND),
     ]
     updates.remove(LAST)
     damage(updates, made)
@@ -131,7 +131,7 @@ def damage(updates: UpdateStand, made: t.Sequence[Version]) -> None:
     updates.bench.bars.append(Bar("pulls with damaged deltas that were right", COUNT - 1, "", "≥", COUNT - 1, note))
 
 
-def bar(what: str, ratios: t.Sequence[float], asked: float) -> Bar:
+def worst(what: str, ratios: t.Sequence[float], asked: float) -> Bar:
     """The worst of some ratios."""
     note = f"least {min(ratios):.2f}, of {len(ratios)}"
     return Bar(what, max(ratios), "×", AT_MOST, asked, note, list(ratios))

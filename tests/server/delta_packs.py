@@ -112,10 +112,14 @@ def update(
     catalog_id: str,
     version: str,
     base: Pushed,
-    base_files: t.Mapping[str, bytes] = FILES,
+    base_files: t.Mapping[str, bytes] | None = None,
     **fields: t.Any,
 ) -> Updated:
-    """All of a push of what is some blocks away from a base, with the delta."""
+    """All of a push of what is some blocks away from a base, with the delta.
+
+    The files of the base are ``FILES``, if they are not given.
+    """
+    base_files = FILES if base_files is None else base_files
     upload_id, pack, files, made = begin_update(client, catalog_id, version, base, base_files, **fields)
     manifest = good(commit(client, upload_id, pack, made.file))
     return Updated(Pushed(manifest, pack, upload_id), files, made)

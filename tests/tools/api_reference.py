@@ -158,13 +158,18 @@ def _type(schema: Json) -> str:
 def _plain(schema: Json) -> str:
     limits = []
     if "minimum" in schema or "exclusiveMinimum" in schema:
-        limits.append(f"from {schema.get('minimum', schema.get('exclusiveMinimum', 0) + 1)}")
+        limits.append(f"from {_number(schema.get('minimum', schema.get('exclusiveMinimum', 0) + 1))}")
     if "maximum" in schema or "exclusiveMaximum" in schema:
-        limits.append(f"to {schema.get('maximum', schema.get('exclusiveMaximum', 0) - 1)}")
+        limits.append(f"to {_number(schema.get('maximum', schema.get('exclusiveMaximum', 0) - 1))}")
     if "maxLength" in schema:
         limits.append(f"at most {schema['maxLength']} characters")
     kind = schema.get("format", schema.get("type", "anything"))
     return " ".join([kind, *limits])
+
+
+def _number(value: float) -> str:
+    """Return a number as people write it: the document has all of them with a fraction."""
+    return str(int(value)) if float(value).is_integer() else str(value)
 
 
 def _schema(name: str, schema: Json) -> Iterator[str]:

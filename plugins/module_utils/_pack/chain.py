@@ -117,8 +117,6 @@ def follow(base: Listing, deltas: t.Sequence[Delta]) -> Followed:
     :raises MalformedIndex: one does not lead to what it says
     :raises ValueError: there is none
     """
-    if not deltas:
-        raise ValueError("no deltas to follow")
     table = PatchTable(base.digest)
     listing, from_base = base, array("I", range(base.chunk_total))
     applied: t.Optional[Applied] = None
@@ -126,11 +124,12 @@ def follow(base: Listing, deltas: t.Sequence[Delta]) -> Followed:
         applied = apply_delta(delta, listing)
         table.add(delta, listing, from_base, applied)
         listing, from_base = applied.listing, _composed(applied.origins, from_base)
+    if applied is None:
+        raise ValueError("no deltas to follow")
     known = KnownChunks()
     # What came last was placed last.
     for delta in reversed(deltas):
         known.add_delta(delta)
-    assert applied is not None
     return Followed(applied.listing, applied.rows, _locator(applied.listing, applied.rows, known), table)
 
 

@@ -18,7 +18,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._pack.index imp
 Buffer = t.Union[bytes, bytearray, memoryview]
 
 
-Ref = t.TypeVar("Ref", bound=ObjectRef, covariant=True)
+Ref_co = t.TypeVar("Ref_co", bound=ObjectRef, covariant=True)
 
 
 class Source(t.Protocol):
@@ -36,10 +36,10 @@ class Source(t.Protocol):
         ...  # pylint: disable=unnecessary-ellipsis
 
 
-class Sink(t.Protocol[Ref]):
+class Sink(t.Protocol[Ref_co]):
     """Stores objects of one kind in the pack of an upload."""
 
-    def put(self, data: bytes) -> Ref:
+    def put(self, data: bytes) -> Ref_co:
         """Store an object durably; return what names it.
 
         :raises StorageError: it cannot be stored

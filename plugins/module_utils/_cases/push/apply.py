@@ -19,7 +19,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._api.uploads im
 from ansible_collections.macfleet.parallels.plugins.module_utils._base import pipeline
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.context import Context
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push import bases
-from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.keep import keep
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.keep import keep, will_keep
 from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.plan import (
     Change,
     Nothing,
@@ -92,7 +92,7 @@ def unchanged(made: Nothing) -> Outcome:
     return Outcome(False, manifest, manifest, sizes, bases=_versions(made.subject.bases))
 
 
-def predict(made: Change) -> Outcome:
+def predict(made: Change, context: Context) -> Outcome:
     """Returns the outcome that a plan would have, without carrying it out."""
     scan = made.scan
     sizes = Sizes(
@@ -112,6 +112,7 @@ def predict(made: Change) -> Outcome:
         is_estimate=scan.is_estimate,
         bases=_versions(made.subject.bases),
         deltas=tuple(DeltaSizes(versions[delta.base], delta.delta_bytes, delta.patch_bytes) for delta in scan.deltas),
+        kept_in_cache=made.subject.request.keep_in_cache and will_keep(made.subject.snapshot.root, context),
     )
 
 

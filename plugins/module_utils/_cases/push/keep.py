@@ -23,6 +23,7 @@ from ansible_collections.macfleet.parallels.plugins.module_utils._cases.images.o
     is_as_listed,
     listed_directories,
 )
+from ansible_collections.macfleet.parallels.plugins.module_utils._cases.push.readable import may_clone
 from ansible_collections.macfleet.parallels.plugins.module_utils._host import clone, volumes
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache import locking
 from ansible_collections.macfleet.parallels.plugins.module_utils._host.cache.entries import Cache, require_unwritten
@@ -81,6 +82,11 @@ def keep(
             f"{context.cache.path}: {error}"
         )
         return False
+
+
+def will_keep(root: str, context: Context) -> bool:
+    """Return True if a push of the bundle ``root`` would keep it, as far as that can be told without trying."""
+    return may_clone(root) and volumes.share_volume(root, context.cache.path)
 
 
 def _locked(listing: Listing, operation: str, cache: Cache, context: Context) -> t.ContextManager[None]:

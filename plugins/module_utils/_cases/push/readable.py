@@ -28,7 +28,7 @@ def readable(subject: Subject, upload_id: str, context: Context) -> t.Iterator[t
     request, root = subject.request, subject.snapshot.root
     directory, name = os.path.split(root)
     with locks.hold_directory(root, "pushing it"):
-        if not (volumes.has_clones(directory) and os.access(directory, os.W_OK) and file_clone.probe(directory)):
+        if not (may_clone(root) and file_clone.probe(directory)):
             yield subject.snapshot, False
             return
         # Of what is held here there is one push at a time, so any other clone is what a killed one has left.
@@ -41,6 +41,12 @@ def readable(subject: Subject, upload_id: str, context: Context) -> t.Iterator[t
             yield bundle.inspect(copy, subject.snapshot.chunk_size, allow_suspended=request.allow_suspended), True
         finally:
             clone.remove_tree(copy)
+
+
+def may_clone(root: str) -> bool:
+    """Return True if a clone of a bundle can be made beside it, as far as that can be told without trying."""
+    directory = os.path.dirname(root)
+    return volumes.has_clones(directory) and os.access(directory, os.W_OK)
 
 
 def _discard_clones(directory: str, name: str) -> None:

@@ -68,7 +68,7 @@ def _push(request: PushRequest, context: Context) -> Outcome:
 
 def _preview(request: PushRequest, context: Context) -> Outcome:
     made = plan_exactly(request, context)
-    return _nothing(made, context) if isinstance(made, Nothing) else predict(made)
+    return _nothing(made, context) if isinstance(made, Nothing) else predict(made, context)
 
 
 def _nothing(made: Nothing, context: Context) -> Outcome:

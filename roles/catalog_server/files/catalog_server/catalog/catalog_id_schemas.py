@@ -17,7 +17,8 @@ from catalog_server.identity.role_schemas import NewNames
 from catalog_server.models.catalog import CatalogId
 from catalog_server.names import MAX_LIST, RequiredRights
 
-_MOST_BYTES = (1 << 63) - 1
+# Up to here, numbers of JSON are exact for everybody who reads them (RFC 8259, section 6).
+_MOST_BYTES = (1 << 53) - 1
 
 
 class RetentionEdit(RequestBody):

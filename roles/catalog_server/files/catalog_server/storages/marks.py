@@ -152,8 +152,9 @@ def found(provider: Provider) -> Mark | None:
         return Mark("")
     data = data if isinstance(data, dict) else {}
     named, epoch = data.get("catalog"), data.get("epoch", 0)
+    is_number = isinstance(epoch, int) and not isinstance(epoch, bool)
     # Without its epoch nobody knows whether it was taken over.
-    return Mark(named, epoch) if isinstance(named, str) and type(epoch) is int else Mark("")
+    return Mark(named, epoch) if isinstance(named, str) and is_number else Mark("")
 
 
 def of_catalog(database: Database) -> Mark:

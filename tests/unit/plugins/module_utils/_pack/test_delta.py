@@ -76,7 +76,7 @@ def history(seed: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
     rnd = random.Random(seed)
     before = {}
     for path in _FILES:
-        body = b"".join(rnd.choice([bytes(CHUNK), rnd.randbytes(CHUNK)]) for _ in range(rnd.randrange(8)))
+        body = b"".join(rnd.choice([bytes(CHUNK), rnd.randbytes(CHUNK)]) for _piece in range(rnd.randrange(8)))
         head = helpers.hds_head(rnd.choice([512, 4096, CHUNK + 512]))
         before[path] = (head if path.endswith(".hds") else b"") + body + rnd.randbytes(rnd.randrange(9000))
     after = dict(before)

@@ -126,8 +126,14 @@ def test_without_the_option_nothing_is_kept(builder: Builder, bundle: Path) -> N
     assert builder.cache.entries() == [] and not builder.warnings
 
 
-def test_check_mode_and_a_push_of_nothing_keep_nothing(builder: Builder, bundle: Path) -> None:
-    assert not builder.publish(bundle, "1.0", check_mode=True)["kept_in_cache"]
+def test_check_mode_tells_what_will_be_kept(builder: Builder, bundle: Path) -> None:
+    assert builder.publish(bundle, "1.0", check_mode=True)["kept_in_cache"]
+    assert not builder.publish(bundle, "1.0", check_mode=True, keep_in_cache=False)["kept_in_cache"]
+    assert builder.cache.entries() == [] and not builder.warnings
+    assert builder.publish(bundle, "1.0")["kept_in_cache"]
+
+
+def test_a_push_of_nothing_keeps_nothing(builder: Builder, bundle: Path) -> None:
     builder.publish(bundle, "1.0", keep_in_cache=False)
     again = builder.publish(bundle, "1.0", manifests=tuple(builder.published))
     assert not again["changed"] and not again["kept_in_cache"]
@@ -256,12 +262,14 @@ def full(*_arguments: t.Any) -> t.NoReturn:
 
 def test_a_disk_without_clones(builder: Builder, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(volumes, "has_clones", lambda path: False)
+    assert not builder.publish(bundle, "1.0", check_mode=True)["kept_in_cache"]
     warned(builder, bundle, "No clone")
     nothing_left(builder)
 
 
 def test_a_cache_on_another_volume(builder: Builder, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(volumes, "share_volume", lambda one, other: False)
+    assert not builder.publish(bundle, "1.0", check_mode=True)["kept_in_cache"]
     warned(builder, bundle, "is on another volume")
     nothing_left(builder)
 
