@@ -25,7 +25,7 @@ from clocks import another_time
 from conftest import StartServer
 from killed import killed_job
 from packs import content
-from rows import new_catalog_id, put_manifest
+from rows import new_catalog_id, put_manifest, segments_of
 from running import Server, Template, command, command_work, running
 from sqlalchemy import select, text, update
 from transfer_client import FILES, NEXT_FILES, Client, error, good
@@ -125,7 +125,7 @@ def test_what_is_in_use_or_required_is_kept(start_server: StartServer) -> None:
     }
     reader, pusher = Client.of(server, "reader"), Client.of(server, "pusher")
     granted = reader.granted(server, "pull", catalog_id, "pulled")
-    good(granted.read_urls(ids["pulled"], []))
+    good(granted.read_urls(ids["pulled"], segments_of(server, ids["pulled"])))
     good(pusher.begin(other, "1", bases=[ids["base"]]))
     good(pusher.begin(catalog_id, "again", force=True))
     put_manifest(server, other, "2", parent={"catalog_id": catalog_id, "version": "parent", "architecture": "arm64"})
