@@ -96,6 +96,7 @@ ansible_facts:
                       state: active
                   logical_bytes: 68719738880
                   stored_bytes: 9126805504
+                  downloaded_bytes: 9127545344
                   allocated_bytes: 22011707392
                   exclusive_bytes: 2147483648
                   first_used_at: '2026-11-23T17:04:12Z'

@@ -214,9 +214,10 @@ EXAMPLES = r"""
 
 - name: Publish an update, and keep it so that the next one is compared without a download
   macfleet.parallels.catalog_push:
-    path: /Users/build/Parallels/macOS 15 runner.macvm
-    catalog_id: macos-15-runner
-    version: 1.5.0
+    path: /Users/build/Parallels/Windows 11.pvm
+    catalog_id: windows-11-finance
+    version: 2026.12.1
+    required_roles: [FINANCE]
     keep_in_cache: true
 
 - name: Replace a version, and upload all of it instead of reusing chunks of other versions

@@ -185,8 +185,9 @@ def test_examples_of_catalog_push(story: Story, stage: Stage) -> None:
     assert published["changed"] and published["bytes"]["encoded"] > 0
     assert "stable" in published["manifest"]["tags"]
     assert preview["changed"] and preview["encoded_is_estimate"]
-    for_one_role, replaced = story.single("catalog_push", 2), story.single("catalog_push", 3)
-    assert for_one_role["manifest"]["required_roles"] == ["FINANCE"]
+    for_one_role, updated, replaced = (story.single("catalog_push", number) for number in (2, 3, 4))
+    assert for_one_role["manifest"]["required_roles"] == updated["manifest"]["required_roles"] == ["FINANCE"]
+    assert updated["changed"] and updated["bases"] == [for_one_role["manifest"]["version"]]
     # The content is that of the first one.
     assert not replaced["changed"] and replaced["bases"] == []
     assert preview["manifest"]["version"] not in [there["version"] for there in stage.server.manifests(IMAGE)]

@@ -137,7 +137,7 @@ def results(
             for hosts, tasks in {
                 "mac03": [
                     pull("of another image", "{{ pull }}", other),
-                    pull("to push, for a pull", "{{ push }}", wanted),
+                    pull("to push, for a pull", "{{ push }}", other),
                     pull("expired", "{{ expired_pull }}", wanted, 0),
                     pull("taken back", "{{ taken_back }}", wanted),
                     pull("made up", "not.a.grant", wanted),
