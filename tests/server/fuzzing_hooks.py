@@ -158,10 +158,11 @@ def filter_failure(context: HookContext, failure: Failure, case: Case, response:
 
     Null is as good as no body where there may be none: the schema says so. What was wrong with a request may have been
     an id, in whose place a step before has put one that exists. Whether a range lies within an object, only the object
-    tells.
+    tells. A body that is too long is refused as that, before anybody looks at what is in it.
     """
     body = case.operation.definition.raw.get("requestBody", {})
     has_no_body = (case.body is None or case.body is NOT_SET) and not body.get("required")
     is_accepted = isinstance(failure, AcceptedNegativeData)
     is_outside = isinstance(failure, RejectedPositiveData) and response.status_code == 416
-    return not ((has_no_body and is_accepted) or is_outside)
+    is_too_long = is_accepted and response.status_code == 413
+    return not ((has_no_body and is_accepted) or is_outside or is_too_long)

@@ -113,9 +113,11 @@ class _Output:
                 left_seconds = deadline - time.monotonic()
                 if left_seconds <= 0:
                     return False
+                # Asked first: of what ends while nothing is ready, all output is still to be read.
+                has_ended = self._process.poll() is not None
                 ready = selector.select(min(_LOOK_SECONDS, left_seconds))
                 # What it has left running on purpose may hold the pipes open.
-                if not ready and self._process.poll() is not None:
+                if has_ended and not ready:
                     return True
                 for key, _events in ready:
                     if not self._take(key.fd, key.fileobj):

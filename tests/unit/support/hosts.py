@@ -62,7 +62,7 @@ class Host:
         before = self._stamps()
         with modules.arguments(dict(options), check_mode=check_mode, diff=True), modules.outcome() as result:
             main()
-        self.catalog.finished()
+        self.catalog.finished(result.get("msg"))
         for secret in (GRANT, NEXT_GRANT, SIGNATURE):
             assert secret not in json.dumps(result)
         if check_mode:

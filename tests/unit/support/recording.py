@@ -104,9 +104,9 @@ class Recording:
             raise call.answer
         return call.answer(request)
 
-    def finished(self) -> None:
-        """Everything that was recorded has come."""
-        assert not self._calls, f"missing {self._calls[0].method} {self._calls[0].path}"
+    def finished(self, said: t.Any = None) -> None:
+        """Everything that was recorded has come; ``said`` is what a module says that has ended before."""
+        assert not self._calls, f"missing {self._calls[0].method} {self._calls[0].path}: {said}"
 
 
 def refusal(word: str, status: int, message: str = "No.") -> dict[str, t.Any]:

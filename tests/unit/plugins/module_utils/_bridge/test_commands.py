@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import subprocess
 import sys
 import time
@@ -42,6 +43,27 @@ def gone(pid: int) -> bool:
 def test_what_a_command_says(runner: CommandRunner) -> None:
     code = "import sys; print('out'); sys.stderr.write('err'); sys.exit(3)"
     assert runner(python(code)) == (3, "out\n", "err", False)
+
+
+def test_a_command_that_ends_while_nothing_is_ready_is_read(
+    runner: CommandRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at its outputs and the look whether it has ended, it prints all it has to say, and ends."""
+
+    class Late(selectors.DefaultSelector):
+        """Its first select has found nothing; when it returns, the command has ended."""
+
+        is_first = True
+
+        def select(self, timeout: t.Optional[float] = None) -> list[tuple[selectors.SelectorKey, int]]:
+            if not self.is_first:
+                return super().select(timeout)
+            self.is_first = False
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+            return []
+
+    monkeypatch.setattr(commands.selectors, "DefaultSelector", Late)
+    assert runner(python("print('out')")) == (0, "out\n", "", False)
 
 
 def test_messages_are_english_and_names_are_utf8(runner: CommandRunner, monkeypatch: pytest.MonkeyPatch) -> None:
