@@ -34,7 +34,7 @@ IN_PARALLEL = ("--numprocesses=3", "--dist=worksteal")
 # Where the tests of a file share what takes long to make.
 FILE_BY_FILE = ("--numprocesses=2", "--dist=loadfile")
 # Plays wait a good part of their time.
-PLAYS = ("--numprocesses=4", "--dist=loadfile", "--no-loadscope-reorder")
+PLAYS = ("--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder")
 LIFE_OF_AN_IMAGE = f"{INTEGRATION}/test_life_of_an_image.py"
 FUZZING = "tests/server/test_api_fuzzing.py"
 FUZZING_SECONDS = 60
